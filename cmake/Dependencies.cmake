@@ -1,0 +1,26 @@
+# Libraries of the system (Debian 12 names in scripts/lib/packages.sh) and the google.rpc protos.
+find_package(Threads REQUIRED)
+find_package(Protobuf REQUIRED)
+find_package(absl REQUIRED)
+find_package(gRPC CONFIG REQUIRED)
+find_package(CLI11 CONFIG REQUIRED)
+find_package(nlohmann_json CONFIG REQUIRED)
+if(DENSITYD_BUILD_SERVER)
+  find_package(OpenSSL REQUIRED COMPONENTS Crypto)
+  find_package(prometheus-cpp CONFIG REQUIRED)
+  find_package(spdlog CONFIG REQUIRED)
+  find_package(hwy CONFIG QUIET)
+  if(DENSITYD_BUILD_TESTS)
+    find_package(GTest CONFIG REQUIRED)
+    find_package(Python3 REQUIRED COMPONENTS Interpreter)
+  endif()
+endif()
+
+find_path(DENSITYD_COMMON_PROTOS google/rpc/error_details.proto
+  HINTS $ENV{DENSITYD_COMMON_PROTOS} $ENV{XDG_CACHE_HOME}/densityd/googleapis-common-protos-1.76.0
+        $ENV{HOME}/.cache/densityd/googleapis-common-protos-1.76.0
+  DOC "Folder that holds google/rpc/error_details.proto")
+if(NOT DENSITYD_COMMON_PROTOS)
+  message(FATAL_ERROR "google/rpc/error_details.proto was not found. Run ./scripts/setup, or set DENSITYD_COMMON_PROTOS "
+                      "to a folder that holds it.")
+endif()

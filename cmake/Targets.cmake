@@ -1,0 +1,33 @@
+# densityd_library and densityd_test: targets with the project's warnings and sanitizers.
+
+add_library(densityd_options INTERFACE)
+target_include_directories(densityd_options INTERFACE ${PROJECT_SOURCE_DIR})
+target_compile_options(densityd_options INTERFACE
+  $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra $<$<CXX_COMPILER_ID:Clang>:-Wthread-safety>>)
+if(DENSITYD_SANITIZE)
+  target_compile_options(densityd_options INTERFACE
+    $<$<COMPILE_LANGUAGE:CXX>:-fsanitize=${DENSITYD_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all>)
+  target_link_options(densityd_options INTERFACE -fsanitize=${DENSITYD_SANITIZE})
+endif()
+
+# densityd_library(name SOURCES file... [DEPS target...])
+# A static library; headers are included from the project's root.
+function(densityd_library name)
+  cmake_parse_arguments(arg "" "" "SOURCES;DEPS" ${ARGN})
+  add_library(${name} STATIC ${arg_SOURCES})
+  target_link_libraries(${name} PUBLIC ${arg_DEPS} PRIVATE densityd_options)
+  target_include_directories(${name} PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}>)
+endfunction()
+
+# densityd_test(name SOURCES file... [DEPS target...])
+# A GoogleTest program, registered with CTest test by test.
+function(densityd_test name)
+  cmake_parse_arguments(arg "" "" "SOURCES;DEPS" ${ARGN})
+  add_executable(${name} ${arg_SOURCES})
+  target_link_libraries(${name} PRIVATE densityd_options ${arg_DEPS} GTest::gmock_main)
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
+  target_compile_definitions(${name} PRIVATE
+    DENSITYD_SOURCE_DIR="${PROJECT_SOURCE_DIR}" DENSITYD_BINARY_DIR="${PROJECT_BINARY_DIR}")
+  add_test(NAME ${name} COMMAND ${name})
+  set_tests_properties(${name} PROPERTIES TIMEOUT 300 ENVIRONMENT "OMP_NUM_THREADS=1")
+endfunction()

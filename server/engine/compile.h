@@ -1,0 +1,31 @@
+// Compiles a stored model version into plans.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "density/v1/flow_spec.pb.h"
+#include "server/engine/plan.h"
+#include "server/registry/tensor.h"
+
+namespace densityd::engine {
+
+/// What to compile for.
+struct CompileOptions {
+  std::string device = "cpu";  ///< "cpu" or "cuda:<n>"; see ResolveDevice
+  NumberType precision = NumberType::kFloat32;
+};
+
+/// Turns --device ("auto", "cpu", "cuda", "cuda:<n>") into "cpu" or "cuda:<n>". INVALID_ARGUMENT for anything else;
+/// FAILED_PRECONDITION where CUDA is asked for and absent.
+absl::StatusOr<std::string> ResolveDevice(const std::string& flag);
+
+/// Plan of the flow that `spec` describes with the weights `tensors`. DATA_LOSS where the tensors do not fit the spec
+/// (which tensor, and how); INVALID_ARGUMENT for a spec that is not valid; RESOURCE_EXHAUSTED where memory is short.
+absl::StatusOr<std::unique_ptr<Plan>> CompilePlan(const density::v1::FlowSpec& spec,
+                                                  absl::Span<const registry::Tensor> tensors,
+                                                  const CompileOptions& options);
+
+}  // namespace densityd::engine

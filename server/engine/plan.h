@@ -1,0 +1,79 @@
+// Compiled inference program of one model version on one device.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/types/span.h"
+#include "server/base/matrix.h"
+
+namespace densityd::engine {
+
+/// What is asked of the rows.
+enum class Op {
+  kLogProb,  ///< x -> log p(x)
+  kInverse,  ///< x -> z, log|det dz/dx|
+  kForward,  ///< z -> x, log|det dx/dz|
+  kSample,   ///< (seed, row) -> x, and log p(x) where asked
+};
+inline constexpr int kOpCount = 4;
+
+/// "log_prob", "inverse", "forward", "sample".
+const char* OpName(Op op);
+
+/// Rows of one request inside a run: n consecutive rows. Inputs are read and outputs written in place.
+struct RowSpan {
+  size_t rows = 0;
+  ConstMatrix input;           ///< x or z (n, D); empty for kSample
+  ConstMatrix context;         ///< (n, C), or (1, C) for all rows; empty for a model without context
+  uint64_t seed = 0;           ///< kSample: key of the noise
+  uint64_t first_row = 0;      ///< kSample: row i's noise is that of row first_row + i of the seed's endless sample
+  MutableMatrix output;        ///< z or x (n, D); empty for kLogProb
+  MutableMatrix log;           ///< log p or log|det| (n, 1), nats; may be empty for kSample
+};
+
+/// The part of `span` that begins at `begin` and has `rows` rows. Precondition: begin + rows <= span.rows.
+RowSpan Slice(const RowSpan& span, size_t begin, size_t rows);
+
+/// Constant facts about a plan.
+struct PlanInfo {
+  std::string kind;              ///< for example "reference-cpu"
+  std::string device;            ///< "cpu" or "cuda:<n>"
+  NumberType precision = NumberType::kFloat32;
+  size_t features = 0;           ///< D
+  size_t context_features = 0;   ///< C
+  size_t bytes = 0;              ///< memory of weights; an upper bound
+  size_t tile_rows = 64;         ///< rows of one run that use the device well; a run may have up to this many
+  bool rows_are_independent = false;  ///< the bit promise: a row's bits do not depend on the rows around it
+};
+
+/// Scratch memory of one thread, kept between runs. Not thread-safe.
+class Workspace {
+ public:
+  /// At least `bytes` bytes, 64-byte aligned; the content is undefined. Valid until the next call.
+  void* Reserve(size_t bytes);
+
+ private:
+  struct Free {
+    void operator()(void* memory) const;
+  };
+  std::unique_ptr<void, Free> memory_;
+  size_t bytes_ = 0;
+};
+
+/// Immutable and thread-safe.
+class Plan {
+ public:
+  virtual ~Plan() = default;
+  virtual const PlanInfo& info() const = 0;
+
+  /// Computes `op` for all rows of `spans`, at most info().tile_rows in all, into their outputs.
+  /// Precondition: shapes fit info(), and inputs are finite. INTERNAL where the device fails; RESOURCE_EXHAUSTED where
+  /// its memory is short.
+  virtual absl::Status Run(Op op, absl::Span<const RowSpan> spans, Workspace& workspace) const = 0;
+};
+
+}  // namespace densityd::engine
