@@ -1,0 +1,72 @@
+// Everything that the server does to files goes through here, so that tests can inject faults.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+namespace densityd {
+
+/// A file open for appending. Closed, without sync, when destroyed.
+class WritableFile {
+ public:
+  virtual ~WritableFile() = default;
+  virtual absl::Status Append(std::string_view bytes) = 0;
+  /// Returns when the content is on stable storage.
+  virtual absl::Status Sync() = 0;
+  /// Returns the error of a delayed write, if any. Call once, before destruction.
+  virtual absl::Status Close() = 0;
+};
+
+/// Holds a file lock until destroyed.
+class FileLock {
+ public:
+  virtual ~FileLock() = default;
+};
+
+/// Thread-safe. Errors: NOT_FOUND (ENOENT), ALREADY_EXISTS (EEXIST, ENOTEMPTY), RESOURCE_EXHAUSTED (ENOSPC, EDQUOT),
+/// PERMISSION_DENIED (EACCES, EPERM, EROFS), else UNAVAILABLE (EIO …); each message names the operation, the path and
+/// the system's reason.
+class FileSystem {
+ public:
+  virtual ~FileSystem() = default;
+
+  /// Creates or truncates.
+  virtual absl::StatusOr<std::unique_ptr<WritableFile>> Create(const std::string& path) = 0;
+  /// Creates where absent; writes at the end.
+  virtual absl::StatusOr<std::unique_ptr<WritableFile>> OpenForAppend(const std::string& path) = 0;
+  /// The whole file. RESOURCE_EXHAUSTED where it is larger than `max_bytes`.
+  virtual absl::StatusOr<std::string> Read(const std::string& path, uint64_t max_bytes) = 0;
+  virtual absl::StatusOr<uint64_t> Size(const std::string& path) = 0;
+  virtual absl::StatusOr<bool> Exists(const std::string& path) = 0;
+  /// Names in a folder, sorted, without "." and "..".
+  virtual absl::StatusOr<std::vector<std::string>> List(const std::string& folder) = 0;
+  /// Makes a folder and its parents; OK where it exists.
+  virtual absl::Status MakeFolders(const std::string& folder) = 0;
+  /// Makes one folder. ALREADY_EXISTS.
+  virtual absl::Status MakeFolder(const std::string& folder) = 0;
+  /// Atomic; replaces a file at `to`.
+  virtual absl::Status Rename(const std::string& from, const std::string& to) = 0;
+  /// Atomic; ALREADY_EXISTS where there is something at `to`.
+  virtual absl::Status RenameExclusive(const std::string& from, const std::string& to) = 0;
+  virtual absl::Status Remove(const std::string& path) = 0;
+  /// Removes a folder and all below it without following links; OK where absent.
+  virtual absl::Status RemoveRecursively(const std::string& folder) = 0;
+  /// Makes creations and renames in the folder durable.
+  virtual absl::Status SyncFolder(const std::string& folder) = 0;
+  /// Waits for an exclusive lock on a file, which is created where absent.
+  virtual absl::StatusOr<std::unique_ptr<FileLock>> Lock(const std::string& path) = 0;
+
+  /// The real one.
+  static FileSystem& Real();
+};
+
+/// Writes `bytes` to `path` all or nothing: <path>.tmp-<unique>, sync, rename, sync of the folder.
+absl::Status WriteFileAtomically(FileSystem& files, const std::string& path, std::string_view bytes);
+
+}  // namespace densityd
