@@ -27,12 +27,12 @@ const char* OpName(Op op);
 /// Rows of one request inside a run: n consecutive rows. Inputs are read and outputs written in place.
 struct RowSpan {
   size_t rows = 0;
-  ConstMatrix input;           ///< x or z (n, D); empty for kSample
-  ConstMatrix context;         ///< (n, C), or (1, C) for all rows; empty for a model without context
-  uint64_t seed = 0;           ///< kSample: key of the noise
-  uint64_t first_row = 0;      ///< kSample: row i's noise is that of row first_row + i of the seed's endless sample
-  MutableMatrix output;        ///< z or x (n, D); empty for kLogProb
-  MutableMatrix log;           ///< log p or log|det| (n, 1), nats; may be empty for kSample
+  ConstMatrix input;       ///< x or z (n, D); empty for kSample
+  ConstMatrix context;     ///< (n, C), or (1, C) for all rows; empty for a model without context
+  uint64_t seed = 0;       ///< kSample: key of the noise
+  uint64_t first_row = 0;  ///< kSample: row i's noise is that of row first_row + i of the seed's endless sample
+  MutableMatrix output;    ///< z or x (n, D); empty for kLogProb
+  MutableMatrix log;       ///< log p or log|det| (n, 1), nats; may be empty for kSample
 };
 
 /// The part of `span` that begins at `begin` and has `rows` rows. Precondition: begin + rows <= span.rows.
@@ -40,20 +40,21 @@ RowSpan Slice(const RowSpan& span, size_t begin, size_t rows);
 
 /// Constant facts about a plan.
 struct PlanInfo {
-  std::string kind;              ///< for example "reference-cpu"
-  std::string device;            ///< "cpu" or "cuda:<n>"
+  std::string kind;    ///< for example "reference-cpu"
+  std::string device;  ///< "cpu" or "cuda:<n>"
   NumberType precision = NumberType::kFloat32;
-  size_t features = 0;           ///< D
-  size_t context_features = 0;   ///< C
-  size_t bytes = 0;              ///< memory of weights; an upper bound
-  size_t tile_rows = 64;         ///< rows of one run that use the device well; a run may have up to this many
+  size_t features = 0;                ///< D
+  size_t context_features = 0;        ///< C
+  size_t bytes = 0;                   ///< memory of weights; an upper bound
+  size_t tile_rows = 64;              ///< rows of one run that use the device well; a run may have up to this many
   bool rows_are_independent = false;  ///< the bit promise: a row's bits do not depend on the rows around it
 };
 
 /// Scratch memory of one thread, kept between runs. Not thread-safe.
 class Workspace {
  public:
-  /// At least `bytes` bytes, 64-byte aligned; the content is undefined. Valid until the next call.
+  /// At least `bytes` bytes, 64-byte aligned; the content is undefined. Valid until the next call. Null where memory is
+  /// short (or nothing was asked for).
   void* Reserve(size_t bytes);
 
  private:
