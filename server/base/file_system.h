@@ -29,9 +29,9 @@ class FileLock {
   virtual ~FileLock() = default;
 };
 
-/// Thread-safe. Errors: NOT_FOUND (ENOENT), ALREADY_EXISTS (EEXIST, ENOTEMPTY), RESOURCE_EXHAUSTED (ENOSPC, EDQUOT),
-/// PERMISSION_DENIED (EACCES, EPERM, EROFS), else UNAVAILABLE (EIO …); each message names the operation, the path and
-/// the system's reason.
+/// Thread-safe. Errors: NOT_FOUND (ENOENT, ENOTDIR), ALREADY_EXISTS (EEXIST, ENOTEMPTY), RESOURCE_EXHAUSTED (ENOSPC,
+/// EDQUOT, EFBIG, EMFILE, ENFILE, ENOMEM), PERMISSION_DENIED (EACCES, EPERM, EROFS), else UNAVAILABLE (EIO …); each
+/// message names the operation, the path and the system's reason. New files and folders are for owner and group only.
 class FileSystem {
  public:
   virtual ~FileSystem() = default;
@@ -40,7 +40,8 @@ class FileSystem {
   virtual absl::StatusOr<std::unique_ptr<WritableFile>> Create(const std::string& path) = 0;
   /// Creates where absent; writes at the end.
   virtual absl::StatusOr<std::unique_ptr<WritableFile>> OpenForAppend(const std::string& path) = 0;
-  /// The whole file. RESOURCE_EXHAUSTED where it is larger than `max_bytes`.
+  /// The whole file. RESOURCE_EXHAUSTED where it is larger than `max_bytes`; FAILED_PRECONDITION where it is no regular
+  /// file.
   virtual absl::StatusOr<std::string> Read(const std::string& path, uint64_t max_bytes) = 0;
   virtual absl::StatusOr<uint64_t> Size(const std::string& path) = 0;
   virtual absl::StatusOr<bool> Exists(const std::string& path) = 0;
@@ -52,8 +53,10 @@ class FileSystem {
   virtual absl::Status MakeFolder(const std::string& folder) = 0;
   /// Atomic; replaces a file at `to`.
   virtual absl::Status Rename(const std::string& from, const std::string& to) = 0;
-  /// Atomic; ALREADY_EXISTS where there is something at `to`.
+  /// Atomic; ALREADY_EXISTS where there is something at `to`. (On file systems without RENAME_NOREPLACE, such as NFS,
+  /// an empty folder at `to` may be replaced.)
   virtual absl::Status RenameExclusive(const std::string& from, const std::string& to) = 0;
+  /// Removes a file, or an empty folder. NOT_FOUND.
   virtual absl::Status Remove(const std::string& path) = 0;
   /// Removes a folder and all below it without following links; OK where absent.
   virtual absl::Status RemoveRecursively(const std::string& folder) = 0;
@@ -66,7 +69,11 @@ class FileSystem {
   static FileSystem& Real();
 };
 
-/// Writes `bytes` to `path` all or nothing: <path>.tmp-<unique>, sync, rename, sync of the folder.
+/// 16 hexadecimal digits that nobody else has: for temporary names.
+std::string UniqueSuffix();
+
+/// Writes `bytes` to `path` all or nothing: <path>.tmp-<unique>, sync, rename, sync of the folder. After an error
+/// nothing temporary remains, and `path` holds the old bytes, or, where only the last sync failed, the new ones.
 absl::Status WriteFileAtomically(FileSystem& files, const std::string& path, std::string_view bytes);
 
 }  // namespace densityd

@@ -1,0 +1,103 @@
+// A file system that fails where a test says, and that can lose what was never synced.
+//
+//   for (int point = 0;; ++point) {
+//     FaultyFileSystem files(FileSystem::Real());
+//     files.StopBefore(point);                        // the process "dies" before its point-th change
+//     Publish(files);
+//     if (!files.reached()) break;                    // Publish makes fewer changes: every point was tried
+//     files.Crash(FaultyFileSystem::Loss::kUnsynced); // the power goes, too
+//     ... reopen with FileSystem::Real() and look ...
+//   }
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/synchronization/mutex.h"
+#include "server/base/file_system.h"
+
+namespace densityd::testing {
+
+/// Hands everything to another file system and counts the changes: every call but Read, Size, Exists and List, each
+/// call on a WritableFile included. Thread-safe.
+class FaultyFileSystem final : public FileSystem {
+ public:
+  /// What a crash takes away.
+  enum class Loss {
+    kNothing,   ///< the kernel had written everything: the process died
+    kUnsynced,  ///< contents without Sync, and names without SyncFolder, are gone: the power failed
+  };
+
+  explicit FaultyFileSystem(FileSystem& real);
+  ~FaultyFileSystem() override;
+
+  /// The `n`-th change (from 0) fails with `status` and does nothing; all others work.
+  void FailAt(int n, absl::Status status);
+  /// Every change from the `n`-th on fails with `status` and does nothing: the disk stays full, or read-only.
+  void FailFrom(int n, absl::Status status);
+  /// Every call from the `n`-th change on fails and does nothing, as if the process had died before it.
+  void StopBefore(int n);
+  /// Everything works again.
+  void Heal();
+  /// Whether a fault happened.
+  bool reached() const;
+  /// Changes asked for so far.
+  int changes() const;
+
+  /// Undoes on the real file system what `loss` takes away. Afterwards every call fails, as after StopBefore.
+  void Crash(Loss loss);
+
+  absl::StatusOr<std::unique_ptr<WritableFile>> Create(const std::string& path) override;
+  absl::StatusOr<std::unique_ptr<WritableFile>> OpenForAppend(const std::string& path) override;
+  absl::StatusOr<std::string> Read(const std::string& path, uint64_t max_bytes) override;
+  absl::StatusOr<uint64_t> Size(const std::string& path) override;
+  absl::StatusOr<bool> Exists(const std::string& path) override;
+  absl::StatusOr<std::vector<std::string>> List(const std::string& folder) override;
+  absl::Status MakeFolders(const std::string& folder) override;
+  absl::Status MakeFolder(const std::string& folder) override;
+  absl::Status Rename(const std::string& from, const std::string& to) override;
+  absl::Status RenameExclusive(const std::string& from, const std::string& to) override;
+  absl::Status Remove(const std::string& path) override;
+  absl::Status RemoveRecursively(const std::string& folder) override;
+  absl::Status SyncFolder(const std::string& folder) override;
+  absl::StatusOr<std::unique_ptr<FileLock>> Lock(const std::string& path) override;
+
+ private:
+  friend class FaultyWritableFile;
+
+  /// A name that a crash would undo, because its folder was not synced since.
+  struct UnsyncedName {
+    std::string folder;
+    std::function<void()> undo;
+  };
+
+  /// Counts a change; the status with which it is to fail, else OK.
+  absl::Status Change();
+  absl::Status CheckAlive() const;
+  absl::StatusOr<std::unique_ptr<WritableFile>> Open(const std::string& path, bool truncate);
+  absl::Status RenameWith(absl::Status (FileSystem::*rename)(const std::string&, const std::string&),
+                          const std::string& from, const std::string& to);
+  void Written(const std::string& path);
+  void Synced(const std::string& path);
+  void NameChanged(const std::string& path, std::function<void()> undo);
+
+  FileSystem& real_;
+  mutable absl::Mutex mutex_;
+  int changes_ ABSL_GUARDED_BY(mutex_) = 0;
+  int first_fault_ ABSL_GUARDED_BY(mutex_) = -1;
+  bool faults_last_ ABSL_GUARDED_BY(mutex_) = false;
+  bool stop_ ABSL_GUARDED_BY(mutex_) = false;
+  bool dead_ ABSL_GUARDED_BY(mutex_) = false;
+  bool reached_ ABSL_GUARDED_BY(mutex_) = false;
+  absl::Status fault_ ABSL_GUARDED_BY(mutex_);
+  std::set<std::string> unsynced_contents_ ABSL_GUARDED_BY(mutex_);
+  std::vector<UnsyncedName> unsynced_names_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace densityd::testing
