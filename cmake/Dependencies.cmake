@@ -1,5 +1,7 @@
 # Libraries of the system (Debian 12 names in scripts/lib/packages.sh) and the google.rpc protos.
 find_package(Threads REQUIRED)
+# A LibTorch in CMAKE_PREFIX_PATH brings headers of protobuf 3.13, which must not be taken for the system's.
+find_path(Protobuf_INCLUDE_DIR google/protobuf/message.h NO_CMAKE_PATH NO_CMAKE_ENVIRONMENT_PATH)
 find_package(Protobuf REQUIRED)
 find_package(absl REQUIRED)
 find_package(gRPC CONFIG REQUIRED)
@@ -12,6 +14,10 @@ if(DENSITYD_BUILD_SERVER)
   find_package(hwy CONFIG QUIET)
   if(DENSITYD_BUILD_TESTS)
     find_package(GTest CONFIG REQUIRED)
+    # Debian's, which sees Debian's Python packages, and not one that happens to come first in PATH.
+    if(NOT DEFINED Python3_EXECUTABLE AND EXISTS /usr/bin/python3)
+      set(Python3_EXECUTABLE /usr/bin/python3)
+    endif()
     find_package(Python3 REQUIRED COMPONENTS Interpreter)
   endif()
 endif()

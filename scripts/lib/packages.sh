@@ -1,12 +1,18 @@
 # Debian packages that the project needs. Source after common.sh.
 
-# Compilers and libraries to build with; tools that the tests and the demo call.
+# Compilers and libraries to build with.
 BUILD_PACKAGES=(
-  build-essential ca-certificates ccache cmake git libabsl-dev libbenchmark-dev libcli11-dev libgmock-dev libgrpc++-dev
+  build-essential ca-certificates ccache cmake libabsl-dev libbenchmark-dev libcli11-dev libgmock-dev libgrpc++-dev
   libgtest-dev libhwy-dev libprotobuf-dev libspdlog-dev libssl-dev ninja-build nlohmann-json3-dev pkg-config
-  prometheus-cpp-dev protobuf-compiler protobuf-compiler-grpc python3 python3-pip python3-venv unzip
+  prometheus-cpp-dev protobuf-compiler protobuf-compiler-grpc python3 python3-pip
 )
-TOOL_PACKAGES=(clang-format clang-tidy curl gnuplot-nox prometheus python3-grpcio python3-numpy python3-protobuf)
+# What the tests, the lint and the demo call.
+TOOL_PACKAGES=(
+  clang-format clang-tidy curl git gnuplot-nox prometheus python3-grpcio python3-importlib-resources python3-jsonschema
+  python3-numpy python3-packaging python3-protobuf python3-typing-extensions python3-yaml
+)
+# kubectl also comes in packages of others, which exclude Debian's.
+command -v kubectl >/dev/null || TOOL_PACKAGES+=(kubernetes-client)
 
 # missing_packages NAME...: prints those that are not installed.
 missing_packages() {
@@ -19,16 +25,18 @@ missing_packages() {
 # install_packages NAME...: installs what is missing, as root or through sudo.
 install_packages() {
   local missing as_root=()
+  command -v dpkg-query >/dev/null || fail "This is not a Debian system; install what the README lists, then build with CMake."
   mapfile -t missing < <(missing_packages "$@")
   if [ "${#missing[@]}" -eq 0 ]; then
     echo "    all ${#} packages are installed"
     return
   fi
+  echo "    installing: ${missing[*]}"
   if [ "$(id -u)" -ne 0 ]; then
-    command -v sudo >/dev/null || { echo "Run as root, or install sudo: these packages are missing: ${missing[*]}" >&2; return 1; }
+    command -v sudo >/dev/null || fail "Run as root, or install sudo: the packages above are missing."
     as_root=(sudo)
   fi
-  echo "    installing: ${missing[*]}"
-  "${as_root[@]}" apt-get update -qq
-  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+  run_quietly "$CACHE_ROOT/logs/apt.log" "${as_root[@]}" apt-get update
+  run_quietly "$CACHE_ROOT/logs/apt.log" "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+    apt-get install -y --no-install-recommends "${missing[@]}"
 }
