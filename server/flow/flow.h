@@ -17,7 +17,8 @@ namespace densityd::flow {
 class Flow : public torch::nn::Module {
  public:
   /// Layers in the spec's order: layers[0] touches the data.
-  Flow(density::v1::FlowSpec spec, std::shared_ptr<BaseDistribution> base, std::vector<std::shared_ptr<Transform>> layers);
+  Flow(density::v1::FlowSpec spec, std::shared_ptr<BaseDistribution> base,
+       std::vector<std::shared_ptr<Transform>> layers);
 
   /// log p(x | context) of x (N, D): (N), nats.
   Tensor LogProb(const Tensor& x, const Tensor& context);
@@ -43,8 +44,8 @@ class Flow : public torch::nn::Module {
   std::vector<std::shared_ptr<Transform>> layers_;
 };
 
-/// Builds the flow that `spec` describes, in float64, with initial weights drawn from `seed` (not from LibTorch's global
-/// generator): the same spec and seed give the same weights. INVALID_ARGUMENT with the path of the field, as
+/// Builds the flow that `spec` describes, in float64, with initial weights drawn from `seed` (not from LibTorch's
+/// global generator): the same spec and seed give the same weights. INVALID_ARGUMENT with the path of the field, as
 /// CheckFlowSpec; also where a Standardize is not fitted.
 absl::StatusOr<std::shared_ptr<Flow>> BuildFlow(const density::v1::FlowSpec& spec, uint64_t seed);
 

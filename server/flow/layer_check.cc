@@ -1,0 +1,214 @@
+#include "server/flow/layer_check.h"
+
+#include <cmath>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "server/base/errors.h"
+#include "server/flow/columns.h"
+
+namespace densityd::flow {
+namespace {
+
+using density::v1::Activation;
+using density::v1::Activation_IsValid;
+using density::v1::Autoregressive;
+using density::v1::Bijection;
+using density::v1::Conditioner;
+using density::v1::Coupling;
+using density::v1::Elementwise;
+using density::v1::Layer;
+using density::v1::Mask;
+using density::v1::Mlp;
+using density::v1::Permutation;
+using density::v1::ResidualMlp;
+using density::v1::Standardize;
+using density::v1::Univariate;
+
+constexpr double kMaxLogScale = 6.9;
+
+template <typename List>
+absl::Status CheckColumns(const List& columns, int64_t features, const std::string& field) {
+  std::vector<bool> seen(features, false);
+  for (int i = 0; i < columns.size(); ++i) {
+    const std::string path = absl::StrCat(field, "[", i, "]");
+    if (columns[i] >= features) {
+      return InvalidArgument(path, absl::StrCat("is ", columns[i], "; columns are 0 … ", features - 1));
+    }
+    if (seen[columns[i]]) return InvalidArgument(path, absl::StrCat("column ", columns[i], " is listed twice"));
+    seen[columns[i]] = true;
+  }
+  return absl::OkStatus();
+}
+
+template <typename List>
+absl::Status CheckPermutation(const List& columns, int64_t features, const std::string& field) {
+  if (columns.empty()) return absl::OkStatus();
+  if (columns.size() != features) {
+    return InvalidArgument(field, absl::StrCat("has ", columns.size(), " entries; a permutation of the ", features,
+                                               " features needs each of them once"));
+  }
+  return CheckColumns(columns, features, field);
+}
+
+absl::Status UnknownEnum(const std::string& field, int value) {
+  return InvalidArgument(field, absl::StrCat("has the unknown value ", value));
+}
+
+absl::Status CheckWidth(uint32_t width, const std::string& field) {
+  if (width >= 1 && width <= kMaxHiddenUnits) return absl::OkStatus();
+  return InvalidArgument(field, absl::StrCat("is ", width, "; a layer has 1 … ", kMaxHiddenUnits, " units"));
+}
+
+absl::Status CheckMlp(const Mlp& mlp, const std::string& field) {
+  if (mlp.hidden_size() > kMaxHiddenLayers) {
+    return InvalidArgument(field + ".hidden",
+                           absl::StrCat("has ", mlp.hidden_size(), " layers; the limit is ", kMaxHiddenLayers));
+  }
+  for (int i = 0; i < mlp.hidden_size(); ++i) {
+    if (auto status = CheckWidth(mlp.hidden(i), absl::StrCat(field, ".hidden[", i, "]")); !status.ok()) return status;
+  }
+  if (!Activation_IsValid(mlp.activation())) return UnknownEnum(field + ".activation", mlp.activation());
+  return absl::OkStatus();
+}
+
+absl::Status CheckResidualMlp(const ResidualMlp& residual, const std::string& field) {
+  if (residual.hidden() != 0) {
+    if (auto status = CheckWidth(residual.hidden(), field + ".hidden"); !status.ok()) return status;
+  }
+  if (residual.blocks() > kMaxResidualBlocks) {
+    return InvalidArgument(field + ".blocks",
+                           absl::StrCat("is ", residual.blocks(), "; the limit is ", kMaxResidualBlocks));
+  }
+  if (!Activation_IsValid(residual.activation())) return UnknownEnum(field + ".activation", residual.activation());
+  if (!(residual.dropout() >= 0 && residual.dropout() < 1)) {
+    return InvalidArgument(field + ".dropout", absl::StrCat("is ", residual.dropout(), "; it must be within [0, 1)"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckUnivariate(const Univariate& univariate, const std::string& field) {
+  const double max_log_scale = univariate.affine().max_log_scale();
+  if (!(max_log_scale >= 0 && max_log_scale <= kMaxLogScale)) {
+    return InvalidArgument(field + ".affine.max_log_scale",
+                           absl::StrCat("is ", max_log_scale, "; it must be within (0, ", kMaxLogScale, "]"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckElementwise(const Elementwise& layer, const std::string& field) {
+  if (auto status = CheckUnivariate(layer.univariate(), field + ".univariate"); !status.ok()) return status;
+  return CheckConditioner(layer.conditioner(), field + ".conditioner");
+}
+
+absl::Status CheckCoupling(const Coupling& layer, int64_t features, const std::string& field) {
+  const std::string mask = field + ".mask";
+  if (!Mask::Pattern_IsValid(layer.mask().pattern())) return UnknownEnum(mask + ".pattern", layer.mask().pattern());
+  if (auto status = CheckColumns(layer.mask().transformed(), features, mask + ".transformed"); !status.ok()) {
+    return status;
+  }
+  const size_t transformed = TransformedColumns(layer.mask(), features).size();
+  if (transformed == 0 || static_cast<int64_t>(transformed) == features) {
+    return InvalidArgument(mask, absl::StrCat("transforms ", transformed, " of ", features,
+                                              " columns; at least one must be transformed and at least one must pass"));
+  }
+  if (auto status = CheckUnivariate(layer.univariate(), field + ".univariate"); !status.ok()) return status;
+  return CheckConditioner(layer.conditioner(), field + ".conditioner");
+}
+
+absl::Status CheckAutoregressive(const Autoregressive& layer, int64_t features, const std::string& field) {
+  if (auto status = CheckUnivariate(layer.univariate(), field + ".univariate"); !status.ok()) return status;
+  if (auto status = CheckConditioner(layer.conditioner(), field + ".conditioner"); !status.ok()) return status;
+  if (!Autoregressive::ParallelDirection_IsValid(layer.parallel())) {
+    return UnknownEnum(field + ".parallel", layer.parallel());
+  }
+  if (!Autoregressive::Order_IsValid(layer.order())) return UnknownEnum(field + ".order", layer.order());
+  return CheckPermutation(layer.columns(), features, field + ".columns");
+}
+
+// Refuses an option that the kind does not use, and one that is out of range.
+absl::Status CheckOption(bool set, bool used, bool in_range, const std::string& field, const char* rule) {
+  if (set && !used) return InvalidArgument(field, absl::StrCat("does not apply to this kind; it ", rule));
+  if (set && !in_range) return InvalidArgument(field, absl::StrCat("is out of range; it ", rule));
+  return absl::OkStatus();
+}
+
+absl::Status CheckBijection(const Bijection& layer, int64_t features, const std::string& field) {
+  const auto kind = layer.kind();
+  if (kind == Bijection::BIJECTION_UNSPECIFIED) return InvalidArgument(field + ".kind", "is not set");
+  if (!Bijection::Kind_IsValid(kind)) return UnknownEnum(field + ".kind", kind);
+  const bool affine = kind == Bijection::AFFINE;
+  const bool alpha = kind == Bijection::SIGMOID || kind == Bijection::LOGIT;
+  const absl::Status checks[] = {
+      CheckColumns(layer.columns(), features, field + ".columns"),
+      CheckOption(layer.has_scale(), affine, std::isfinite(layer.scale()) && layer.scale() != 0, field + ".scale",
+                  "is the factor of AFFINE: finite and not 0"),
+      CheckOption(layer.shift() != 0, affine, std::isfinite(layer.shift()), field + ".shift",
+                  "is the offset of AFFINE: finite"),
+      CheckOption(layer.has_slope(), kind == Bijection::LEAKY_RELU_BIJECTION,
+                  std::isfinite(layer.slope()) && layer.slope() > 0, field + ".slope",
+                  "is the slope of LEAKY_RELU_BIJECTION: finite and > 0"),
+      CheckOption(layer.alpha() != 0, alpha, layer.alpha() >= 0 && layer.alpha() < 0.5, field + ".alpha",
+                  "is the margin of SIGMOID and LOGIT: within [0, 0.5)"),
+  };
+  for (const absl::Status& status : checks) {
+    if (!status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status CheckStandardize(const Standardize& standardize, int64_t columns, const std::string& field) {
+  for (const auto& [name, values] : {std::pair{".mean", &standardize.mean()}, {".scale", &standardize.scale()}}) {
+    if (!values->empty() && values->size() != columns) {
+      return InvalidArgument(field + name,
+                             absl::StrCat("has ", values->size(), " numbers; there are ", columns, " columns"));
+    }
+    for (int i = 0; i < values->size(); ++i) {
+      const double value = values->Get(i);
+      if (!std::isfinite(value) || (values == &standardize.scale() && value <= 0)) {
+        return InvalidArgument(absl::StrCat(field, name, "[", i, "]"),
+                               absl::StrCat("is ", value, "; a mean must be finite, a scale finite and > 0"));
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckConditioner(const Conditioner& conditioner, const std::string& field) {
+  if (conditioner.has_residual_mlp()) return CheckResidualMlp(conditioner.residual_mlp(), field + ".residual_mlp");
+  return CheckMlp(conditioner.mlp(), field + ".mlp");
+}
+
+absl::Status CheckLayer(const Layer& layer, int64_t features, const std::string& field) {
+  switch (layer.kind_case()) {
+    case Layer::kStandardize:
+      return CheckStandardize(layer.standardize(), features, field + ".standardize");
+    case Layer::kElementwise:
+      return CheckElementwise(layer.elementwise(), field + ".elementwise");
+    case Layer::kCoupling:
+      return CheckCoupling(layer.coupling(), features, field + ".coupling");
+    case Layer::kAutoregressive:
+      return CheckAutoregressive(layer.autoregressive(), features, field + ".autoregressive");
+    case Layer::kPermutation:
+      if (!Permutation::Kind_IsValid(layer.permutation().kind())) {
+        return UnknownEnum(field + ".permutation.kind", layer.permutation().kind());
+      }
+      return CheckPermutation(layer.permutation().columns(), features, field + ".permutation.columns");
+    case Layer::kBijection:
+      return CheckBijection(layer.bijection(), features, field + ".bijection");
+    case Layer::kLuLinear:
+    case Layer::kActnorm:
+    case Layer::kFullAffine:
+      return absl::OkStatus();
+    case Layer::KIND_NOT_SET:
+      break;
+  }
+  return InvalidArgument(field,
+                         "has no kind; set one of standardize, elementwise, coupling, autoregressive, permutation, "
+                         "lu_linear, actnorm, bijection, full_affine");
+}
+
+}  // namespace densityd::flow

@@ -1,0 +1,101 @@
+#include "server/flow/preset_check.h"
+
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "server/base/errors.h"
+#include "server/flow/layer_check.h"
+
+namespace densityd::flow {
+namespace {
+
+using density::v1::Preset;
+
+constexpr uint32_t kMaxTransforms = 128;
+
+struct Option {
+  const char* name;
+  bool is_set;
+  bool applies;
+};
+
+absl::Status CheckApplicable(const Preset& preset, const PresetTraits& traits) {
+  const Option options[] = {
+      {"transforms", preset.has_transforms(), traits.has_transforms},
+      {"mixing", preset.mixing() != Preset::MIXING_UNSPECIFIED, traits.has_transforms},
+      {"actnorm", preset.actnorm(), traits.has_transforms},
+      {"hidden", !preset.hidden().empty(), traits.has_network},
+      {"activation", preset.activation() != density::v1::ACTIVATION_UNSPECIFIED, traits.has_network},
+      {"residual", preset.residual(), traits.has_network},
+      {"residual_blocks", preset.has_residual_blocks(), traits.has_network},
+      {"dropout", preset.dropout() != 0, traits.has_network},
+  };
+  for (const Option& option : options) {
+    if (!option.is_set || option.applies) continue;
+    return InvalidArgument(absl::StrCat("preset.", option.name),
+                           absl::StrCat("does not apply to preset '", preset.name(), "'"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckRange(uint64_t value, uint64_t max, const std::string& field) {
+  if (value >= 1 && value <= max) return absl::OkStatus();
+  return InvalidArgument(field, absl::StrCat("is ", value, "; it must be 1 … ", max));
+}
+
+absl::Status CheckHidden(const Preset& preset) {
+  const int max_layers = preset.residual() ? 1 : kMaxHiddenLayers;
+  if (preset.hidden_size() > max_layers) {
+    return InvalidArgument("preset.hidden",
+                           absl::StrCat("has ", preset.hidden_size(), " widths; the limit is ", max_layers,
+                                        preset.residual() ? ", because a residual network has one" : ""));
+  }
+  for (int i = 0; i < preset.hidden_size(); ++i) {
+    auto status = CheckRange(preset.hidden(i), kMaxHiddenUnits, absl::StrCat("preset.hidden[", i, "]"));
+    if (!status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckResidual(const Preset& preset) {
+  if (!preset.residual() && preset.has_residual_blocks()) {
+    return InvalidArgument("preset.residual_blocks", "is set, but preset.residual is not");
+  }
+  if (!preset.residual() && preset.dropout() != 0) {
+    return InvalidArgument("preset.dropout", "is set, but preset.residual is not");
+  }
+  if (preset.has_residual_blocks()) {
+    auto status = CheckRange(preset.residual_blocks(), kMaxResidualBlocks, "preset.residual_blocks");
+    if (!status.ok()) return status;
+  }
+  if (preset.dropout() >= 0 && preset.dropout() < 1) return absl::OkStatus();
+  return InvalidArgument("preset.dropout", absl::StrCat("is ", preset.dropout(), "; it must be within [0, 1)"));
+}
+
+absl::Status CheckEnums(const Preset& preset) {
+  if (!Preset::Mixing_IsValid(preset.mixing())) {
+    return InvalidArgument("preset.mixing", absl::StrCat("has the unknown value ", preset.mixing()));
+  }
+  if (!density::v1::Activation_IsValid(preset.activation())) {
+    return InvalidArgument("preset.activation", absl::StrCat("has the unknown value ", preset.activation()));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status CheckPreset(const Preset& preset, const PresetTraits& traits, uint32_t features) {
+  if (auto status = CheckApplicable(preset, traits); !status.ok()) return status;
+  if (preset.has_transforms()) {
+    auto status = CheckRange(preset.transforms(), kMaxTransforms, "preset.transforms");
+    if (!status.ok()) return status;
+  }
+  if (auto status = CheckHidden(preset); !status.ok()) return status;
+  if (auto status = CheckResidual(preset); !status.ok()) return status;
+  if (auto status = CheckEnums(preset); !status.ok()) return status;
+  if (features >= traits.min_features) return absl::OkStatus();
+  return InvalidArgument("preset.name", absl::StrCat("'", preset.name(), "' needs at least ", traits.min_features,
+                                                     " features; there is ", features, ". 'maf' works with one"));
+}
+
+}  // namespace densityd::flow

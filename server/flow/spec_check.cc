@@ -1,0 +1,72 @@
+#include "absl/strings/str_cat.h"
+#include "server/base/errors.h"
+#include "server/flow/layer_check.h"
+#include "server/flow/spec.h"
+#include "server/flow/support.h"
+
+namespace densityd::flow {
+namespace {
+
+using density::v1::FlowSpec;
+using density::v1::Standardize;
+
+constexpr uint32_t kMaxFeatures = 65536;
+constexpr int kMaxLayers = 1024;
+
+absl::Status CheckSizes(const FlowSpec& spec, const std::string& field) {
+  if (spec.features() < 1 || spec.features() > kMaxFeatures) {
+    return InvalidArgument(field + ".features",
+                           absl::StrCat("is ", spec.features(), "; it must be 1 … ", kMaxFeatures));
+  }
+  if (spec.context_features() > kMaxFeatures) {
+    return InvalidArgument(field + ".context_features",
+                           absl::StrCat("is ", spec.context_features(), "; the limit is ", kMaxFeatures));
+  }
+  if (spec.layers_size() < 1 || spec.layers_size() > kMaxLayers) {
+    return InvalidArgument(field + ".layers",
+                           absl::StrCat("has ", spec.layers_size(), " layers; it must have 1 … ", kMaxLayers));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckContextPreprocessing(const FlowSpec& spec, const std::string& field) {
+  if (!spec.has_context_preprocessing()) return absl::OkStatus();
+  if (spec.context_features() == 0) return InvalidArgument(field, "is set, but context_features is 0");
+  return CheckStandardize(spec.context_preprocessing(), spec.context_features(), field);
+}
+
+absl::Status CheckFittedStandardize(const Standardize& standardize, const std::string& field) {
+  if (standardize.mean().empty()) return InvalidArgument(field + ".mean", "is empty: it was not fitted to data");
+  if (standardize.scale().empty()) return InvalidArgument(field + ".scale", "is empty: it was not fitted to data");
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status CheckFlowSpec(const FlowSpec& spec, std::string_view field) {
+  const std::string path(field);
+  if (auto status = CheckSizes(spec, path); !status.ok()) return status;
+  for (int i = 0; i < spec.layers_size(); ++i) {
+    const std::string layer = absl::StrCat(path, ".layers[", i, "]");
+    if (auto status = CheckLayer(spec.layers(i), spec.features(), layer); !status.ok()) return status;
+  }
+  if (auto status = CheckContextPreprocessing(spec, path + ".context_preprocessing"); !status.ok()) return status;
+  if (auto status = CheckSupport(spec, path); !status.ok()) return status;
+  if (const uint64_t parameters = CountParameters(spec); parameters > kMaxParameters) {
+    return InvalidArgument(path, absl::StrCat("has ", parameters, " learnt parameters; the limit is ", kMaxParameters));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckFitted(const FlowSpec& spec, std::string_view field) {
+  const std::string path(field);
+  for (int i = 0; i < spec.layers_size(); ++i) {
+    if (!spec.layers(i).has_standardize()) continue;
+    const std::string layer = absl::StrCat(path, ".layers[", i, "].standardize");
+    if (auto status = CheckFittedStandardize(spec.layers(i).standardize(), layer); !status.ok()) return status;
+  }
+  if (!spec.has_context_preprocessing()) return absl::OkStatus();
+  return CheckFittedStandardize(spec.context_preprocessing(), path + ".context_preprocessing");
+}
+
+}  // namespace densityd::flow

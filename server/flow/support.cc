@@ -1,0 +1,120 @@
+#include "server/flow/support.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "server/base/errors.h"
+#include "server/flow/columns.h"
+
+namespace densityd::flow {
+namespace {
+
+using density::v1::Bijection;
+using density::v1::Layer;
+using density::v1::Standardize;
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+// The values that a column can take lie within [low, high].
+struct Interval {
+  double low = -kInfinity;
+  double high = kInfinity;
+};
+using Box = std::vector<Interval>;
+
+double Sigmoid(double z, double alpha) { return (1 / (1 + std::exp(-z)) - alpha) / (1 - 2 * alpha); }
+
+double Logit(double z, double alpha) {
+  const double shrunk = std::clamp(alpha + (1 - 2 * alpha) * z, 0.0, 1.0);
+  return std::log(shrunk) - std::log1p(-shrunk);
+}
+
+Interval Scaled(Interval interval, double scale, double shift) {
+  const double low = scale * interval.low + shift;
+  const double high = scale * interval.high + shift;
+  return {std::min(low, high), std::max(low, high)};
+}
+
+// Where the Forward map of `bijection` is defined.
+Interval Domain(const Bijection& bijection) {
+  if (bijection.kind() == Bijection::LOG) return {0, kInfinity};
+  if (bijection.kind() != Bijection::LOGIT) return {};
+  return {Sigmoid(-kInfinity, bijection.alpha()), Sigmoid(kInfinity, bijection.alpha())};
+}
+
+Interval Image(const Bijection& bijection, Interval z) {
+  const double slope = bijection.has_slope() ? bijection.slope() : 0.01;
+  switch (bijection.kind()) {
+    case Bijection::AFFINE:
+      return Scaled(z, bijection.has_scale() ? bijection.scale() : 1, bijection.shift());
+    case Bijection::EXP:
+      return {std::exp(z.low), std::exp(z.high)};
+    case Bijection::LOG:
+      return {std::log(z.low), std::log(z.high)};
+    case Bijection::SIGMOID:
+      return {Sigmoid(z.low, bijection.alpha()), Sigmoid(z.high, bijection.alpha())};
+    case Bijection::LOGIT:
+      return {Logit(z.low, bijection.alpha()), Logit(z.high, bijection.alpha())};
+    case Bijection::SOFTPLUS:
+      return {std::log1p(std::exp(z.low)), z.high + std::log1p(std::exp(-z.high))};
+    case Bijection::TANH:
+      return {std::tanh(z.low), std::tanh(z.high)};
+    case Bijection::LEAKY_RELU_BIJECTION:
+      return {z.low >= 0 ? z.low : slope * z.low, z.high >= 0 ? z.high : slope * z.high};
+    default:
+      return {};
+  }
+}
+
+absl::Status MapBijection(const Bijection& bijection, const std::string& field, Box& box) {
+  const Interval domain = Domain(bijection);
+  for (int64_t column : BijectionColumns(bijection, static_cast<int64_t>(box.size()))) {
+    Interval& interval = box[column];
+    if (interval.low < domain.low || interval.high > domain.high) {
+      return InvalidArgument(absl::StrCat(field, ".kind"),
+                             absl::StrCat(Bijection::Kind_Name(bijection.kind()), " is defined within [", domain.low,
+                                          ", ", domain.high, "], but the layers between it and the base give column ",
+                                          column, " values within [", interval.low, ", ", interval.high, "]"));
+    }
+    interval = Image(bijection, interval);
+  }
+  return absl::OkStatus();
+}
+
+void MapStandardize(const Standardize& standardize, Box& box) {
+  const bool fitted = standardize.mean_size() > 0 && standardize.scale_size() > 0;
+  for (size_t column = 0; column < box.size(); ++column) {
+    const int j = static_cast<int>(column);
+    box[column] = fitted ? Scaled(box[column], standardize.scale(j), standardize.mean(j)) : Interval();
+  }
+}
+
+}  // namespace
+
+absl::Status CheckSupport(const density::v1::FlowSpec& spec, const std::string& field) {
+  Box box(spec.features());
+  for (int i = spec.layers_size() - 1; i >= 0; --i) {
+    const Layer& layer = spec.layers(i);
+    if (layer.has_bijection()) {
+      const std::string path = absl::StrCat(field, ".layers[", i, "].bijection");
+      if (auto status = MapBijection(layer.bijection(), path, box); !status.ok()) return status;
+    } else if (layer.has_standardize()) {
+      MapStandardize(layer.standardize(), box);
+    } else if (layer.has_permutation()) {
+      const Columns columns = PermutationColumns(layer.permutation(), spec.features());
+      Box permuted(box.size());
+      for (size_t j = 0; j < columns.size(); ++j) permuted[columns[j]] = box[j];
+      box = std::move(permuted);
+    } else {
+      // A learnt map can send a bounded interval anywhere.
+      box.assign(box.size(), Interval());
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace densityd::flow

@@ -1,0 +1,175 @@
+// Presets expand to the chain of layers that the literature names.
+#include <cstdint>
+#include <numeric>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "google/protobuf/text_format.h"
+#include "gtest/gtest.h"
+#include "server/flow/columns.h"
+#include "server/flow/made_degrees.h"
+#include "server/flow/spec.h"
+
+namespace densityd::flow {
+namespace {
+
+using density::v1::Autoregressive;
+using density::v1::FlowSpec;
+using density::v1::Mask;
+using density::v1::Permutation;
+using density::v1::Preset;
+using testing::Each;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::StartsWith;
+
+Preset Parse(const std::string& text) {
+  Preset preset;
+  EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(text, &preset)) << text;
+  return preset;
+}
+
+FlowSpec Expand(const std::string& preset, uint32_t features = 4, uint32_t context = 0) {
+  const auto spec = ExpandPreset(Parse(preset), features, context);
+  EXPECT_TRUE(spec.ok()) << spec.status();
+  return spec.value_or(FlowSpec());
+}
+
+std::string Refusal(const std::string& preset, uint32_t features = 4) {
+  const absl::Status status = ExpandPreset(Parse(preset), features, 0).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << preset;
+  return std::string(status.message().data(), status.message().size());
+}
+
+class EveryPreset : public testing::TestWithParam<const char*> {};
+
+TEST_P(EveryPreset, IsValidAndStandardisesRowsAndContextFirst) {
+  const std::string preset = std::string("name: '") + GetParam() + "'";
+  const FlowSpec spec = Expand(preset, 5, 2);
+  EXPECT_TRUE(CheckFlowSpec(spec).ok());
+  EXPECT_EQ(spec.features(), 5u);
+  EXPECT_EQ(spec.context_features(), 2u);
+  EXPECT_TRUE(spec.layers(0).has_standardize());
+  EXPECT_TRUE(spec.has_context_preprocessing());
+  EXPECT_GT(CountParameters(spec), 0u);
+}
+
+TEST_P(EveryPreset, StandardisesNothingWhenToldSo) {
+  const FlowSpec spec = Expand(std::string("no_standardize: true name: '") + GetParam() + "'", 5, 2);
+  for (const auto& layer : spec.layers()) EXPECT_FALSE(layer.has_standardize());
+  EXPECT_FALSE(spec.has_context_preprocessing());
+}
+
+TEST_P(EveryPreset, CanLearnItsBase) {
+  EXPECT_TRUE(Expand(std::string("learnt_base: true name: '") + GetParam() + "'").base().has_diagonal_normal());
+}
+
+INSTANTIATE_TEST_SUITE_P(Presets, EveryPreset,
+                         testing::Values("affine", "elementwise", "nice", "realnvp", "maf", "iaf"),
+                         [](const auto& info) { return std::string(info.param); });
+
+TEST(Preset, RealNvpAlternatesEightAffineCouplings) {
+  const FlowSpec spec = Expand("name: 'realnvp'");
+  ASSERT_EQ(spec.layers_size(), 9);
+  for (int i = 1; i < 9; ++i) {
+    ASSERT_TRUE(spec.layers(i).has_coupling());
+    EXPECT_EQ(spec.layers(i).coupling().mask().pattern(), i % 2 == 1 ? Mask::ALTERNATING_ODD : Mask::ALTERNATING_EVEN);
+    EXPECT_TRUE(spec.layers(i).coupling().univariate().has_affine());
+    EXPECT_THAT(spec.layers(i).coupling().conditioner().mlp().hidden(), ElementsAre(128, 128));
+  }
+}
+
+TEST(Preset, NiceShifts) { EXPECT_TRUE(Expand("name: 'nice'").layers(1).coupling().univariate().has_shift()); }
+
+TEST(Preset, MafAndIafReverseTheOrderOfEveryOtherLayer) {
+  for (const auto& [name, parallel] :
+       {std::pair{"maf", Autoregressive::DENSITY}, std::pair{"iaf", Autoregressive::SAMPLING}}) {
+    const FlowSpec spec = Expand(std::string("transforms: 4 name: '") + name + "'");
+    ASSERT_EQ(spec.layers_size(), 5);
+    for (int i = 1; i < 5; ++i) {
+      EXPECT_EQ(spec.layers(i).autoregressive().order(),
+                i % 2 == 1 ? Autoregressive::NATURAL : Autoregressive::REVERSED);
+      EXPECT_EQ(spec.layers(i).autoregressive().parallel(), parallel);
+    }
+  }
+}
+
+TEST(Preset, MixesBetweenTransformsWithActNormPermutationAndLu) {
+  const FlowSpec spec = Expand("name: 'maf' transforms: 2 mixing: LU actnorm: true seed: 7");
+  ASSERT_EQ(spec.layers_size(), 6);
+  EXPECT_TRUE(spec.layers(1).has_autoregressive());
+  EXPECT_TRUE(spec.layers(2).has_actnorm());
+  EXPECT_EQ(spec.layers(3).permutation().kind(), Permutation::RANDOM);
+  EXPECT_TRUE(spec.layers(4).has_lu_linear());
+  EXPECT_EQ(spec.layers(5).autoregressive().order(), Autoregressive::NATURAL);
+}
+
+TEST(Preset, BuildsResidualConditioners) {
+  const auto residual = Expand("name: 'maf' residual: true hidden: 32 residual_blocks: 3 dropout: 0.2")
+                            .layers(1)
+                            .autoregressive()
+                            .conditioner()
+                            .residual_mlp();
+  EXPECT_EQ(residual.hidden(), 32u);
+  EXPECT_EQ(residual.blocks(), 3u);
+  EXPECT_EQ(residual.dropout(), 0.2);
+}
+
+TEST(Preset, RefusesWithTheNameOfTheOption) {
+  EXPECT_THAT(Refusal("name: 'glow'"), StartsWith("preset.name: 'glow' is unknown; known are affine, elementwise"));
+  EXPECT_THAT(Refusal("name: 'realnvp'", 1), HasSubstr("needs at least 2 features"));
+  EXPECT_THAT(Refusal("name: 'maf' transforms: 0"), StartsWith("preset.transforms: is 0"));
+  EXPECT_THAT(Refusal("name: 'maf' transforms: 129"), StartsWith("preset.transforms: is 129"));
+  EXPECT_THAT(Refusal("name: 'maf' hidden: [8, 0]"), StartsWith("preset.hidden[1]: is 0"));
+  EXPECT_THAT(Refusal("name: 'maf' hidden: 8193"), StartsWith("preset.hidden[0]: is 8193"));
+  EXPECT_THAT(Refusal("name: 'maf' residual: true hidden: [8, 8]"), StartsWith("preset.hidden: has 2 widths"));
+  EXPECT_THAT(Refusal("name: 'maf' residual_blocks: 2"), StartsWith("preset.residual_blocks: is set, but"));
+  EXPECT_THAT(Refusal("name: 'maf' residual: true residual_blocks: 0"), StartsWith("preset.residual_blocks: is 0"));
+  EXPECT_THAT(Refusal("name: 'maf' dropout: 0.5"), StartsWith("preset.dropout: is set, but"));
+  EXPECT_THAT(Refusal("name: 'maf' residual: true dropout: 1"), StartsWith("preset.dropout: is 1"));
+  EXPECT_THAT(Refusal("name: 'maf' mixing: 9"), StartsWith("preset.mixing: "));
+  EXPECT_THAT(Refusal("name: 'maf' activation: 99"), StartsWith("preset.activation: "));
+  EXPECT_THAT(Refusal("name: 'affine' hidden: 8"), StartsWith("preset.hidden: does not apply to preset 'affine'"));
+  EXPECT_THAT(Refusal("name: 'elementwise' transforms: 2"), StartsWith("preset.transforms: does not apply"));
+}
+
+TEST(Columns, MasksPartitionTheColumns) {
+  for (int pattern = Mask::ALTERNATING_EVEN; pattern <= Mask::SECOND_HALF; ++pattern) {
+    Mask mask;
+    mask.set_pattern(static_cast<Mask::Pattern>(pattern));
+    Columns all = TransformedColumns(mask, 5);
+    EXPECT_EQ(all.size(), pattern == Mask::ALTERNATING_EVEN || pattern == Mask::SECOND_HALF ? 3u : 2u);
+    const Columns rest = OtherColumns(all, 5);
+    all.insert(all.end(), rest.begin(), rest.end());
+    EXPECT_EQ(std::set<int64_t>(all.begin(), all.end()).size(), 5u);
+  }
+}
+
+TEST(Columns, RandomPermutationsNeverChange) {
+  Permutation permutation;
+  permutation.set_kind(Permutation::RANDOM);
+  permutation.set_seed(1);
+  // Stored models depend on this very order.
+  EXPECT_THAT(PermutationColumns(permutation, 6), ElementsAre(1, 3, 0, 4, 5, 2));
+  EXPECT_THAT(InversePermutation({2, 0, 1}), ElementsAre(1, 2, 0));
+}
+
+TEST(MadeDegrees, HiddenUnitsServeEveryColumnEvenly) {
+  EXPECT_THAT(HiddenDegrees(6, 4, /*has_context=*/false), ElementsAre(1, 1, 2, 2, 3, 3));
+  EXPECT_THAT(HiddenDegrees(8, 4, /*has_context=*/true), ElementsAre(0, 0, 1, 1, 2, 2, 3, 3));
+  EXPECT_THAT(HiddenDegrees(3, 1, /*has_context=*/false), Each(0));
+  // Fewer units than degrees: the first and the last degree are kept.
+  const std::vector<int64_t> few = HiddenDegrees(5, 100, /*has_context=*/false);
+  EXPECT_EQ(few.front(), 1);
+  EXPECT_EQ(few.back(), 99);
+}
+
+TEST(MadeDegrees, FollowTheOrderOfTheColumns) {
+  EXPECT_THAT(InputDegrees({2, 0, 1}, 2), ElementsAre(2, 3, 1, 0, 0));
+  EXPECT_THAT(OutputDegrees({2, 0, 1}, 2), ElementsAre(1, 1, 2, 2, 0, 0));
+}
+
+}  // namespace
+}  // namespace densityd::flow

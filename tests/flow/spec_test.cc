@@ -1,0 +1,180 @@
+// A wrong spec is refused with the path of the field; a right one is completed and measured.
+#include "server/flow/spec.h"
+
+#include <string>
+
+#include "gmock/gmock.h"
+#include "google/protobuf/text_format.h"
+#include "google/protobuf/util/message_differencer.h"
+#include "gtest/gtest.h"
+
+namespace densityd::flow {
+namespace {
+
+using density::v1::FlowSpec;
+using google::protobuf::TextFormat;
+using google::protobuf::util::MessageDifferencer;
+using testing::HasSubstr;
+using testing::StartsWith;
+
+FlowSpec Parse(const std::string& text) {
+  FlowSpec spec;
+  EXPECT_TRUE(TextFormat::ParseFromString(text, &spec)) << text;
+  return spec;
+}
+
+std::string Message(const absl::Status& status) {
+  return std::string(status.message().data(), status.message().size());
+}
+
+struct BadSpec {
+  std::string name;
+  std::string spec;
+  std::string path;     // what the message starts with
+  std::string message;  // what it says
+};
+
+class BadSpecTest : public testing::TestWithParam<BadSpec> {};
+
+TEST_P(BadSpecTest, IsRefusedWithThePathOfTheField) {
+  const absl::Status status = CheckFlowSpec(Parse(GetParam().spec));
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(Message(status), StartsWith(GetParam().path + ": "));
+  EXPECT_THAT(Message(status), HasSubstr(GetParam().message));
+}
+
+std::string Layer(const std::string& layer) { return "features: 3 context_features: 2 layers { " + layer + " }"; }
+
+const BadSpec kBadSpecs[] = {
+    {"NoFeatures", "layers { actnorm {} }", "spec.features", "is 0"},
+    {"TooManyFeatures", "features: 65537 layers { actnorm {} }", "spec.features", "65536"},
+    {"TooMuchContext", "features: 1 context_features: 65537 layers { actnorm {} }", "spec.context_features", "65536"},
+    {"NoLayers", "features: 1", "spec.layers", "has 0 layers"},
+    {"LayerWithoutKind", "features: 3 layers { actnorm {} } layers {}", "spec.layers[1]", "set one of standardize"},
+    {"MeanOfWrongSize", Layer("standardize { mean: [1, 2] }"), "spec.layers[0].standardize.mean", "has 2 numbers"},
+    {"MeanNotFinite", Layer("standardize { mean: [1, nan, 2] }"), "spec.layers[0].standardize.mean[1]", "finite"},
+    {"ScaleZero", Layer("standardize { scale: [1, 2, 0] }"), "spec.layers[0].standardize.scale[2]", "> 0"},
+    {"LogScaleTooLarge", Layer("elementwise { univariate { affine { max_log_scale: 7 } } }"),
+     "spec.layers[0].elementwise.univariate.affine.max_log_scale", "6.9"},
+    {"LogScaleNegative", Layer("autoregressive { univariate { affine { max_log_scale: -1 } } }"),
+     "spec.layers[0].autoregressive.univariate.affine.max_log_scale", "6.9"},
+    {"LogScaleNaN", Layer("coupling { univariate { affine { max_log_scale: nan } } }"),
+     "spec.layers[0].coupling.univariate.affine.max_log_scale", "6.9"},
+    {"MaskColumnOutOfRange", Layer("coupling { mask { transformed: [0, 3] } }"),
+     "spec.layers[0].coupling.mask.transformed[1]", "columns are 0 … 2"},
+    {"MaskColumnTwice", Layer("coupling { mask { transformed: [1, 1] } }"),
+     "spec.layers[0].coupling.mask.transformed[1]", "listed twice"},
+    {"MaskOfAllColumns", Layer("coupling { mask { transformed: [0, 1, 2] } }"), "spec.layers[0].coupling.mask",
+     "at least one must pass"},
+    {"MaskOfNoColumn", "features: 1 layers { coupling {} }", "spec.layers[0].coupling.mask", "at least one must be"},
+    {"MaskPatternUnknown", Layer("coupling { mask { pattern: 9 } }"), "spec.layers[0].coupling.mask.pattern", "9"},
+    {"ZeroWidth", Layer("coupling { conditioner { mlp { hidden: [8, 0] } } }"),
+     "spec.layers[0].coupling.conditioner.mlp.hidden[1]", "is 0"},
+    {"WidthTooLarge", Layer("autoregressive { conditioner { mlp { hidden: 8193 } } }"),
+     "spec.layers[0].autoregressive.conditioner.mlp.hidden[0]", "8192"},
+    {"TooManyHiddenLayers", Layer("coupling { conditioner { mlp { hidden: [1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1] } } }"),
+     "spec.layers[0].coupling.conditioner.mlp.hidden", "limit is 16"},
+    {"ActivationUnknown", Layer("elementwise { conditioner { mlp { activation: 77 } } }"),
+     "spec.layers[0].elementwise.conditioner.mlp.activation", "77"},
+    {"ResidualWidthTooLarge", Layer("coupling { conditioner { residual_mlp { hidden: 9000 } } }"),
+     "spec.layers[0].coupling.conditioner.residual_mlp.hidden", "8192"},
+    {"TooManyBlocks", Layer("coupling { conditioner { residual_mlp { blocks: 65 } } }"),
+     "spec.layers[0].coupling.conditioner.residual_mlp.blocks", "limit is 64"},
+    {"DropoutOne", Layer("coupling { conditioner { residual_mlp { dropout: 1 } } }"),
+     "spec.layers[0].coupling.conditioner.residual_mlp.dropout", "[0, 1)"},
+    {"OrderTooShort", Layer("autoregressive { columns: [0, 1] }"), "spec.layers[0].autoregressive.columns",
+     "has 2 entries"},
+    {"OrderRepeats", Layer("autoregressive { columns: [0, 1, 1] }"), "spec.layers[0].autoregressive.columns[2]",
+     "listed twice"},
+    {"OrderUnknown", Layer("autoregressive { order: 5 }"), "spec.layers[0].autoregressive.order", "5"},
+    {"DirectionUnknown", Layer("autoregressive { parallel: 5 }"), "spec.layers[0].autoregressive.parallel", "5"},
+    {"PermutationOutOfRange", Layer("permutation { columns: [0, 1, 7] }"), "spec.layers[0].permutation.columns[2]",
+     "is 7"},
+    {"PermutationUnknown", Layer("permutation { kind: 8 }"), "spec.layers[0].permutation.kind", "8"},
+    {"BijectionWithoutKind", Layer("bijection {}"), "spec.layers[0].bijection.kind", "is not set"},
+    {"BijectionUnknown", Layer("bijection { kind: 50 }"), "spec.layers[0].bijection.kind", "50"},
+    {"BijectionColumn", Layer("bijection { kind: EXP columns: 3 }"), "spec.layers[0].bijection.columns[0]", "is 3"},
+    {"AffineScaleZero", Layer("bijection { kind: AFFINE scale: 0 }"), "spec.layers[0].bijection.scale", "not 0"},
+    {"AffineShiftInfinite", Layer("bijection { kind: AFFINE shift: inf }"), "spec.layers[0].bijection.shift", "finite"},
+    {"SlopeZero", Layer("bijection { kind: LEAKY_RELU_BIJECTION slope: 0 }"), "spec.layers[0].bijection.slope", "> 0"},
+    {"AlphaTooLarge", Layer("bijection { kind: SIGMOID alpha: 0.5 }"), "spec.layers[0].bijection.alpha", "[0, 0.5)"},
+    {"OptionOfAnotherKind", Layer("bijection { kind: EXP alpha: 0.1 }"), "spec.layers[0].bijection.alpha",
+     "does not apply"},
+    {"LogOfAnyNumber", Layer("bijection { kind: LOG }"), "spec.layers[0].bijection.kind",
+     "LOG is defined within [0, inf]"},
+    {"LogitOfAnyNumber", Layer("bijection { kind: LOGIT columns: 1 }"), "spec.layers[0].bijection.kind", "column 1"},
+    {"ContextOfWrongSize", "features: 1 context_features: 2 layers { actnorm {} } context_preprocessing { mean: 0 }",
+     "spec.context_preprocessing.mean", "has 1 numbers"},
+    {"ContextWithoutContext", "features: 1 layers { actnorm {} } context_preprocessing {}",
+     "spec.context_preprocessing", "context_features is 0"},
+    {"TooManyParameters", "features: 40000 layers { lu_linear {} }", "spec", "1600040000 learnt parameters"},
+};
+
+INSTANTIATE_TEST_SUITE_P(Specs, BadSpecTest, testing::ValuesIn(kBadSpecs),
+                         [](const auto& info) { return info.param.name; });
+
+TEST(CheckFlowSpec, PathsStartWithTheGivenField) {
+  EXPECT_THAT(Message(CheckFlowSpec(FlowSpec(), "request.spec")), StartsWith("request.spec.features: "));
+}
+
+TEST(CheckFlowSpec, AcceptsALogWhereTheLayersTowardsTheBaseGivePositiveNumbers) {
+  EXPECT_TRUE(
+      CheckFlowSpec(Parse("features: 3 layers { bijection { kind: LOG } } layers { bijection { kind: EXP } }")).ok());
+  EXPECT_TRUE(
+      CheckFlowSpec(Parse("features: 2 layers { bijection { kind: LOGIT alpha: 0.05 } } layers { permutation {} }"
+                          "layers { bijection { kind: SIGMOID alpha: 0.05 } }"))
+          .ok());
+  EXPECT_FALSE(CheckFlowSpec(Parse("features: 2 layers { bijection { kind: LOG columns: 0 } } layers { permutation {} }"
+                                   "layers { bijection { kind: EXP columns: 0 } }"))
+                   .ok());
+}
+
+TEST(CheckFitted, NamesTheStandardizeThatIsEmpty) {
+  FlowSpec spec = Parse(
+      "features: 1 context_features: 1 layers { standardize { mean: 0 scale: 1 } }"
+      "layers { standardize { mean: 0 } } context_preprocessing {}");
+  ASSERT_TRUE(CheckFlowSpec(spec).ok());
+  EXPECT_THAT(Message(CheckFitted(spec)), StartsWith("spec.layers[1].standardize.scale: "));
+  spec.mutable_layers(1)->mutable_standardize()->add_scale(2);
+  EXPECT_THAT(Message(CheckFitted(spec)), StartsWith("spec.context_preprocessing.mean: "));
+  spec.mutable_context_preprocessing()->add_mean(0);
+  spec.mutable_context_preprocessing()->add_scale(2);
+  EXPECT_TRUE(CheckFitted(spec).ok());
+}
+
+TEST(WithDefaults, WritesOutEveryDefaultOnce) {
+  const FlowSpec spec = WithDefaults(
+      Parse("features: 3 context_features: 1 layers { elementwise { conditioner {} } } layers { coupling {} }"
+            "layers { autoregressive { conditioner { residual_mlp {} } } } layers { permutation {} }"
+            "layers { bijection { kind: AFFINE } } layers { bijection { kind: LEAKY_RELU_BIJECTION } } layers { "
+            "elementwise {} }"));
+  const FlowSpec expected = Parse(R"(
+      features: 3 context_features: 1 base { standard_normal {} }
+      layers { elementwise { univariate { affine { max_log_scale: 3 } }
+                             conditioner { mlp { hidden: [64, 64] activation: RELU } } } }
+      layers { coupling { mask { pattern: ALTERNATING_ODD } univariate { affine { max_log_scale: 3 } }
+                          conditioner { mlp { hidden: [64, 64] activation: RELU } } } }
+      layers { autoregressive { parallel: DENSITY order: NATURAL univariate { affine { max_log_scale: 3 } }
+                                conditioner { residual_mlp { hidden: 64 blocks: 2 activation: RELU } } } }
+      layers { permutation { kind: REVERSE } }
+      layers { bijection { kind: AFFINE scale: 1 } }
+      layers { bijection { kind: LEAKY_RELU_BIJECTION slope: 0.01 } }
+      layers { elementwise { univariate { affine { max_log_scale: 3 } } } })");
+  EXPECT_TRUE(MessageDifferencer::Equals(spec, expected)) << spec.DebugString();
+  EXPECT_TRUE(MessageDifferencer::Equals(WithDefaults(spec), spec));
+}
+
+TEST(CountParameters, CountsWhatTheFormulaOfTheLayerSays) {
+  // MADE of 3 + 2 inputs, hidden 4 and 5, two parameters for each of 3 columns.
+  EXPECT_EQ(CountParameters(Parse(Layer("autoregressive { conditioner { mlp { hidden: [4, 5] } } }"))),
+            5 * 4 + 4 + 4 * 5 + 5 + 5 * 6 + 6u);
+  // Two columns pass and one is shifted.
+  EXPECT_EQ(CountParameters(Parse(
+                Layer("coupling { univariate { shift {} } conditioner { residual_mlp { hidden: 4 blocks: 1 } } }"))),
+            4 * 4 + 4 + 2 * (4 * 4 + 4) + 4 * 1 + 1u);
+  EXPECT_EQ(CountParameters(Parse(Layer("full_affine {}"))), 6 + 3u);
+  EXPECT_EQ(CountParameters(Parse(Layer("standardize {}"))), 0u);
+}
+
+}  // namespace
+}  // namespace densityd::flow
