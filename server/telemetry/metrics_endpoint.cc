@@ -1,0 +1,31 @@
+#include "server/telemetry/metrics_endpoint.h"
+
+#include <exception>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+
+namespace densityd::telemetry {
+
+absl::StatusOr<std::unique_ptr<MetricsEndpoint>> MetricsEndpoint::Start(
+    const std::string& address, std::shared_ptr<prometheus::Collectable> metrics) {
+  // The library reports failures by exceptions.
+  try {
+    auto exposer = std::make_unique<prometheus::Exposer>(address, 2);
+    exposer->RegisterCollectable(metrics);
+    return std::unique_ptr<MetricsEndpoint>(new MetricsEndpoint(std::move(exposer), std::move(metrics)));
+  } catch (const std::exception& error) {
+    return absl::UnavailableError(absl::StrCat("cannot serve metrics on ", address, ": ", error.what(),
+                                               "; is the port taken? Choose another with --metrics-address"));
+  }
+}
+
+MetricsEndpoint::MetricsEndpoint(std::unique_ptr<prometheus::Exposer> exposer,
+                                 std::shared_ptr<prometheus::Collectable> metrics)
+    : metrics_(std::move(metrics)), exposer_(std::move(exposer)) {
+  const std::vector<int> ports = exposer_->GetListeningPorts();
+  if (!ports.empty()) port_ = ports.front();
+}
+
+}  // namespace densityd::telemetry
