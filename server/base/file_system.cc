@@ -105,6 +105,12 @@ class PosixFileSystem final : public FileSystem {
     return ReadDescriptor(fd->get(), path, max_bytes);
   }
 
+  absl::StatusOr<std::string> ReadRange(const std::string& path, uint64_t offset, uint64_t max_bytes) override {
+    absl::StatusOr<FileDescriptor> fd = Open(path, O_RDONLY | O_NONBLOCK);
+    if (!fd.ok()) return fd.status();
+    return ReadDescriptorRange(fd->get(), path, offset, max_bytes);
+  }
+
   absl::StatusOr<uint64_t> Size(const std::string& path) override {
     struct stat info;
     if (stat(path.c_str(), &info) != 0) return ErrnoStatus(errno, "stat", path);

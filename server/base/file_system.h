@@ -43,6 +43,9 @@ class FileSystem {
   /// The whole file. RESOURCE_EXHAUSTED where it is larger than `max_bytes`; FAILED_PRECONDITION where it is no regular
   /// file.
   virtual absl::StatusOr<std::string> Read(const std::string& path, uint64_t max_bytes) = 0;
+  /// The bytes from `offset` on, at most `max_bytes`; fewer, or none, where the file ends. For files that grow, and for
+  /// those that are read in parts. FAILED_PRECONDITION where it is no regular file.
+  virtual absl::StatusOr<std::string> ReadRange(const std::string& path, uint64_t offset, uint64_t max_bytes) = 0;
   virtual absl::StatusOr<uint64_t> Size(const std::string& path) = 0;
   virtual absl::StatusOr<bool> Exists(const std::string& path) = 0;
   /// Names in a folder, sorted, without "." and "..".

@@ -38,6 +38,10 @@ class FileDescriptor {
 /// FAILED_PRECONDITION where it is no regular file. Never allocates more than the file's bytes.
 absl::StatusOr<std::string> ReadDescriptor(int fd, std::string_view path, uint64_t max_bytes);
 
+/// The bytes of the open file `fd` from `offset` on, at most `max_bytes`: none at or behind its end. Else as
+/// ReadDescriptor.
+absl::StatusOr<std::string> ReadDescriptorRange(int fd, std::string_view path, uint64_t offset, uint64_t max_bytes);
+
 /// Calls `call` until no signal interrupts it (EINTR).
 template <typename Call>
 auto RetryInterrupted(Call call) {

@@ -162,6 +162,11 @@ absl::StatusOr<std::string> FaultyFileSystem::Read(const std::string& path, uint
   return real_.Read(path, max_bytes);
 }
 
+absl::StatusOr<std::string> FaultyFileSystem::ReadRange(const std::string& path, uint64_t offset, uint64_t max_bytes) {
+  if (absl::Status status = CheckAlive(); !status.ok()) return status;
+  return real_.ReadRange(path, offset, max_bytes);
+}
+
 absl::StatusOr<uint64_t> FaultyFileSystem::Size(const std::string& path) {
   if (absl::Status status = CheckAlive(); !status.ok()) return status;
   return real_.Size(path);

@@ -24,8 +24,8 @@
 
 namespace densityd::testing {
 
-/// Hands everything to another file system and counts the changes: every call but Read, Size, Exists and List, each
-/// call on a WritableFile included. Thread-safe.
+/// Hands everything to another file system and counts the changes: every call but Read, ReadRange, Size, Exists and
+/// List, each call on a WritableFile included. Thread-safe.
 class FaultyFileSystem final : public FileSystem {
  public:
   /// What a crash takes away.
@@ -56,6 +56,7 @@ class FaultyFileSystem final : public FileSystem {
   absl::StatusOr<std::unique_ptr<WritableFile>> Create(const std::string& path) override;
   absl::StatusOr<std::unique_ptr<WritableFile>> OpenForAppend(const std::string& path) override;
   absl::StatusOr<std::string> Read(const std::string& path, uint64_t max_bytes) override;
+  absl::StatusOr<std::string> ReadRange(const std::string& path, uint64_t offset, uint64_t max_bytes) override;
   absl::StatusOr<uint64_t> Size(const std::string& path) override;
   absl::StatusOr<bool> Exists(const std::string& path) override;
   absl::StatusOr<std::vector<std::string>> List(const std::string& folder) override;

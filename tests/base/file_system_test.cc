@@ -59,6 +59,15 @@ TEST_F(FileSystemTest, ReadIsBounded) {
   EXPECT_THAT(std::string(status.message()), HasSubstr(Path("a")));
 }
 
+TEST_F(FileSystemTest, ARangeIsWhatTheFileHoldsOfIt) {
+  WriteFile(Path("a"), "0123456789");
+  EXPECT_EQ(files_.ReadRange(Path("a"), 0, 4).value(), "0123");
+  EXPECT_EQ(files_.ReadRange(Path("a"), 8, 4).value(), "89");
+  EXPECT_EQ(files_.ReadRange(Path("a"), 10, 4).value(), "");
+  EXPECT_EQ(files_.ReadRange(Path("a"), 1000, uint64_t{1} << 60).value(), "");
+  EXPECT_EQ(files_.ReadRange(Path("absent"), 0, 4).status().code(), absl::StatusCode::kNotFound);
+}
+
 TEST_F(FileSystemTest, OnlyRegularFilesAreRead) {
   ASSERT_EQ(mkfifo(Path("pipe").c_str(), 0600), 0);
   EXPECT_EQ(files_.Read(Path("pipe"), 10).status().code(), absl::StatusCode::kFailedPrecondition);
