@@ -1,0 +1,43 @@
+// Calls LogProb as fast as the server answers (closed loop), or at a given rate (open loop).
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "bench/service/arrivals.h"
+#include "bench/service/latency.h"
+#include "density/v1/density_estimator.grpc.pb.h"
+
+namespace densityd::bench {
+
+struct LoadOptions {
+  std::string target;  ///< host:port
+  std::string model;   ///< model reference
+  uint64_t rows = 1;   ///< rows per call
+  uint64_t cols = 6;   ///< columns per row
+  int connections = 1;
+  int concurrency = 1;                    ///< closed loop: calls in flight, in all
+  std::optional<Arrivals::Kind> arrival;  ///< set: open loop
+  double rate = 0;                        ///< open loop: calls per second
+  absl::Duration warmup = absl::Milliseconds(500);
+  absl::Duration duration = absl::Seconds(3);
+  int64_t server_pid = 0;  ///< 0: CPU time is not measured
+};
+
+struct LoadResult {
+  LatencySummary latency;  ///< open loop: from the intended start, so that a stall is not forgiven
+  double calls_per_second = 0;
+  double rows_per_second = 0;
+  uint64_t failures = 0;
+  std::string first_failure;
+  double server_cpu_per_call = 0;  ///< seconds; 0 where it was not measured
+};
+
+/// Drives one run on the calling thread. Calls that start in the warm-up are not counted.
+LoadResult GenerateLoad(const LoadOptions& options);
+
+}  // namespace densityd::bench

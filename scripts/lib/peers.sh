@@ -1,0 +1,21 @@
+# The Python libraries that the benchmarks compare with, in a virtual environment in the user's cache folder. Source
+# after common.sh.
+
+PEERS_FOLDER="$CACHE_ROOT/peers-1"
+PEERS_REQUIREMENTS=(
+  torch==2.11.0 zuko==1.6.0 nflows==0.14 normflows==1.7.3 numpy==2.2.6 matplotlib==3.10.0 grpcio==1.76.0
+  grpcio-tools==1.76.0
+)
+
+# install_peers: makes the environment unless it is there, all or nothing. About 5 GB.
+install_peers() {
+  if [ -x "$PEERS_FOLDER/bin/python" ]; then
+    echo "    peers: $PEERS_FOLDER (already there)"
+    return
+  fi
+  echo "    installing ${PEERS_REQUIREMENTS[*]}"
+  rm -rf "$PEERS_FOLDER.partial"
+  python3 -m venv "$PEERS_FOLDER.partial"
+  "$PEERS_FOLDER.partial/bin/pip" install --quiet --disable-pip-version-check "${PEERS_REQUIREMENTS[@]}"
+  mv -T "$PEERS_FOLDER.partial" "$PEERS_FOLDER"
+}
