@@ -1,0 +1,97 @@
+// How a client connects, waits and retries.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "densityd/rows.h"
+
+namespace densityd {
+
+/// Transport security. Every text is PEM.
+struct TlsOptions {
+  std::string root_certificates = {};   ///< who may sign the server's certificate; empty: the system's trust store
+  std::string client_certificate = {};  ///< for servers that ask for one (mutual TLS); needs client_key
+  std::string client_key = {};
+  std::string server_name = {};  ///< name expected in the server's certificate, where it is not the host of the address
+};
+
+/// When and how often a failed call is repeated.
+///
+/// Repeated are UNAVAILABLE, and RESOURCE_EXHAUSTED where the server says when to come back (RetryInfo); the wait is
+/// then at least what the server asked for. Calls that would do something twice (training, upload, deletion,
+/// cancellation, a compare-and-set) are never repeated once sent: for them the policy only bounds the wait for a
+/// connection.
+struct RetryPolicy {
+  int max_attempts = 6;  ///< the first one included; 1: never repeat
+  absl::Duration initial_backoff = absl::Milliseconds(100);
+  absl::Duration max_backoff = absl::Seconds(5);
+  double multiplier = 2;                      ///< growth of the back-off from one attempt to the next
+  double jitter = 0.5;                        ///< each wait is shortened by a random share of up to this much
+  absl::Duration budget = absl::Seconds(20);  ///< no repetition starts later than this after the first attempt
+};
+
+/// Options of a client.
+struct ClientOptions {
+  std::string address = "127.0.0.1:50051";     ///< host:port, or unix:PATH
+  absl::Duration timeout = absl::Seconds(60);  ///< of a whole call, repetitions and chunks included
+  RetryPolicy retry = {};
+  std::optional<TlsOptions> tls = std::nullopt;  ///< unset: plain text
+  /// Largest message sent or received. At most the server's --max-message-bytes; larger inputs and outputs are split.
+  size_t max_message_bytes = size_t{4} << 20;
+  /// Most rows in one request. At most the server's --max-request-rows; larger inputs and outputs are split.
+  size_t max_request_rows = size_t{1} << 16;
+  /// A ping on a connection that was silent for this long while calls are open, so that a dead one is noticed.
+  absl::Duration keepalive = absl::Minutes(5);
+  absl::Duration keepalive_timeout = absl::Seconds(20);  ///< without an answer to it the connection is given up
+};
+
+/// Options of any call.
+struct CallOptions {
+  std::optional<absl::Duration> timeout = std::nullopt;  ///< unset: ClientOptions::timeout (Watch: none)
+};
+
+/// Precision in which the server computes, whatever type the rows have.
+enum class Precision { kFloat32, kFloat64 };
+
+/// Options of LogProb.
+template <RowNumber T>
+struct LogProbOptions {
+  RowsView<T> context = {};       ///< (N, C), or (1, C) for all rows; for models with context
+  bool tail_probability = false;  ///< also say where each row falls in the model's own calibration
+  Precision precision = Precision::kFloat32;
+  std::optional<absl::Duration> timeout = std::nullopt;  ///< unset: ClientOptions::timeout
+};
+
+/// Options of Inverse and Forward.
+template <RowNumber T>
+struct MapOptions {
+  RowsView<T> context = {};  ///< (N, C), or (1, C) for all rows; for models with context
+  Precision precision = Precision::kFloat32;
+  std::optional<absl::Duration> timeout = std::nullopt;  ///< unset: ClientOptions::timeout
+};
+
+/// Options of Sample.
+template <RowNumber T>
+struct SampleOptions {
+  std::optional<uint64_t> seed =
+      std::nullopt;          ///< the same seed gives the same rows; unset: drawn by the server and returned
+  uint64_t row_offset = 0;   ///< index of the first row in the endless sample that `seed` names
+  RowsView<T> context = {};  ///< (N, C), or (1, C) for all rows; for models with context
+  bool log_prob = false;     ///< also return log p of each row
+  Precision precision = Precision::kFloat32;
+  std::optional<absl::Duration> timeout = std::nullopt;  ///< unset: ClientOptions::timeout
+};
+
+/// Options of an upload.
+struct UploadOptions {
+  std::string display_name = {};                         ///< for people; at most 128 bytes
+  std::vector<std::string> columns = {};                 ///< one name per column; empty: "0", "1", …
+  std::optional<absl::Duration> timeout = std::nullopt;  ///< of the whole upload; unset: none
+};
+
+}  // namespace densityd

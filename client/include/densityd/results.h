@@ -1,0 +1,50 @@
+// What the client gives back.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "densityd/rows.h"
+
+namespace densityd {
+
+/// The model version that gave an answer.
+struct ModelVersion {
+  std::string name = {};
+  uint64_t version = 0;
+
+  /// `name@version`, which names exactly this version in any call.
+  std::string ToString() const { return name + "@" + std::to_string(version); }
+  bool operator==(const ModelVersion&) const = default;
+};
+
+/// Answer of LogProb.
+template <RowNumber T>
+struct LogProbResult {
+  ModelVersion model = {};
+  std::vector<T> log_prob = {};          ///< log p(x | context) in nats of the original columns, (N)
+  std::vector<T> tail_probability = {};  ///< if asked: share of validation rows that were at most this likely, (N)
+};
+
+/// Answer of Inverse and Forward.
+template <RowNumber T>
+struct MapResult {
+  ModelVersion model = {};
+  Rows<T> rows = {};                ///< Inverse: z; Forward: x; (N, D)
+  std::vector<T> log_abs_det = {};  ///< log|det dz/dx| or log|det dx/dz|, (N)
+};
+
+/// Answer of Sample.
+template <RowNumber T>
+struct SampleResult {
+  ModelVersion model = {};
+  Rows<T> rows = {};             ///< x, (N, D)
+  std::vector<T> log_prob = {};  ///< if asked: log p(x) in nats, (N)
+  uint64_t seed = 0;             ///< the seed that was used
+};
+
+/// State of a server, or of one model in it.
+enum class Health { kServing, kNotServing };
+
+}  // namespace densityd

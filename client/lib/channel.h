@@ -1,0 +1,19 @@
+// ClientOptions to a gRPC channel.
+#pragma once
+
+#include <memory>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "densityd/options.h"
+#include "grpcpp/channel.h"
+
+namespace densityd::client_internal {
+
+/// INVALID_ARGUMENT naming the option that makes no sense.
+absl::Status CheckOptions(const ClientOptions& options);
+
+/// A channel as the options say. Precondition: CheckOptions is OK.
+std::shared_ptr<grpc::Channel> MakeChannel(const ClientOptions& options);
+
+}  // namespace densityd::client_internal

@@ -1,0 +1,243 @@
+// LogProb, Inverse, Forward and Sample.
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "client/lib/chunks.h"
+#include "client/lib/client_impl.h"
+#include "client/lib/matrix_codec.h"
+#include "densityd/client.h"
+
+namespace densityd {
+
+namespace v1 = density::v1;
+using client_internal::AppendMatrix;
+using client_internal::AppendVector;
+using client_internal::Encode;
+using client_internal::EncodingOf;
+using client_internal::ForEachChunk;
+using client_internal::RowsPerRequest;
+
+namespace {
+
+v1::Precision ToProto(Precision precision) {
+  return precision == Precision::kFloat64 ? v1::PRECISION_FLOAT64 : v1::PRECISION_FLOAT32;
+}
+
+template <typename T>
+absl::Status CheckContext(RowsView<T> context, uint64_t rows) {
+  if (context.empty()) return absl::OkStatus();
+  if (!context.well_formed() || context.rows() == 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("context: ", context.values().size(), " numbers are no rows of ", context.cols(), " columns"));
+  }
+  if (context.rows() != 1 && context.rows() != rows) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("context: has ", context.rows(), " rows; one, or one for each of the ", rows, " rows, is needed"));
+  }
+  return absl::OkStatus();
+}
+
+template <typename T>
+absl::Status CheckRows(RowsView<T> rows, RowsView<T> context) {
+  if (!rows.well_formed()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("rows: ", rows.values().size(), " numbers are no rows of ", rows.cols(), " columns"));
+  }
+  if (rows.rows() == 0) return absl::InvalidArgumentError("rows: at least one is needed");
+  return CheckContext(context, rows.rows());
+}
+
+/// The part of the context that belongs to rows [begin, begin + count).
+template <typename T>
+void EncodeContext(RowsView<T> context, size_t begin, size_t count, v1::Matrix* message) {
+  Encode(context.rows() == 1 ? context : context.Slice(begin, count), message);
+}
+
+/// Cuts a call on rows with a context into requests that fit.
+template <typename T>
+absl::StatusOr<size_t> ChunkRows(const ClientOptions& options, size_t cols, RowsView<T> context) {
+  const bool shared = context.rows() <= 1;
+  const size_t context_bytes = context.cols() * sizeof(T);
+  const size_t request_bytes = cols * sizeof(T) + (shared ? 0 : context_bytes);
+  const size_t answer_bytes = (cols + 1) * sizeof(T);
+  return RowsPerRequest(options, std::max(request_bytes, answer_bytes), shared ? context_bytes : 0);
+}
+
+/// Keeps the version of the first answer, so that all chunks come from one version.
+void Pin(const v1::ModelVersion& answered, ModelVersion& model, std::string& request_model) {
+  if (model.version != 0) return;
+  model = {answered.name(), answered.version()};
+  request_model = model.ToString();
+}
+
+/// Sends rows with a context through `method`, chunk by chunk. `options` are those of LogProb, Inverse or Forward;
+/// `fill(request)` sets what is special to the method, `take(response, count)` keeps the answer of `count` rows.
+/// Returns the version that answered.
+template <typename T, typename Impl, typename Request, typename Response, typename Options, typename Fill,
+          typename Take>
+absl::StatusOr<ModelVersion> CallInChunks(const Impl& impl,
+                                          grpc::Status (v1::DensityEstimator::Stub::*method)(grpc::ClientContext*,
+                                                                                             const Request&, Response*),
+                                          std::string_view model, RowsView<T> rows, const Options& options, Fill fill,
+                                          Take take) {
+  if (absl::Status status = CheckRows(rows, options.context); !status.ok()) return status;
+  const absl::StatusOr<size_t> chunk_rows = ChunkRows(impl.options, rows.cols(), options.context);
+  if (!chunk_rows.ok()) return chunk_rows.status();
+  const absl::Time deadline = impl.Deadline(options.timeout);
+  ModelVersion answered;
+  std::string pinned(model);
+  absl::Status status = ForEachChunk(rows.rows(), *chunk_rows, [&](size_t begin, size_t count) {
+    Request request;
+    request.set_model(pinned);
+    Encode(rows.Slice(begin, count), request.mutable_rows());
+    if (!options.context.empty()) EncodeContext(options.context, begin, count, request.mutable_context());
+    request.set_precision(ToProto(options.precision));
+    fill(request);
+    Response response;
+    absl::Status called = impl.Call(*impl.estimator, method, request, deadline, Impl::Repeat::kAllowed, &response);
+    if (!called.ok()) return called;
+    Pin(response.model(), answered, pinned);
+    return absl::Status(take(response, count));
+  });
+  if (!status.ok()) return status;
+  return answered;
+}
+
+/// Inverse and Forward: `method` is either one's.
+template <typename T, typename Impl, typename Request, typename Response>
+absl::StatusOr<MapResult<T>> Map(const Impl& impl,
+                                 grpc::Status (v1::DensityEstimator::Stub::*method)(grpc::ClientContext*,
+                                                                                    const Request&, Response*),
+                                 std::string_view model, RowsView<T> rows, const MapOptions<T>& options) {
+  MapResult<T> result;
+  result.rows.rows = rows.rows();
+  result.rows.cols = rows.cols();
+  result.rows.values.reserve(rows.values().size());
+  result.log_abs_det.reserve(rows.rows());
+  absl::StatusOr<ModelVersion> answered = CallInChunks(
+      impl, method, model, rows, options, [](Request&) {},
+      [&](const Response& response, size_t count) {
+        absl::Status taken = AppendMatrix(response.rows(), count, rows.cols(), "rows", result.rows.values);
+        taken.Update(AppendVector(response.log_abs_det(), count, "log_abs_det", result.log_abs_det));
+        return taken;
+      });
+  if (!answered.ok()) return answered.status();
+  result.model = *std::move(answered);
+  return result;
+}
+
+template <typename T, typename Impl>
+absl::StatusOr<LogProbResult<T>> LogProbOf(const Impl& impl, std::string_view model, RowsView<T> rows,
+                                           const LogProbOptions<T>& options) {
+  LogProbResult<T> result;
+  result.log_prob.reserve(rows.rows());
+  absl::StatusOr<ModelVersion> answered = CallInChunks(
+      impl, &v1::DensityEstimator::Stub::LogProb, model, rows, options,
+      [&](v1::LogProbRequest& request) { request.set_tail_probability(options.tail_probability); },
+      [&](const v1::LogProbResponse& response, size_t count) {
+        absl::Status taken = AppendVector(response.log_prob(), count, "log_prob", result.log_prob);
+        if (options.tail_probability) {
+          taken.Update(AppendVector(response.tail_probability(), count, "tail_probability", result.tail_probability));
+        }
+        return taken;
+      });
+  if (!answered.ok()) return answered.status();
+  result.model = *std::move(answered);
+  return result;
+}
+
+/// How many rows of a sample fit one request. Asks the server how wide the model's rows are, unless that many rows of
+/// any model fit.
+template <typename T, typename Impl>
+absl::StatusOr<size_t> SampleChunkRows(const Impl& impl, const std::string& model, uint64_t rows, RowsView<T> context,
+                                       absl::Time deadline) {
+  constexpr size_t kWidestModel = 65536;
+  const absl::StatusOr<size_t> any_model = ChunkRows(impl.options, kWidestModel, context);
+  if (any_model.ok() && rows <= *any_model) return *any_model;
+  v1::GetModelRequest request;
+  request.set_model(model);
+  v1::ModelDetail detail;
+  absl::Status status =
+      impl.Call(*impl.registry, &v1::ModelRegistry::Stub::Get, request, deadline, Impl::Repeat::kAllowed, &detail);
+  if (!status.ok()) return status;
+  return ChunkRows(impl.options, detail.info().features(), context);
+}
+
+}  // namespace
+
+absl::StatusOr<LogProbResult<float>> Client::LogProb(std::string_view model, RowsView<float> rows,
+                                                     const LogProbOptions<float>& options) const {
+  return LogProbOf(*impl_, model, rows, options);
+}
+
+absl::StatusOr<LogProbResult<double>> Client::LogProb(std::string_view model, RowsView<double> rows,
+                                                      const LogProbOptions<double>& options) const {
+  return LogProbOf(*impl_, model, rows, options);
+}
+
+absl::StatusOr<MapResult<float>> Client::Inverse(std::string_view model, RowsView<float> rows,
+                                                 const MapOptions<float>& options) const {
+  return Map(*impl_, &v1::DensityEstimator::Stub::Inverse, model, rows, options);
+}
+
+absl::StatusOr<MapResult<double>> Client::Inverse(std::string_view model, RowsView<double> rows,
+                                                  const MapOptions<double>& options) const {
+  return Map(*impl_, &v1::DensityEstimator::Stub::Inverse, model, rows, options);
+}
+
+absl::StatusOr<MapResult<float>> Client::Forward(std::string_view model, RowsView<float> rows,
+                                                 const MapOptions<float>& options) const {
+  return Map(*impl_, &v1::DensityEstimator::Stub::Forward, model, rows, options);
+}
+
+absl::StatusOr<MapResult<double>> Client::Forward(std::string_view model, RowsView<double> rows,
+                                                  const MapOptions<double>& options) const {
+  return Map(*impl_, &v1::DensityEstimator::Stub::Forward, model, rows, options);
+}
+
+template <RowNumber T>
+absl::StatusOr<SampleResult<T>> Client::Sample(std::string_view model, uint64_t rows,
+                                               const SampleOptions<T>& options) const {
+  if (rows == 0) return absl::InvalidArgumentError("rows: at least one is needed");
+  if (absl::Status status = CheckContext(options.context, rows); !status.ok()) return status;
+  const absl::Time deadline = impl_->Deadline(options.timeout);
+  std::string pinned(model);
+  const absl::StatusOr<size_t> chunk_rows = SampleChunkRows(*impl_, pinned, rows, options.context, deadline);
+  if (!chunk_rows.ok()) return chunk_rows.status();
+
+  SampleResult<T> result;
+  std::optional<uint64_t> seed = options.seed;
+  absl::Status status = ForEachChunk(rows, *chunk_rows, [&](size_t begin, size_t count) {
+    v1::SampleRequest request;
+    request.set_model(pinned);
+    request.set_rows(count);
+    if (seed.has_value()) request.set_seed(*seed);
+    request.set_row_offset(options.row_offset + begin);
+    if (!options.context.empty()) EncodeContext(options.context, begin, count, request.mutable_context());
+    request.set_log_prob(options.log_prob);
+    request.set_encoding(EncodingOf<T>());
+    request.set_precision(ToProto(options.precision));
+    v1::SampleResponse response;
+    absl::Status called = impl_->Call(*impl_->estimator, &v1::DensityEstimator::Stub::Sample, request, deadline,
+                                      Impl::Repeat::kAllowed, &response);
+    if (!called.ok()) return called;
+    Pin(response.model(), result.model, pinned);
+    seed = response.seed();
+    if (begin == 0) result.rows.cols = response.rows().cols();
+    called = AppendMatrix(response.rows(), count, result.rows.cols, "rows", result.rows.values);
+    if (options.log_prob) called.Update(AppendVector(response.log_prob(), count, "log_prob", result.log_prob));
+    return called;
+  });
+  if (!status.ok()) return status;
+  result.rows.rows = rows;
+  result.seed = *seed;
+  return result;
+}
+
+template absl::StatusOr<SampleResult<float>> Client::Sample(std::string_view, uint64_t,
+                                                            const SampleOptions<float>&) const;
+template absl::StatusOr<SampleResult<double>> Client::Sample(std::string_view, uint64_t,
+                                                             const SampleOptions<double>&) const;
+
+}  // namespace densityd

@@ -1,0 +1,64 @@
+// Watch: follows a training across lost connections.
+#include <utility>
+
+#include "client/lib/client_impl.h"
+#include "densityd/client.h"
+
+namespace densityd {
+
+namespace v1 = density::v1;
+
+namespace {
+
+bool IsFinal(v1::TrainingState state) {
+  return state == v1::SUCCEEDED || state == v1::FAILED || state == v1::CANCELLED;
+}
+
+/// What a watch has seen, across connections.
+struct Seen {
+  v1::Training last;
+  bool any = false;       ///< whether `last` is set
+  bool finished = false;  ///< whether the watch is over: a final state, or the caller has seen enough
+};
+
+/// Reads one stream to its end, and calls `on_training` for what is new.
+absl::Status ReadStream(grpc::ClientReader<v1::Training>& reader, grpc::ClientContext& context,
+                        const Client::OnTraining& on_training, client_internal::Backoff& backoff, Seen& seen) {
+  v1::Training training;
+  while (reader.Read(&training)) {
+    backoff.Reset();
+    // After a reconnection the server begins with the current state, which may have been reported already.
+    if (seen.any && training.revision() <= seen.last.revision()) continue;
+    seen.any = true;
+    seen.last = std::move(training);
+    const bool go_on = on_training == nullptr || on_training(seen.last);
+    seen.finished = !go_on || IsFinal(seen.last.state());
+    if (!go_on) context.TryCancel();
+  }
+  return client_internal::FromGrpc(reader.Finish());
+}
+
+}  // namespace
+
+absl::StatusOr<v1::Training> Client::Watch(std::string_view id, const OnTraining& on_training,
+                                           const CallOptions& options) const {
+  const absl::Time deadline = impl_->environment->Now() + options.timeout.value_or(absl::InfiniteDuration());
+  v1::WatchTrainingRequest request;
+  request.set_id(std::string(id));
+  client_internal::Backoff backoff(impl_->options.retry, deadline, *impl_->environment);
+  Seen seen;
+  while (true) {
+    grpc::ClientContext context;
+    Impl::SetDeadline(context, deadline);
+    const std::unique_ptr<grpc::ClientReader<v1::Training>> reader = impl_->trainings->Watch(&context, request);
+    absl::Status status = ReadStream(*reader, context, on_training, backoff, seen);
+    if (seen.finished) return seen.last;
+    // A stream that ends well before a final state is a server that drains.
+    if (status.ok()) status = absl::UnavailableError("the server ended the watch before the training ended");
+    const std::optional<absl::Duration> wait = backoff.Next(status);
+    if (!wait.has_value()) return impl_->Explain(backoff.Exhausted(status));
+    impl_->environment->Sleep(*wait);
+  }
+}
+
+}  // namespace densityd

@@ -1,0 +1,76 @@
+#include "client/lib/retry.h"
+
+#include <algorithm>
+
+#include "absl/random/random.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "densityd/errors.h"
+
+namespace densityd::client_internal {
+namespace {
+
+class RealEnvironment final : public RetryEnvironment {
+ public:
+  absl::Time Now() override { return absl::Now(); }
+  void Sleep(absl::Duration duration) override { absl::SleepFor(duration); }
+  double Uniform() override {
+    thread_local absl::BitGen generator;
+    return absl::Uniform(generator, 0.0, 1.0);
+  }
+};
+
+}  // namespace
+
+RetryEnvironment& RetryEnvironment::Real() {
+  static RealEnvironment environment;
+  return environment;
+}
+
+Backoff::Backoff(const RetryPolicy& policy, absl::Time deadline, RetryEnvironment& environment)
+    : policy_(policy), deadline_(deadline), environment_(&environment) {
+  Reset();
+}
+
+void Backoff::Reset() {
+  start_ = environment_->Now();
+  backoff_ = policy_.initial_backoff;
+  attempts_ = 0;
+}
+
+std::optional<absl::Duration> Backoff::Next(const absl::Status& status) {
+  ++attempts_;
+  const std::optional<absl::Duration> asked = RetryDelay(status);
+  const bool may_pass = absl::IsUnavailable(status) || (absl::IsResourceExhausted(status) && asked.has_value());
+  if (!may_pass || attempts_ >= policy_.max_attempts) return std::nullopt;
+
+  const double shortened = 1 - std::clamp(policy_.jitter, 0.0, 1.0) * environment_->Uniform();
+  const absl::Duration wait = std::max(backoff_ * shortened, asked.value_or(absl::ZeroDuration()));
+  backoff_ = std::min(backoff_ * policy_.multiplier, policy_.max_backoff);
+  const absl::Time next = environment_->Now() + wait;
+  if (next > start_ + policy_.budget || next >= deadline_) return std::nullopt;
+  return wait;
+}
+
+absl::Status Backoff::Exhausted(const absl::Status& status) const {
+  if (attempts_ <= 1) return status;
+  const absl::Duration tried = absl::Trunc(environment_->Now() - start_, absl::Milliseconds(1));
+  absl::Status result(status.code(), absl::StrCat(status.message(), " (after ", attempts_, " attempts in ",
+                                                  absl::FormatDuration(tried), ")"));
+  status.ForEachPayload([&](absl::string_view url, const absl::Cord& payload) { result.SetPayload(url, payload); });
+  return result;
+}
+
+absl::Status Retry(const RetryPolicy& policy, absl::Time deadline, RetryEnvironment& environment,
+                   absl::FunctionRef<absl::Status()> attempt) {
+  Backoff backoff(policy, deadline, environment);
+  while (true) {
+    const absl::Status status = attempt();
+    if (status.ok()) return status;
+    const std::optional<absl::Duration> wait = backoff.Next(status);
+    if (!wait.has_value()) return backoff.Exhausted(status);
+    environment.Sleep(*wait);
+  }
+}
+
+}  // namespace densityd::client_internal

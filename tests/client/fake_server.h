@@ -1,0 +1,200 @@
+// A server in this process whose answers a test decides, for what a client does with them.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "density/v1/datasets.grpc.pb.h"
+#include "density/v1/density_estimator.grpc.pb.h"
+#include "density/v1/model_registry.grpc.pb.h"
+#include "density/v1/training.grpc.pb.h"
+#include "densityd/client.h"
+#include "google/protobuf/any.pb.h"
+#include "google/rpc/status.pb.h"
+#include "grpcpp/grpcpp.h"
+#include "grpcpp/health_check_service_interface.h"
+
+namespace densityd {
+
+namespace v1 = density::v1;
+
+/// A handler of a unary method. Unset: UNIMPLEMENTED.
+template <typename Request, typename Response>
+using Handler = std::function<grpc::Status(grpc::ServerContext&, const Request&, Response&)>;
+
+template <typename Request, typename Response>
+grpc::Status Handle(const Handler<Request, Response>& handler, grpc::ServerContext& context, const Request& request,
+                    Response& response) {
+  if (handler == nullptr) return {grpc::StatusCode::UNIMPLEMENTED, "the test set no handler"};
+  return handler(context, request, response);
+}
+
+/// Set the handlers before the first call.
+class FakeEstimator : public v1::DensityEstimator::Service {
+ public:
+  Handler<v1::LogProbRequest, v1::LogProbResponse> log_prob;
+  Handler<v1::SampleRequest, v1::SampleResponse> sample;
+  Handler<v1::InverseRequest, v1::InverseResponse> inverse;
+  Handler<v1::ForwardRequest, v1::ForwardResponse> forward;
+  Handler<v1::TrainRequest, v1::Training> train;
+
+ private:
+  grpc::Status LogProb(grpc::ServerContext* c, const v1::LogProbRequest* q, v1::LogProbResponse* a) override {
+    return Handle(log_prob, *c, *q, *a);
+  }
+  grpc::Status Sample(grpc::ServerContext* c, const v1::SampleRequest* q, v1::SampleResponse* a) override {
+    return Handle(sample, *c, *q, *a);
+  }
+  grpc::Status Inverse(grpc::ServerContext* c, const v1::InverseRequest* q, v1::InverseResponse* a) override {
+    return Handle(inverse, *c, *q, *a);
+  }
+  grpc::Status Forward(grpc::ServerContext* c, const v1::ForwardRequest* q, v1::ForwardResponse* a) override {
+    return Handle(forward, *c, *q, *a);
+  }
+  grpc::Status Train(grpc::ServerContext* c, const v1::TrainRequest* q, v1::Training* a) override {
+    return Handle(train, *c, *q, *a);
+  }
+};
+
+class FakeTrainings : public v1::Trainings::Service {
+ public:
+  Handler<v1::GetTrainingRequest, v1::Training> get;
+  Handler<v1::ListTrainingsRequest, v1::ListTrainingsResponse> list;
+  Handler<v1::CancelTrainingRequest, v1::Training> cancel;
+  std::function<grpc::Status(const v1::WatchTrainingRequest&, grpc::ServerWriter<v1::Training>&)> watch;
+
+ private:
+  grpc::Status Get(grpc::ServerContext* c, const v1::GetTrainingRequest* q, v1::Training* a) override {
+    return Handle(get, *c, *q, *a);
+  }
+  grpc::Status List(grpc::ServerContext* c, const v1::ListTrainingsRequest* q, v1::ListTrainingsResponse* a) override {
+    return Handle(list, *c, *q, *a);
+  }
+  grpc::Status Cancel(grpc::ServerContext* c, const v1::CancelTrainingRequest* q, v1::Training* a) override {
+    return Handle(cancel, *c, *q, *a);
+  }
+  grpc::Status Watch(grpc::ServerContext*, const v1::WatchTrainingRequest* q,
+                     grpc::ServerWriter<v1::Training>* writer) override {
+    if (watch == nullptr) return {grpc::StatusCode::UNIMPLEMENTED, "the test set no handler"};
+    return watch(*q, *writer);
+  }
+};
+
+/// Keeps the messages of the last upload; `outcome` is its answer.
+class FakeDatasets : public v1::Datasets::Service {
+ public:
+  std::vector<v1::UploadDatasetRequest> messages;
+  grpc::Status outcome;
+  size_t read_at_most = SIZE_MAX;  ///< messages after which the upload is answered without reading on
+  Handler<v1::ListDatasetsRequest, v1::ListDatasetsResponse> list;
+  Handler<v1::DeleteDatasetRequest, v1::DeleteDatasetResponse> remove;
+
+ private:
+  grpc::Status Upload(grpc::ServerContext*, grpc::ServerReader<v1::UploadDatasetRequest>* reader,
+                      v1::Dataset* dataset) override {
+    messages.clear();
+    v1::UploadDatasetRequest message;
+    uint64_t rows = 0;
+    while (messages.size() < read_at_most && reader->Read(&message)) {
+      rows += message.rows().rows();
+      messages.push_back(message);
+    }
+    dataset->set_id("d1");
+    dataset->set_rows(rows);
+    return outcome;
+  }
+  grpc::Status List(grpc::ServerContext* c, const v1::ListDatasetsRequest* q, v1::ListDatasetsResponse* a) override {
+    return Handle(list, *c, *q, *a);
+  }
+  grpc::Status Delete(grpc::ServerContext* c, const v1::DeleteDatasetRequest* q,
+                      v1::DeleteDatasetResponse* a) override {
+    return Handle(remove, *c, *q, *a);
+  }
+};
+
+class FakeRegistry : public v1::ModelRegistry::Service {
+ public:
+  Handler<v1::ListModelsRequest, v1::ListModelsResponse> list;
+  Handler<v1::GetModelRequest, v1::ModelDetail> get;
+  Handler<v1::LoadModelRequest, v1::VersionInfo> load;
+  Handler<v1::UnloadModelRequest, v1::VersionInfo> unload;
+  Handler<v1::DeleteModelRequest, v1::DeleteModelResponse> remove;
+  Handler<v1::SetAliasRequest, v1::Aliases> set_alias;
+  Handler<v1::DeleteAliasRequest, v1::Aliases> delete_alias;
+
+ private:
+  grpc::Status List(grpc::ServerContext* c, const v1::ListModelsRequest* q, v1::ListModelsResponse* a) override {
+    return Handle(list, *c, *q, *a);
+  }
+  grpc::Status Get(grpc::ServerContext* c, const v1::GetModelRequest* q, v1::ModelDetail* a) override {
+    return Handle(get, *c, *q, *a);
+  }
+  grpc::Status Load(grpc::ServerContext* c, const v1::LoadModelRequest* q, v1::VersionInfo* a) override {
+    return Handle(load, *c, *q, *a);
+  }
+  grpc::Status Unload(grpc::ServerContext* c, const v1::UnloadModelRequest* q, v1::VersionInfo* a) override {
+    return Handle(unload, *c, *q, *a);
+  }
+  grpc::Status Delete(grpc::ServerContext* c, const v1::DeleteModelRequest* q, v1::DeleteModelResponse* a) override {
+    return Handle(remove, *c, *q, *a);
+  }
+  grpc::Status SetAlias(grpc::ServerContext* c, const v1::SetAliasRequest* q, v1::Aliases* a) override {
+    return Handle(set_alias, *c, *q, *a);
+  }
+  grpc::Status DeleteAlias(grpc::ServerContext* c, const v1::DeleteAliasRequest* q, v1::Aliases* a) override {
+    return Handle(delete_alias, *c, *q, *a);
+  }
+};
+
+/// All services on a free port of 127.0.0.1, with the standard health service.
+class FakeServer {
+ public:
+  FakeServer() {
+    grpc::EnableDefaultHealthCheckService(true);
+    grpc::ServerBuilder builder;
+    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port_);
+    builder.RegisterService(&estimator);
+    builder.RegisterService(&trainings);
+    builder.RegisterService(&datasets);
+    builder.RegisterService(&registry);
+    server_ = builder.BuildAndStart();
+  }
+  ~FakeServer() { server_->Shutdown(std::chrono::system_clock::now()); }
+
+  std::string address() const { return "127.0.0.1:" + std::to_string(port_); }
+  grpc::HealthCheckServiceInterface& health() { return *server_->GetHealthCheckService(); }
+
+  /// Options for a client of this server whose repetitions take no noticeable time.
+  ClientOptions options() const {
+    ClientOptions options;
+    options.address = address();
+    options.retry.initial_backoff = absl::Milliseconds(1);
+    options.retry.max_backoff = absl::Milliseconds(2);
+    return options;
+  }
+  /// A client with those options.
+  Client Connect() const { return *Client::Connect(options()); }
+
+  FakeEstimator estimator;
+  FakeTrainings trainings;
+  FakeDatasets datasets;
+  FakeRegistry registry;
+
+ private:
+  int port_ = 0;
+  std::unique_ptr<grpc::Server> server_;
+};
+
+/// An error with google.rpc details, as the server sends it.
+template <typename... Details>
+grpc::Status ErrorWith(grpc::StatusCode code, const std::string& message, const Details&... details) {
+  google::rpc::Status status;
+  status.set_code(code);
+  status.set_message(message);
+  (status.add_details()->PackFrom(details), ...);
+  return grpc::Status(code, message, status.SerializeAsString());
+}
+
+}  // namespace densityd

@@ -1,0 +1,126 @@
+#include "client/lib/retry.h"
+
+#include <vector>
+
+#include "densityd/errors.h"
+#include "gmock/gmock.h"
+#include "google/rpc/error_details.pb.h"
+#include "gtest/gtest.h"
+
+namespace densityd::client_internal {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+/// Time that moves only by sleeping, and chance that always gives the same number.
+class FakeEnvironment final : public RetryEnvironment {
+ public:
+  absl::Time Now() override { return now; }
+  void Sleep(absl::Duration duration) override {
+    now += duration;
+    sleeps.push_back(duration);
+  }
+  double Uniform() override { return uniform; }
+
+  absl::Time now = absl::FromUnixSeconds(1000);
+  double uniform = 0;
+  std::vector<absl::Duration> sleeps;
+};
+
+absl::Status Exhausted(absl::Duration retry_after) {
+  google::rpc::RetryInfo info;
+  info.mutable_retry_delay()->set_seconds(absl::ToInt64Seconds(retry_after));
+  absl::Status status = absl::ResourceExhaustedError("queue is full");
+  status.SetPayload("type.googleapis.com/google.rpc.RetryInfo", absl::Cord(info.SerializeAsString()));
+  return status;
+}
+
+class RetryTest : public testing::Test {
+ protected:
+  /// Calls something that always fails with `status`; counts the attempts.
+  absl::Status RetryFailing(const absl::Status& status, absl::Duration timeout = absl::InfiniteDuration()) {
+    return Retry(policy_, environment_.now + timeout, environment_, [&] {
+      ++attempts_;
+      return status;
+    });
+  }
+
+  RetryPolicy policy_ = {.max_attempts = 4,
+                         .initial_backoff = absl::Seconds(1),
+                         .max_backoff = absl::Seconds(3),
+                         .multiplier = 2,
+                         .jitter = 0.5,
+                         .budget = absl::Seconds(60)};
+  FakeEnvironment environment_;
+  int attempts_ = 0;
+};
+
+TEST_F(RetryTest, WaitsGrowByTheMultiplierUpToTheLargest) {
+  EXPECT_TRUE(absl::IsUnavailable(RetryFailing(absl::UnavailableError("down"))));
+  EXPECT_THAT(environment_.sleeps, ElementsAre(absl::Seconds(1), absl::Seconds(2), absl::Seconds(3)));
+  EXPECT_EQ(attempts_, 4);
+}
+
+TEST_F(RetryTest, JitterShortensWaitsByAtMostItsShare) {
+  environment_.uniform = 0.999999999;
+  RetryFailing(absl::UnavailableError("down")).IgnoreError();
+  ASSERT_EQ(environment_.sleeps.size(), 3u);
+  EXPECT_NEAR(absl::ToDoubleSeconds(environment_.sleeps[0]), 0.5, 1e-6);
+  EXPECT_NEAR(absl::ToDoubleSeconds(environment_.sleeps[2]), 1.5, 1e-6);
+}
+
+TEST_F(RetryTest, SuccessEndsTheRepetition) {
+  EXPECT_TRUE(Retry(policy_, absl::InfiniteFuture(), environment_, [&] {
+                return ++attempts_ < 3 ? absl::UnavailableError("down") : absl::OkStatus();
+              }).ok());
+  EXPECT_EQ(attempts_, 3);
+}
+
+TEST_F(RetryTest, ErrorsThatWillNotPassAreReturnedAtOnce) {
+  for (const absl::Status& status :
+       {absl::InvalidArgumentError("x"), absl::NotFoundError("x"), absl::InternalError("x"), absl::DataLossError("x"),
+        absl::DeadlineExceededError("x"), absl::FailedPreconditionError("x"), absl::ResourceExhaustedError("x")}) {
+    attempts_ = 0;
+    EXPECT_EQ(RetryFailing(status), status);
+    EXPECT_EQ(attempts_, 1) << status;
+  }
+  EXPECT_TRUE(environment_.sleeps.empty());
+}
+
+TEST_F(RetryTest, ExhaustionIsRetriedWhenTheServerSaysWhen) {
+  policy_.max_attempts = 2;
+  EXPECT_TRUE(absl::IsResourceExhausted(RetryFailing(Exhausted(absl::Seconds(7)))));
+  EXPECT_THAT(environment_.sleeps, ElementsAre(absl::Seconds(7)));
+}
+
+TEST_F(RetryTest, NoAttemptStartsAfterTheBudget) {
+  policy_.max_attempts = 1000;
+  policy_.budget = absl::Seconds(10);
+  RetryFailing(absl::UnavailableError("down")).IgnoreError();
+  EXPECT_THAT(environment_.sleeps, ElementsAre(absl::Seconds(1), absl::Seconds(2), absl::Seconds(3), absl::Seconds(3)));
+}
+
+TEST_F(RetryTest, NoWaitEndsAfterTheDeadline) {
+  RetryFailing(absl::UnavailableError("down"), absl::Seconds(2)).IgnoreError();
+  EXPECT_THAT(environment_.sleeps, ElementsAre(absl::Seconds(1)));
+}
+
+TEST_F(RetryTest, TheErrorSaysHowOftenAndHowLongItWasTriedAndKeepsItsDetails) {
+  policy_.max_attempts = 2;
+  const absl::Status status = RetryFailing(Exhausted(absl::Seconds(7)));
+  EXPECT_THAT(status.message(), HasSubstr("queue is full (after 2 attempts in 7s)"));
+  EXPECT_EQ(RetryDelay(status), absl::Seconds(7));
+}
+
+TEST_F(RetryTest, ProgressForgetsTheFailuresBefore) {
+  Backoff backoff(policy_, absl::InfiniteFuture(), environment_);
+  const absl::Status down = absl::UnavailableError("down");
+  EXPECT_EQ(backoff.Next(down), absl::Seconds(1));
+  EXPECT_EQ(backoff.Next(down), absl::Seconds(2));
+  backoff.Reset();
+  EXPECT_EQ(backoff.Next(down), absl::Seconds(1));
+}
+
+}  // namespace
+}  // namespace densityd::client_internal
