@@ -1,0 +1,211 @@
+#include "server/training/dataset_file.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "server/base/errors.h"
+#include "server/base/sha256.h"
+
+namespace densityd::training {
+namespace {
+
+constexpr std::string_view kMagic = "DNSROWS1";
+constexpr size_t kHeaderBytes = 16;
+constexpr size_t kChunkPrefixBytes = 8;
+constexpr size_t kChecksumBytes = 64;
+constexpr size_t kMaxChunkBytes = size_t{4} << 20;
+// What a reader accepts: a row of the largest width in float64 is 8 MiB.
+constexpr uint64_t kMaxReadBytes = uint64_t{1} << 40;
+
+void AppendLittleEndian(std::string& bytes, uint64_t number, size_t width) {
+  for (size_t i = 0; i < width; ++i) bytes.push_back(static_cast<char>((number >> (8 * i)) & 0xff));
+}
+
+uint64_t ReadLittleEndian(std::string_view bytes, size_t begin, size_t width) {
+  uint64_t number = 0;
+  for (size_t i = 0; i < width; ++i) number |= uint64_t{static_cast<uint8_t>(bytes[begin + i])} << (8 * i);
+  return number;
+}
+
+std::string FileHeader(size_t cols) {
+  std::string header(kMagic);
+  AppendLittleEndian(header, cols, 8);
+  return header;
+}
+
+std::string ChunkPrefix(uint32_t type, uint32_t rows) {
+  std::string prefix;
+  AppendLittleEndian(prefix, type, 4);
+  AppendLittleEndian(prefix, rows, 4);
+  return prefix;
+}
+
+std::string ChunkChecksum(std::string_view header, uint64_t index, std::string_view prefix, std::string_view rows) {
+  std::string begin(header);
+  AppendLittleEndian(begin, index, 8);
+  begin += prefix;
+  Sha256 hash;
+  hash.Update(begin);
+  hash.Update(rows);
+  return hash.HexDigest();
+}
+
+template <typename Number>
+absl::Status CheckFiniteAs(const ConstMatrix& rows, std::string_view field, uint64_t first_row) {
+  const char* bytes = static_cast<const char*>(rows.data);
+  for (size_t i = 0; i < rows.rows * rows.cols; ++i) {
+    Number number;
+    std::memcpy(&number, bytes + i * sizeof(Number), sizeof(Number));
+    if (!std::isfinite(number)) {
+      return InvalidRow(field, first_row + i / rows.cols,
+                        absl::StrCat("column ", i % rows.cols, " holds ", number, "; every number must be finite"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+// Appends one chunk's rows, as float64, to `values`.
+template <typename Number>
+void AppendValues(std::string_view bytes, std::vector<double>& values) {
+  const size_t count = bytes.size() / sizeof(Number);
+  const size_t begin = values.size();
+  values.resize(begin + count);
+  for (size_t i = 0; i < count; ++i) {
+    Number number;
+    std::memcpy(&number, bytes.data() + i * sizeof(Number), sizeof(Number));
+    values[begin + i] = static_cast<double>(number);
+  }
+}
+
+// Walks through the chunks of a whole file.
+class Reader {
+ public:
+  Reader(std::string path, std::string bytes) : path_(std::move(path)), bytes_(std::move(bytes)) {}
+
+  absl::StatusOr<Table> Read() {
+    if (absl::Status status = ReadHeader(); !status.ok()) return status;
+    for (uint64_t index = 0;; ++index) {
+      absl::StatusOr<bool> more = ReadChunk(index);
+      if (!more.ok()) return more.status();
+      if (!*more) break;
+    }
+    if (position_ != bytes_.size()) return DataLoss(path_, "end", "is followed by other bytes");
+    return std::move(table_);
+  }
+
+ private:
+  absl::Status ReadHeader() {
+    if (bytes_.size() < kHeaderBytes || std::string_view(bytes_).substr(0, kMagic.size()) != kMagic) {
+      return DataLoss(path_, "header", "is no densityd rows file");
+    }
+    table_.cols = ReadLittleEndian(bytes_, kMagic.size(), 8);
+    if (table_.cols == 0 || table_.cols > kMaxDatasetColumns) {
+      return DataLoss(path_, "header", absl::StrCat("claims ", table_.cols, " columns"));
+    }
+    position_ = kHeaderBytes;
+    return absl::OkStatus();
+  }
+
+  // False at the end.
+  absl::StatusOr<bool> ReadChunk(uint64_t index) {
+    const std::string section = absl::StrCat("chunk ", index);
+    const std::string_view rest = std::string_view(bytes_).substr(position_);
+    if (rest.size() < kChunkPrefixBytes + kChecksumBytes) return DataLoss(path_, section, "is cut short");
+    const uint64_t type = ReadLittleEndian(rest, 0, 4);
+    const uint64_t rows = ReadLittleEndian(rest, 4, 4);
+    const bool is_end = type == 0 && rows == 0;
+    if (!is_end && ((type != 4 && type != 8) || rows == 0)) {
+      return DataLoss(path_, section, "has a damaged header");
+    }
+    // At most 2^32 * 2^20 * 2^3: cannot overflow.
+    const uint64_t size = rows * table_.cols * type;
+    if (rest.size() - kChunkPrefixBytes - kChecksumBytes < size) return DataLoss(path_, section, "is cut short");
+    const std::string_view payload = rest.substr(kChunkPrefixBytes + kChecksumBytes, size);
+    const std::string_view header = std::string_view(bytes_).substr(0, kHeaderBytes);
+    if (rest.substr(kChunkPrefixBytes, kChecksumBytes) !=
+        ChunkChecksum(header, index, rest.substr(0, kChunkPrefixBytes), payload)) {
+      return DataLoss(path_, section, "fails its checksum");
+    }
+    if (type == 4) AppendValues<float>(payload, table_.values);
+    if (type == 8) AppendValues<double>(payload, table_.values);
+    table_.rows += rows;
+    position_ += kChunkPrefixBytes + kChecksumBytes + size;
+    return !is_end;
+  }
+
+  std::string path_;
+  std::string bytes_;
+  size_t position_ = 0;
+  Table table_;
+};
+
+}  // namespace
+
+absl::Status CheckFinite(const ConstMatrix& rows, std::string_view field, uint64_t first_row) {
+  return rows.type == NumberType::kFloat32 ? CheckFiniteAs<float>(rows, field, first_row)
+                                           : CheckFiniteAs<double>(rows, field, first_row);
+}
+
+absl::StatusOr<std::unique_ptr<DatasetFileWriter>> DatasetFileWriter::Create(FileSystem& files, const std::string& path,
+                                                                             size_t cols, uint64_t max_bytes) {
+  absl::StatusOr<std::unique_ptr<WritableFile>> file = files.Create(path);
+  if (!file.ok()) return file.status();
+  std::unique_ptr<DatasetFileWriter> writer(new DatasetFileWriter(*std::move(file), cols, max_bytes));
+  if (absl::Status status = writer->Write(FileHeader(cols)); !status.ok()) return status;
+  return writer;
+}
+
+absl::Status DatasetFileWriter::Append(const ConstMatrix& rows, std::string_view field) {
+  if (rows.cols != cols_) {
+    return InvalidArgument(field, absl::StrCat("has ", rows.cols, " columns; those before it have ", cols_));
+  }
+  if (absl::Status status = CheckFinite(rows, field, rows_); !status.ok()) return status;
+  const size_t row_bytes = cols_ * NumberBytes(rows.type);
+  const size_t chunk_rows = std::max<size_t>(1, kMaxChunkBytes / row_bytes);
+  for (size_t begin = 0; begin < rows.rows; begin += chunk_rows) {
+    const size_t count = std::min(chunk_rows, rows.rows - begin);
+    const std::string_view bytes(static_cast<const char*>(rows.data) + begin * row_bytes, count * row_bytes);
+    if (absl::Status status = WriteChunk(rows.type, bytes, static_cast<uint32_t>(count)); !status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status DatasetFileWriter::Finish() {
+  const std::string prefix = ChunkPrefix(0, 0);
+  if (absl::Status status = Write(prefix + ChunkChecksum(FileHeader(cols_), chunks_, prefix, "")); !status.ok()) {
+    return status;
+  }
+  if (absl::Status status = file_->Sync(); !status.ok()) return status;
+  return file_->Close();
+}
+
+absl::Status DatasetFileWriter::Write(std::string_view bytes) {
+  if (bytes.size() > max_bytes_ - bytes_) {
+    return ResourceExhausted("dataset", absl::StrCat("the rows take more than the limit of ", max_bytes_,
+                                                     " bytes per dataset (--max-dataset-bytes)"));
+  }
+  if (absl::Status status = file_->Append(bytes); !status.ok()) return status;
+  bytes_ += bytes.size();
+  return absl::OkStatus();
+}
+
+absl::Status DatasetFileWriter::WriteChunk(NumberType type, std::string_view rows, uint32_t row_count) {
+  const std::string prefix = ChunkPrefix(static_cast<uint32_t>(NumberBytes(type)), row_count);
+  const std::string checksum = ChunkChecksum(FileHeader(cols_), chunks_, prefix, rows);
+  if (absl::Status status = Write(prefix + checksum); !status.ok()) return status;
+  if (absl::Status status = Write(rows); !status.ok()) return status;
+  rows_ += row_count;
+  ++chunks_;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Table> ReadDatasetFile(FileSystem& files, const std::string& path) {
+  absl::StatusOr<std::string> bytes = files.Read(path, kMaxReadBytes);
+  if (!bytes.ok()) return bytes.status();
+  return Reader(path, *std::move(bytes)).Read();
+}
+
+}  // namespace densityd::training

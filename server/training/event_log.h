@@ -1,0 +1,48 @@
+// What happened in a training process, in order: <training folder>/events, a record file (record_file.h) of
+// TrainingEvents. One process appends; others may follow while it does.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "server/base/file_system.h"
+#include "server/training/record_file.h"
+#include "server/training/training_record.pb.h"
+
+namespace densityd::training {
+
+/// Appends events. Not thread-safe.
+class EventLogWriter {
+ public:
+  /// Opens `path`, or makes it. A torn tail that a former writer left is cut off first. DATA_LOSS where it is damaged
+  /// elsewhere.
+  static absl::StatusOr<EventLogWriter> Open(FileSystem& files, const std::string& path);
+
+  /// Appends with the current time. `durable` waits until the event is on stable storage.
+  absl::Status Append(TrainingEvent event, bool durable);
+
+ private:
+  explicit EventLogWriter(std::unique_ptr<WritableFile> file) : file_(std::move(file)) {}
+
+  std::unique_ptr<WritableFile> file_;
+};
+
+/// Reads events as they are appended. Not thread-safe.
+class EventLogReader {
+ public:
+  EventLogReader(FileSystem& files, std::string path) : files_(&files), path_(std::move(path)), parser_(path_) {}
+
+  /// The whole events that were appended since the last call; none where the file does not exist yet. Those before a
+  /// damaged record are returned once, in `events`, together with DATA_LOSS.
+  absl::Status ReadNew(std::vector<TrainingEvent>& events);
+
+ private:
+  FileSystem* files_;
+  std::string path_;
+  RecordParser parser_;
+};
+
+}  // namespace densityd::training

@@ -1,0 +1,125 @@
+#include "server/training/request_check.h"
+
+#include "absl/strings/str_cat.h"
+#include "server/base/beneath.h"
+#include "server/base/errors.h"
+#include "server/base/matrix_message.h"
+#include "server/flow/spec.h"
+#include "server/registry/names.h"
+#include "server/training/dataset_file.h"
+#include "server/training/options.h"
+
+namespace densityd::training {
+namespace {
+
+using density::v1::FlowSpec;
+using density::v1::TrainRequest;
+
+constexpr size_t kMaxColumns = 65536;
+
+absl::Status CheckNames(const TrainRequest& request) {
+  if (absl::Status status = registry::CheckModelName("model", request.model()); !status.ok()) return status;
+  if (request.alias().empty()) return absl::OkStatus();
+  if (request.alias() == "latest") {
+    return InvalidArgument("alias", "`latest` moves with every published version; leave it out or choose another");
+  }
+  return registry::CheckAliasName("alias", request.alias());
+}
+
+// What is known of data that are not read yet.
+absl::Status CheckShape(const TrainRequest& request, uint64_t rows, size_t cols,
+                        const std::vector<std::string>& names) {
+  absl::StatusOr<SplitSizes> split = ComputeSplit(request.options(), rows);
+  if (!split.ok()) return split.status();
+  if (absl::Status status = ResolveOptions(request.options(), split->train).status(); !status.ok()) return status;
+  absl::StatusOr<ColumnSelection> columns = SelectColumns(request, cols, names);
+  if (!columns.ok()) return columns.status();
+  return ResolveSpec(request, *columns).status();
+}
+
+absl::Status CheckSpecCount(const char* field, uint32_t given, size_t columns) {
+  if (given == 0 || given == columns) return absl::OkStatus();
+  return InvalidArgument(field, absl::StrCat("is ", given, "; the data have ", columns,
+                                             " such columns (0 takes the "
+                                             "number from the data)"));
+}
+
+absl::StatusOr<ConstMatrix> CheckInlineRows(const TrainRequest& request) {
+  absl::StatusOr<ConstMatrix> rows = ViewMatrix(request.rows(), "rows");
+  if (!rows.ok()) return rows.status();
+  if (rows->data == nullptr) return InvalidArgument("rows", "is empty; a training needs data");
+  if (absl::Status status = CheckShape(request, rows->rows, rows->cols, {}); !status.ok()) return status;
+  if (absl::Status status = CheckFinite(*rows, "rows", 0); !status.ok()) return status;
+  return rows;
+}
+
+absl::Status CheckDataset(const TrainRequest& request, const DatasetStore& datasets) {
+  absl::StatusOr<density::v1::Dataset> dataset = datasets.Get(request.dataset());
+  if (!dataset.ok()) return dataset.status();
+  const std::vector<std::string> names(dataset->columns().begin(), dataset->columns().end());
+  return CheckShape(request, dataset->rows(), names.size(), names);
+}
+
+absl::Status CheckFile(const TrainRequest& request, const std::string& data_root) {
+  if (data_root.empty()) {
+    return FailedPrecondition("file", request.file(), "this server takes no files: it was started without --data-root");
+  }
+  if (absl::Status status = OpenBeneath(data_root, "file", request.file()).status(); !status.ok()) return status;
+  // The columns of a file are known when it is read; a preset is checked for as many as there must be.
+  ColumnSelection columns;
+  columns.features.resize(request.feature_columns_size() > 0 ? request.feature_columns_size() : 2);
+  columns.context.resize(request.context_columns_size());
+  if (request.has_preset()) return ResolveSpec(request, columns).status();
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<FlowSpec> ResolveSpec(const TrainRequest& request, const ColumnSelection& columns) {
+  const size_t features = columns.features.size();
+  const size_t context = columns.context.size();
+  if (features > kMaxColumns || context > kMaxColumns) {
+    return InvalidArgument("columns", absl::StrCat("a flow takes at most ", kMaxColumns, " columns"));
+  }
+  if (request.has_preset()) {
+    return flow::ExpandPreset(request.preset(), static_cast<uint32_t>(features), static_cast<uint32_t>(context));
+  }
+  if (!request.has_spec())
+    return InvalidArgument("preset", "neither `preset` nor `spec` is set; one says what to train");
+  FlowSpec spec = request.spec();
+  if (absl::Status status = CheckSpecCount("spec.features", spec.features(), features); !status.ok()) return status;
+  if (absl::Status status = CheckSpecCount("spec.context_features", spec.context_features(), context); !status.ok()) {
+    return status;
+  }
+  spec.set_features(static_cast<uint32_t>(features));
+  spec.set_context_features(static_cast<uint32_t>(context));
+  if (absl::Status status = flow::CheckFlowSpec(spec, "spec"); !status.ok()) return status;
+  return flow::WithDefaults(std::move(spec));
+}
+
+absl::StatusOr<ConstMatrix> CheckTrainRequest(const TrainRequest& request, const DatasetStore& datasets,
+                                              const std::string& data_root) {
+  if (absl::Status status = CheckNames(request); !status.ok()) return status;
+  if (absl::Status status = CheckOptions(request.options()); !status.ok()) return status;
+  if (request.flow_case() == TrainRequest::FLOW_NOT_SET) {
+    return InvalidArgument("preset", "neither `preset` nor `spec` is set; one says what to train");
+  }
+  absl::Status status;
+  switch (request.data_case()) {
+    case TrainRequest::kRows:
+      return CheckInlineRows(request);
+    case TrainRequest::kDataset:
+      status = CheckDataset(request, datasets);
+      break;
+    case TrainRequest::kFile:
+      status = CheckFile(request, data_root);
+      break;
+    case TrainRequest::DATA_NOT_SET:
+      status = InvalidArgument("rows", "none of `rows`, `dataset` and `file` is set; one says what to train on");
+      break;
+  }
+  if (!status.ok()) return status;
+  return ConstMatrix();
+}
+
+}  // namespace densityd::training

@@ -1,0 +1,108 @@
+#include "server/training/training_store.h"
+
+#include <limits>
+
+#include "absl/strings/str_cat.h"
+#include "server/base/errors.h"
+#include "server/base/strings.h"
+#include "server/training/dataset_file.h"
+#include "server/training/record_file.h"
+
+namespace densityd::training {
+namespace {
+
+using density::v1::Training;
+
+constexpr char kJobFile[] = "/job";
+constexpr char kRowsFile[] = "/rows";
+constexpr char kOutcomeFile[] = "/outcome";
+
+}  // namespace
+
+bool IsFinal(density::v1::TrainingState state) {
+  return state == density::v1::SUCCEEDED || state == density::v1::FAILED || state == density::v1::CANCELLED;
+}
+
+absl::StatusOr<TrainingJob> ReadJobFile(FileSystem& files, const std::string& folder) {
+  const std::string path = folder + kJobFile;
+  absl::StatusOr<std::string> record = ReadRecordFile(files, path);
+  if (!record.ok()) return record.status();
+  TrainingJob job;
+  if (!job.ParseFromString(*record)) return DataLoss(path, "job", "is no training job");
+  return job;
+}
+
+absl::StatusOr<Table> ReadInlineRows(FileSystem& files, const std::string& folder) {
+  absl::StatusOr<Table> rows = ReadDatasetFile(files, folder + kRowsFile);
+  if (absl::IsNotFound(rows.status())) return DataLoss(folder + kRowsFile, "", "is missing");
+  return rows;
+}
+
+absl::StatusOr<TrainingStore> TrainingStore::Open(FileSystem& files, std::string root) {
+  if (absl::Status status = files.MakeFolders(root + "/trainings"); !status.ok()) return status;
+  if (absl::Status status = files.MakeFolders(root + "/tmp"); !status.ok()) return status;
+  return TrainingStore(files, std::move(root));
+}
+
+absl::Status TrainingStore::Create(const TrainingJob& job, const ConstMatrix& rows) {
+  const std::string folder = absl::StrCat(root_, "/tmp/", job.id());
+  absl::Status status = WriteFolder(folder, job, rows);
+  if (status.ok()) status = files_->RenameExclusive(folder, Folder(job.id()));
+  if (status.ok()) {
+    status = files_->SyncFolder(root_ + "/trainings");
+    // Not known to be durable: take it back, so that an error means that nothing was recorded.
+    if (!status.ok()) files_->RemoveRecursively(Folder(job.id())).IgnoreError();
+    return status;
+  }
+  files_->RemoveRecursively(folder).IgnoreError();
+  return status;
+}
+
+absl::Status TrainingStore::WriteFolder(const std::string& folder, const TrainingJob& job, const ConstMatrix& rows) {
+  if (absl::Status status = files_->MakeFolder(folder); !status.ok()) return status;
+  if (rows.data != nullptr) {
+    absl::StatusOr<std::unique_ptr<DatasetFileWriter>> file =
+        DatasetFileWriter::Create(*files_, folder + kRowsFile, rows.cols, std::numeric_limits<uint64_t>::max());
+    if (!file.ok()) return file.status();
+    if (absl::Status status = (*file)->Append(rows, "rows"); !status.ok()) return status;
+    if (absl::Status status = (*file)->Finish(); !status.ok()) return status;
+  }
+  if (absl::Status status = WriteRecordFile(*files_, folder + kJobFile, job.SerializeAsString()); !status.ok()) {
+    return status;
+  }
+  return files_->SyncFolder(folder);
+}
+
+absl::StatusOr<std::vector<std::string>> TrainingStore::List() const { return files_->List(root_ + "/trainings"); }
+
+absl::StatusOr<TrainingJob> TrainingStore::ReadJob(std::string_view id) const {
+  absl::StatusOr<TrainingJob> job = ReadJobFile(*files_, Folder(id));
+  if (absl::IsNotFound(job.status())) return DataLoss(Folder(id) + kJobFile, "", "is missing");
+  if (job.ok() && job->id() != id) return DataLoss(Folder(id) + kJobFile, "job", "belongs to another training");
+  return job;
+}
+
+absl::StatusOr<Training> TrainingStore::ReadOutcome(std::string_view id) const {
+  const std::string path = Folder(id) + kOutcomeFile;
+  absl::StatusOr<std::string> record = ReadRecordFile(*files_, path);
+  if (!record.ok()) return record.status();
+  Training training;
+  if (!training.ParseFromString(*record) || training.id() != id || !IsFinal(training.state())) {
+    return DataLoss(path, "outcome", "is no final state of this training");
+  }
+  return training;
+}
+
+absl::Status TrainingStore::WriteOutcome(const Training& training) {
+  const std::string folder = Folder(training.id());
+  if (absl::Status status = WriteRecordFile(*files_, folder + kOutcomeFile, training.SerializeAsString());
+      !status.ok()) {
+    return status;
+  }
+  const absl::Status removed = files_->Remove(folder + kRowsFile);
+  return absl::IsNotFound(removed) ? absl::OkStatus() : removed;
+}
+
+std::string TrainingStore::Folder(std::string_view id) const { return absl::StrCat(root_, "/trainings/", ToAbsl(id)); }
+
+}  // namespace densityd::training

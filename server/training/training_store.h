@@ -1,0 +1,68 @@
+// The folder of one training:
+//
+//   <root>/trainings/<id>/
+//     job          record file (record_file.h) with one TrainingJob: the request. Written before it is queued
+//     rows         rows that came inside the request (dataset_file.h). Removed when the training has ended
+//     events       record file of TrainingEvents, appended by the training process (event_log.h)
+//     worker.log   standard output and error of that process
+//     outcome      record file with one density.v1.Training in a final state. Its presence ends the training
+//
+// A folder appears whole, by a rename from <root>/tmp; `outcome` is written all or nothing. So whenever the server or
+// the machine stops, a training is found as it was or not at all.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "density/v1/training.pb.h"
+#include "server/base/file_system.h"
+#include "server/base/matrix.h"
+#include "server/base/table.h"
+#include "server/training/training_record.pb.h"
+
+namespace densityd::training {
+
+/// The training's files inside its folder.
+inline constexpr char kEventsFile[] = "/events";
+inline constexpr char kWorkerLogFile[] = "/worker.log";
+
+/// The folder <root>/trainings. Thread-safe as long as one training is not written from two threads.
+class TrainingStore {
+ public:
+  static absl::StatusOr<TrainingStore> Open(FileSystem& files, std::string root);
+
+  /// Writes the folder of a new training, durably and all or nothing. `rows` is empty where the request names its data.
+  /// INVALID_ARGUMENT for `rows` with a non-finite number; RESOURCE_EXHAUSTED where the disk is full.
+  absl::Status Create(const TrainingJob& job, const ConstMatrix& rows);
+  /// Ids of all trainings, sorted.
+  absl::StatusOr<std::vector<std::string>> List() const;
+  /// DATA_LOSS where it is damaged.
+  absl::StatusOr<TrainingJob> ReadJob(std::string_view id) const;
+  /// NOT_FOUND while the training has not ended; DATA_LOSS.
+  absl::StatusOr<density::v1::Training> ReadOutcome(std::string_view id) const;
+  /// Ends a training. Precondition: its state is final.
+  absl::Status WriteOutcome(const density::v1::Training& training);
+
+  std::string Folder(std::string_view id) const;
+
+ private:
+  TrainingStore(FileSystem& files, std::string root) : files_(&files), root_(std::move(root)) {}
+  absl::Status WriteFolder(const std::string& folder, const TrainingJob& job, const ConstMatrix& rows);
+
+  FileSystem* files_;
+  std::string root_;
+};
+
+/// Whether the state is SUCCEEDED, FAILED or CANCELLED.
+bool IsFinal(density::v1::TrainingState state);
+
+/// What a training process reads: the job of its folder. DATA_LOSS, NOT_FOUND.
+absl::StatusOr<TrainingJob> ReadJobFile(FileSystem& files, const std::string& folder);
+/// The rows that came inside the request. DATA_LOSS.
+absl::StatusOr<Table> ReadInlineRows(FileSystem& files, const std::string& folder);
+
+}  // namespace densityd::training
