@@ -7,29 +7,13 @@ at most `--batch` rows. Prints "ready <port>" and runs until it is killed.
 
 import argparse
 import asyncio
-import pathlib
-import sys
-import tempfile
 
 import grpc
-import grpc_tools.protoc
 import numpy
 import torch
 import zuko
 
-
-def import_protos(folder):
-    """Generates the messages and the service of density.v1 into a temporary folder and imports them."""
-    target = tempfile.mkdtemp(prefix="density-protos-")
-    protos = sorted(str(path) for path in pathlib.Path(folder, "density", "v1").glob("*.proto"))
-    include = pathlib.Path(grpc_tools.__file__).parent / "_proto"
-    arguments = ["protoc", f"-I{folder}", f"-I{include}", f"--python_out={target}", f"--grpc_python_out={target}"]
-    if grpc_tools.protoc.main(arguments + protos) != 0:
-        raise RuntimeError(f"protoc failed on {folder}")
-    sys.path.insert(0, target)
-    from density.v1 import density_estimator_pb2, density_estimator_pb2_grpc
-
-    return density_estimator_pb2, density_estimator_pb2_grpc
+from protos import import_protos
 
 
 class MicroBatcher:
@@ -71,7 +55,9 @@ class MicroBatcher:
 
 
 async def serve(options):
-    messages, services = import_protos(options.protos)
+    import_protos(options.protos)
+    from density.v1 import density_estimator_pb2 as messages, density_estimator_pb2_grpc as services
+
     flow = zuko.flows.MAF(options.features, 0, transforms=8, hidden_features=(256, 256)).eval()
     batcher = MicroBatcher(flow, options.batch, options.window)
 
