@@ -22,9 +22,15 @@ if(DENSITYD_BUILD_SERVER)
   endif()
 endif()
 
+# Where scripts/setup keeps what it downloads.
+if(DEFINED ENV{XDG_CACHE_HOME})
+  set(DENSITYD_CACHE $ENV{XDG_CACHE_HOME}/densityd)
+else()
+  set(DENSITYD_CACHE $ENV{HOME}/.cache/densityd)
+endif()
+
 find_path(DENSITYD_COMMON_PROTOS google/rpc/error_details.proto
-  HINTS $ENV{DENSITYD_COMMON_PROTOS} $ENV{XDG_CACHE_HOME}/densityd/googleapis-common-protos-1.76.0
-        $ENV{HOME}/.cache/densityd/googleapis-common-protos-1.76.0
+  HINTS $ENV{DENSITYD_COMMON_PROTOS} ${DENSITYD_CACHE}/googleapis-common-protos-1.76.0
   DOC "Folder that holds google/rpc/error_details.proto")
 if(NOT DENSITYD_COMMON_PROTOS)
   message(FATAL_ERROR "google/rpc/error_details.proto was not found. Run ./scripts/setup, or set DENSITYD_COMMON_PROTOS "

@@ -11,8 +11,7 @@ elseif(NOT DENSITYD_LIBTORCH)
     list(APPEND torch_folders ${prefix}/../..)  # torch.utils.cmake_prefix_path is <torch>/share/cmake
   endforeach()
   find_path(DENSITYD_LIBTORCH lib/libtorch_cpu.so
-    HINTS ${torch_folders} ENV CMAKE_PREFIX_PATH
-          $ENV{XDG_CACHE_HOME}/densityd/libtorch-2.11.0/torch $ENV{HOME}/.cache/densityd/libtorch-2.11.0/torch
+    HINTS ${torch_folders} ENV CMAKE_PREFIX_PATH ${DENSITYD_CACHE}/libtorch-2.11.0/torch
     NO_DEFAULT_PATH DOC "LibTorch folder, with include/ and lib/ in it")
 endif()
 set(torch_config ${DENSITYD_LIBTORCH}/share/cmake/Torch)
