@@ -8,39 +8,30 @@
 //     while (scheduler.RunOne(worker)) drain_what_arrived();
 //   }
 //
+// What is promised:
+// - Rows of small requests (up to the plan's tile_rows) of the same plan and op that wait on a worker share one run.
+//   Nobody waits for a run to fill.
+// - A larger request is cut into equal tiles; any worker that has time takes the next one. Small and large requests,
+//   and the models among each, get equal shares of a worker's compute time while they have rows waiting.
+// - The more urgent deadline goes first, but a request waits at most about a second for later ones with less time.
+// - Rows whose request was cancelled or has expired are not computed.
+// - A request that cannot be done before its deadline, by what runs were measured to cost at least, is refused at once.
+// - A run that fails is repeated for each of its requests alone, so that a request fails by its own rows only.
+//
 // The scheduler knows neither gRPC nor LibTorch; it is tested with a fake clock and fake plans.
 #pragma once
 
-#include <atomic>
 #include <cstddef>
 #include <functional>
 #include <memory>
-#include <string>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "server/base/clock.h"
 #include "server/engine/plan.h"
+#include "server/serving/row_job.h"
 
 namespace densityd::serving {
-
-/// One request's rows on their way through the scheduler. Owned by the caller; stays alive until Done returns.
-class RowJob {
- public:
-  virtual ~RowJob() = default;
-
-  std::shared_ptr<const engine::Plan> plan;  ///< keeps its model version in memory
-  engine::Op op = engine::Op::kLogProb;
-  engine::RowSpan span;                      ///< all rows of the request
-  size_t bytes = 0;                          ///< memory of the request and its answer, for admission
-  absl::Time deadline = absl::InfiniteFuture();
-  std::atomic<bool> cancelled{false};        ///< set by anyone; rows that are not computed yet never will be
-
-  /// Called exactly once, on a worker's thread, when all rows are computed (OK) or given up (CANCELLED,
-  /// DEADLINE_EXCEEDED, the plan's error).
-  virtual void Done(absl::Status status) = 0;
-};
 
 /// Told what happens, for metrics. Called on the workers' threads.
 class SchedulerObserver {
@@ -60,18 +51,21 @@ struct SchedulerOptions {
   size_t max_queued_bytes = size_t{2} << 30;
 };
 
-/// Thread-safe: each worker index is used by one thread at a time.
+/// Each worker index is used by one thread at a time; the others may be used at the same time.
 class Scheduler {
  public:
-  /// `wake(worker)` is called, from any thread, when an idle worker could help with a large request; may be null.
+  /// `wake(worker)` is called, from any thread and without locks held, when a worker whose RunOne found nothing could
+  /// help with a large request; may be null. `clock` and `observer` (which may be null) outlive the scheduler.
   Scheduler(SchedulerOptions options, const Clock& clock, SchedulerObserver* observer, std::function<void(int)> wake);
+  /// Jobs that still wait are done with UNAVAILABLE. Precondition: no thread is in a call.
   ~Scheduler();
 
-  /// Queues a job. RESOURCE_EXHAUSTED with a RetryInfo when the queue is full; DEADLINE_EXCEEDED when it cannot be done
-  /// in time. On an error Done is not called.
+  /// Queues a job. RESOURCE_EXHAUSTED when the queue is full, with a RetryInfo by the measured throughput (without one
+  /// where the job alone is larger than the queue); DEADLINE_EXCEEDED when it cannot be done in time; CANCELLED when it
+  /// already is; INVALID_ARGUMENT for a job without rows. On an error Done is not called.
   absl::Status Submit(int worker, RowJob& job);
 
-  /// Runs at most one tile for `worker`: of its own jobs, or stolen from a large one. False when there was nothing.
+  /// Runs at most one tile for `worker`: of its own jobs, or of a large one. False when there was nothing.
   bool RunOne(int worker);
 
   /// Rows and bytes that are queued or in computation.

@@ -1,0 +1,83 @@
+#include "server/serving/admission.h"
+
+#include <algorithm>
+#include <string>
+#include <string_view>
+
+#include "absl/strings/str_cat.h"
+#include "server/base/errors.h"
+
+namespace densityd::serving {
+namespace {
+
+constexpr double kWeightOfNewest = 0.1;
+constexpr absl::Duration kUnmeasuredRetry = absl::Seconds(1);
+constexpr absl::Duration kShortestRetry = absl::Milliseconds(10);
+constexpr absl::Duration kLongestRetry = absl::Seconds(60);
+
+/// Adds `amount` unless the sum would exceed `limit`.
+bool AddWithin(std::atomic<size_t>& sum, size_t amount, size_t limit) {
+  size_t current = sum.load(std::memory_order_relaxed);
+  do {
+    if (amount > limit || current > limit - amount) return false;
+  } while (!sum.compare_exchange_weak(current, current + amount, std::memory_order_relaxed));
+  return true;
+}
+
+absl::Status TooLarge(std::string_view unit, size_t amount, size_t limit) {
+  return ResourceExhausted("queue",
+                           absl::StrCat("the request has ", amount, " ", absl::string_view(unit.data(), unit.size()),
+                                        "; the queue holds at most ", limit, ": send it in parts"));
+}
+
+absl::Status Full(std::string_view unit, size_t waiting, size_t limit, absl::Duration retry_after) {
+  return ResourceExhausted("queue",
+                           absl::StrCat("the queue is full: ", waiting, " of at most ", limit, " ",
+                                        absl::string_view(unit.data(), unit.size()), " wait"),
+                           retry_after);
+}
+
+}  // namespace
+
+absl::Status Admission::Admit(const RowJob& job, const char** refused_by) {
+  const size_t rows = job.span.rows;
+  *refused_by = "rows";
+  if (!AddWithin(rows_, rows, max_rows_)) {
+    if (rows > max_rows_) return TooLarge("rows", rows, max_rows_);
+    const size_t waiting = this->rows();
+    const double excess = static_cast<double>(rows) + static_cast<double>(waiting) - static_cast<double>(max_rows_);
+    return Full("rows", waiting, max_rows_, TimeForRowsToLeave(excess));
+  }
+  *refused_by = "bytes";
+  if (!AddWithin(bytes_, job.bytes, max_bytes_)) {
+    rows_.fetch_sub(rows, std::memory_order_relaxed);
+    if (job.bytes > max_bytes_) return TooLarge("bytes", job.bytes, max_bytes_);
+    const size_t waiting = bytes();
+    const double excess =
+        static_cast<double>(job.bytes) + static_cast<double>(waiting) - static_cast<double>(max_bytes_);
+    const double rows_per_byte = static_cast<double>(this->rows()) / static_cast<double>(std::max<size_t>(waiting, 1));
+    return Full("bytes", waiting, max_bytes_, TimeForRowsToLeave(excess * rows_per_byte));
+  }
+  *refused_by = nullptr;
+  return absl::OkStatus();
+}
+
+void Admission::Release(size_t rows, size_t bytes) {
+  rows_.fetch_sub(rows, std::memory_order_relaxed);
+  bytes_.fetch_sub(bytes, std::memory_order_relaxed);
+}
+
+void Admission::RecordRun(size_t rows, double seconds) {
+  const double newest = seconds / static_cast<double>(rows);
+  const double old = seconds_per_row_.load(std::memory_order_relaxed);
+  // Concurrent runs may overwrite each other's share: a moving mean does not need every one of them.
+  seconds_per_row_.store(old == 0 ? newest : old + kWeightOfNewest * (newest - old), std::memory_order_relaxed);
+}
+
+absl::Duration Admission::TimeForRowsToLeave(double rows) const {
+  const double seconds_per_row = seconds_per_row_.load(std::memory_order_relaxed);
+  if (seconds_per_row == 0) return kUnmeasuredRetry;
+  return std::clamp(absl::Seconds(rows * seconds_per_row / workers_), kShortestRetry, kLongestRetry);
+}
+
+}  // namespace densityd::serving

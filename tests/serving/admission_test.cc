@@ -1,0 +1,232 @@
+// What the scheduler refuses, and what it gives up.
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/strings/cord.h"
+#include "gmock/gmock.h"
+#include "google/rpc/error_details.pb.h"
+#include "gtest/gtest.h"
+#include "server/serving/scheduler.h"
+#include "tests/serving/fakes.h"
+
+namespace densityd::serving {
+namespace {
+
+using engine::Op;
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+constexpr size_t kTile = 64;
+
+std::optional<absl::Duration> RetryDelay(const absl::Status& status) {
+  const absl::optional<absl::Cord> payload = status.GetPayload("type.googleapis.com/google.rpc.RetryInfo");
+  if (!payload.has_value()) return std::nullopt;
+  google::rpc::RetryInfo info;
+  EXPECT_TRUE(info.ParseFromString(std::string(*payload)));
+  return absl::Seconds(info.retry_delay().seconds()) + absl::Nanoseconds(info.retry_delay().nanos());
+}
+
+class AdmissionTest : public testing::Test {
+ protected:
+  TestJob& Make(size_t rows, absl::Duration left = absl::InfiniteDuration()) {
+    jobs.push_back(std::make_unique<TestJob>(plan, rows));
+    jobs.back()->deadline = clock.Now() + left;
+    return *jobs.back();
+  }
+  absl::Status Submit(size_t rows, absl::Duration left = absl::InfiniteDuration()) {
+    return scheduler.Submit(0, Make(rows, left));
+  }
+  /// Runs of 1 and 64 rows that the scheduler has measured.
+  void Measure() {
+    for (const size_t rows : {1, 1, 64, 64}) {
+      ASSERT_TRUE(Submit(rows).ok());
+      Drain(scheduler);
+    }
+    measured_runs = plan->runs().size();
+  }
+
+  FakeClock clock;
+  CountingObserver observer;
+  std::shared_ptr<FakePlan> plan = std::make_shared<FakePlan>(&clock, kTile);
+  std::vector<std::unique_ptr<TestJob>> jobs;
+  size_t measured_runs = 0;
+  Scheduler scheduler{{.workers = 2, .max_queued_rows = 1000, .max_queued_bytes = 24000}, clock, &observer, nullptr};
+};
+
+TEST_F(AdmissionTest, ARequestWithoutRowsIsInvalid) { EXPECT_EQ(Submit(0).code(), absl::StatusCode::kInvalidArgument); }
+
+TEST_F(AdmissionTest, RowsAreBoundedToTheLastOne) {
+  ASSERT_TRUE(Submit(990).ok());
+  EXPECT_EQ(Submit(11).code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_TRUE(Submit(10).ok());
+  EXPECT_EQ(scheduler.queued_rows(), 1000u);
+  EXPECT_EQ(scheduler.queued_bytes(), 24000u);
+  EXPECT_EQ(Submit(1).code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(observer.reasons(), ElementsAre("rows", "rows"));
+  Drain(scheduler);
+  EXPECT_EQ(scheduler.queued_rows(), 0u);
+  EXPECT_EQ(scheduler.queued_bytes(), 0u);
+  EXPECT_TRUE(Submit(1000).ok());
+  Drain(scheduler);
+}
+
+TEST_F(AdmissionTest, BytesAreBoundedAndARefusalLeavesNothingCounted) {
+  TestJob& fat = Make(1);
+  fat.bytes = 23999;
+  ASSERT_TRUE(scheduler.Submit(0, fat).ok());
+  EXPECT_EQ(Submit(1).code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(observer.reasons(), ElementsAre("bytes"));
+  EXPECT_EQ(scheduler.queued_rows(), 1u);
+  EXPECT_EQ(scheduler.queued_bytes(), 23999u);
+  Drain(scheduler);
+}
+
+TEST_F(AdmissionTest, ARequestLargerThanTheQueueIsToldSoAndNotToRetry) {
+  const absl::Status rows = Submit(1001);
+  EXPECT_EQ(rows.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(std::string(rows.message()), HasSubstr("1001 rows; the queue holds at most 1000"));
+  EXPECT_FALSE(RetryDelay(rows).has_value());
+  TestJob& endless = Make(1);
+  endless.bytes = ~size_t{0};
+  EXPECT_FALSE(RetryDelay(scheduler.Submit(0, endless)).has_value());
+  TestJob& overflowing = Make(1);
+  overflowing.span.rows = ~size_t{0};
+  EXPECT_EQ(scheduler.Submit(0, overflowing).code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(scheduler.queued_rows(), 0u);
+}
+
+TEST_F(AdmissionTest, TheRetryHintIsTheTimeThatTheExcessRowsTake) {
+  plan->row_time = absl::Milliseconds(1);
+  Measure();
+  ASSERT_TRUE(Submit(1000).ok());
+  const absl::Status status = Submit(200);
+  ASSERT_TRUE(RetryDelay(status).has_value()) << status;
+  // 200 rows of 1 ms by two workers.
+  EXPECT_NEAR(absl::ToDoubleMilliseconds(*RetryDelay(status)), 100, 5);
+  Drain(scheduler);
+}
+
+TEST_F(AdmissionTest, TheRetryHintIsASecondWhereNothingWasMeasured) {
+  ASSERT_TRUE(Submit(1000).ok());
+  EXPECT_EQ(RetryDelay(Submit(1)), absl::Seconds(1));
+  Drain(scheduler);
+}
+
+TEST_F(AdmissionTest, APastDeadlineIsRefusedBeforeAnyWork) {
+  for (const size_t rows : {1, 500})
+    EXPECT_EQ(Submit(rows, absl::ZeroDuration()).code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_FALSE(scheduler.RunOne(0));
+  EXPECT_THAT(observer.reasons(), ElementsAre("deadline", "deadline"));
+}
+
+TEST_F(AdmissionTest, ACancelledRequestIsRefused) {
+  TestJob& job = Make(1);
+  job.cancelled = true;
+  EXPECT_EQ(scheduler.Submit(0, job).code(), absl::StatusCode::kCancelled);
+  EXPECT_FALSE(scheduler.RunOne(0));
+}
+
+TEST_F(AdmissionTest, NothingIsRefusedByTimeBeforeItWasMeasured) {
+  plan->row_time = absl::Seconds(1);
+  EXPECT_TRUE(Submit(1, absl::Milliseconds(1)).ok());
+  EXPECT_TRUE(Submit(900, absl::Milliseconds(1)).ok());
+}
+
+TEST_F(AdmissionTest, ADeadlineThatTheRowsAloneCannotMeetIsRefused) {
+  plan->row_time = absl::Milliseconds(1);
+  Measure();
+  EXPECT_EQ(Submit(32, absl::Milliseconds(25)).code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_TRUE(Submit(32, absl::Milliseconds(35)).ok());
+  // Ten tiles of 64 ms by two workers.
+  EXPECT_EQ(Submit(640, absl::Milliseconds(300)).code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_TRUE(Submit(640, absl::Milliseconds(340)).ok());
+  Drain(scheduler);
+}
+
+TEST_F(AdmissionTest, ADeadlineThatTheQueueCannotMeetIsRefused) {
+  plan->row_time = absl::Milliseconds(1);
+  Measure();
+  for (int i = 0; i < 5; ++i) ASSERT_TRUE(Submit(20, absl::Milliseconds(400)).ok());
+  const absl::Status status = Submit(1, absl::Milliseconds(400) + absl::Nanoseconds(1));
+  EXPECT_TRUE(status.ok()) << status;
+  // 101 ms wait before it where it is the least urgent, none where it is the most urgent.
+  EXPECT_TRUE(Submit(1, absl::Milliseconds(90)).ok());
+  for (int i = 0; i < 15; ++i) ASSERT_TRUE(Submit(20, absl::Milliseconds(399)).ok());
+  EXPECT_EQ(Submit(20, absl::Milliseconds(400)).code(), absl::StatusCode::kDeadlineExceeded);
+  Drain(scheduler);
+}
+
+TEST_F(AdmissionTest, AMeasurementThatIsOldRefusesNothing) {
+  plan->row_time = absl::Milliseconds(10);
+  Measure();
+  EXPECT_FALSE(Submit(64, absl::Milliseconds(100)).ok());
+  clock.Advance(absl::Seconds(11));
+  EXPECT_TRUE(Submit(64, absl::Milliseconds(100)).ok());
+  Drain(scheduler);
+}
+
+TEST_F(AdmissionTest, ExpiredRowsAreNeverComputed) {
+  ASSERT_TRUE(Submit(5, absl::Milliseconds(10)).ok());
+  ASSERT_TRUE(Submit(5, absl::Milliseconds(30)).ok());
+  ASSERT_TRUE(Submit(500, absl::Milliseconds(10)).ok());
+  clock.Advance(absl::Milliseconds(10));
+  Drain(scheduler);
+  EXPECT_EQ(jobs[0]->status.code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_TRUE(jobs[1]->status.ok()) << jobs[1]->status;
+  EXPECT_EQ(jobs[2]->status.code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_EQ(plan->rows_computed(), 5u);
+  EXPECT_THAT(observer.reasons(), ElementsAre("deadline", "deadline"));
+  EXPECT_EQ(scheduler.queued_rows(), 0u);
+}
+
+TEST_F(AdmissionTest, CancelledRowsAreNeverComputed) {
+  for (const size_t rows : {5, 6, 500}) ASSERT_TRUE(Submit(rows).ok());
+  jobs[0]->cancelled = true;
+  jobs[2]->cancelled = true;
+  Drain(scheduler);
+  EXPECT_EQ(jobs[0]->status.code(), absl::StatusCode::kCancelled);
+  EXPECT_TRUE(jobs[1]->status.ok());
+  EXPECT_EQ(jobs[2]->status.code(), absl::StatusCode::kCancelled);
+  EXPECT_EQ(plan->rows_computed(), 6u);
+  EXPECT_EQ(scheduler.queued_bytes(), 0u);
+}
+
+TEST_F(AdmissionTest, ALargeRequestStopsAtTheTileInWhichItIsCancelledOrExpires) {
+  for (const bool cancel : {true, false}) {
+    TestJob& job = Make(10 * kTile, absl::Milliseconds(10));
+    size_t tiles = 0;
+    plan->during_run = [&] {
+      if (++tiles != 3) return;
+      if (cancel) job.cancelled = true;
+      clock.Advance(absl::Milliseconds(20));
+    };
+    ASSERT_TRUE(scheduler.Submit(0, job).ok());
+    Drain(scheduler);
+    EXPECT_EQ(tiles, 3u);
+    EXPECT_EQ(job.times_done, 1);
+    EXPECT_EQ(job.status.code(), cancel ? absl::StatusCode::kCancelled : absl::StatusCode::kDeadlineExceeded);
+    EXPECT_EQ(scheduler.queued_rows(), 0u);
+  }
+}
+
+TEST_F(AdmissionTest, ACancelledLargeRequestIsDoneOnlyAfterTheTilesInComputation) {
+  TestJob& job = Make(10 * kTile);
+  int tiles = 0;
+  plan->during_run = [&] {
+    if (++tiles != 1) return;
+    // While worker 0 computes, the call is cancelled, and worker 1 looks for work.
+    job.cancelled = true;
+    EXPECT_FALSE(scheduler.RunOne(1));
+    EXPECT_FALSE(job.done()) << "its rows are still being written";
+  };
+  ASSERT_TRUE(scheduler.Submit(0, job).ok());
+  Drain(scheduler);
+  EXPECT_EQ(tiles, 1);
+  EXPECT_EQ(job.times_done, 1);
+  EXPECT_EQ(job.status.code(), absl::StatusCode::kCancelled);
+}
+
+}  // namespace
+}  // namespace densityd::serving
