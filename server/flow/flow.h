@@ -1,4 +1,21 @@
 // A normalizing flow: a base distribution and a chain of transforms.
+//
+// Names of the tensors, which stored models carry (spec.h, FlowTensors, lists them for a spec). `layers.<i>` is the
+// i-th layer of the spec, counted from the data:
+//
+//   base.mean, base.log_scale                    diagonal normal
+//   layers.<i>.theta                             elementwise without a conditioner
+//   layers.<i>.conditioner.<k>.weight, .bias     k-th linear layer of an MLP
+//   layers.<i>.conditioner.input.weight, .bias   residual MLP: first layer,
+//     …conditioner.blocks.<b>.0.weight, .bias      the two layers of block b,
+//     …conditioner.blocks.<b>.1.weight, .bias
+//     …conditioner.output.weight, .bias            last layer
+//   layers.<i>.lu, .bias                         LU linear
+//   layers.<i>.log_scale, .shift, .initialized   ActNorm; `initialized` is a buffer
+//   layers.<i>.lower, .shift                     full affine
+//
+// What they mean is said where they are registered. Weights are (outputs, inputs), the context's inputs last. Masks,
+// orders and standardisation constants are not stored: they follow from the spec.
 #pragma once
 
 #include <memory>
@@ -13,14 +30,15 @@ namespace densityd::flow {
 
 /// log p(x) = log p_base(z) + log|det dz/dx| with (z, log|det dz/dx|) = Inverse(x), in nats.
 /// Built in float64; `to(torch::kFloat32)` for training and serving. Not thread-safe while training; const use under
-/// inference mode is.
-class Flow : public torch::nn::Module {
+/// inference mode is. Rows and context are of the flow's dtype; where layer 0 standardises, x may be of any floating
+/// dtype, and so may a standardised context: what is in float64 is centred and scaled before it is rounded.
+class Flow : public Module {
  public:
-  /// Layers in the spec's order: layers[0] touches the data.
+  /// Layers in the spec's order: layers[0] touches the data. `context_preprocessing` may be null.
   Flow(density::v1::FlowSpec spec, std::shared_ptr<BaseDistribution> base,
-       std::vector<std::shared_ptr<Transform>> layers);
+       std::vector<std::shared_ptr<Transform>> layers, std::shared_ptr<Transform> context_preprocessing);
 
-  /// log p(x | context) of x (N, D): (N), nats.
+  /// log p(x | context) of x (N, D): (N), nats. -infinity, never NaN, where a layer is not defined at x.
   Tensor LogProb(const Tensor& x, const Tensor& context);
   /// x -> z, log|det dz/dx|.
   Mapped Inverse(const Tensor& x, const Tensor& context);
@@ -42,11 +60,20 @@ class Flow : public torch::nn::Module {
   density::v1::FlowSpec spec_;
   std::shared_ptr<BaseDistribution> base_;
   std::vector<std::shared_ptr<Transform>> layers_;
+  std::shared_ptr<Transform> context_preprocessing_;
 };
 
 /// Builds the flow that `spec` describes, in float64, with initial weights drawn from `seed` (not from LibTorch's
-/// global generator): the same spec and seed give the same weights. INVALID_ARGUMENT with the path of the field, as
-/// CheckFlowSpec; also where a Standardize is not fitted.
+/// global generator): the same spec and seed give the same weights. The new flow's learnt layers are the identity.
+/// INVALID_ARGUMENT with the path of the field, as CheckFlowSpec; also where a Standardize is not fitted.
+/// RESOURCE_EXHAUSTED where memory is short.
 absl::StatusOr<std::shared_ptr<Flow>> BuildFlow(const density::v1::FlowSpec& spec, uint64_t seed);
+
+/// Fills in every empty mean and scale of `spec` with those of the rows x (N, D) as they reach that layer in the
+/// density direction, and of the context (N, C), or undefined. INVALID_ARGUMENT as CheckFlowSpec; for a column that is
+/// constant there ("spec.layers[1].standardize: column 3 is constant"); and for a row that an earlier layer is not
+/// defined at.
+absl::StatusOr<density::v1::FlowSpec> FitStandardize(density::v1::FlowSpec spec, const Tensor& x,
+                                                     const Tensor& context);
 
 }  // namespace densityd::flow

@@ -1,12 +1,9 @@
 // Invertible maps, the parts that a flow is a chain of.
 #pragma once
 
-#include "torch/nn/module.h"
-#include "torch/types.h"
+#include "server/flow/module.h"
 
 namespace densityd::flow {
-
-using torch::Tensor;
 
 /// Mapped rows (N, D) and the log|det| of the map at each row (N), in nats.
 struct Mapped {
@@ -17,15 +14,18 @@ struct Mapped {
 /// Invertible map between base space z (N, D) and data space x (N, D), optionally given a context (N, C).
 /// Every method takes an undefined `context` where the flow has none. Differentiable. Not thread-safe while training;
 /// const use under inference mode is.
-class Transform : public torch::nn::Module {
+///
+/// A point outside the set that the map is defined on has density zero: its log|det| is -infinity, and its value is
+/// some finite number, so that the layers after it stay finite too.
+class Transform : public Module {
  public:
   /// z -> x, log|det dx/dz|.
   virtual Mapped Forward(const Tensor& z, const Tensor& context) = 0;
   /// x -> z, log|det dz/dx|.
   virtual Mapped Inverse(const Tensor& x, const Tensor& context) = 0;
 
-  /// Sets parameters that start from data (ActNorm), given the rows that reach this layer in the density direction.
-  /// Called once, before the first step of a training, never when serving.
+  /// Sets parameters that start from data (ActNorm, FullAffine), given the rows that reach this layer in the density
+  /// direction. Called once, before the first step of a training, never when serving.
   virtual void InitializeFromData(const Tensor& /*x*/, const Tensor& /*context*/) {}
 };
 

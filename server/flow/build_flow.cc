@@ -1,0 +1,76 @@
+#include <exception>
+#include <string_view>
+#include <utility>
+
+#include "server/base/errors.h"
+#include "server/flow/autoregressive.h"
+#include "server/flow/coupling.h"
+#include "server/flow/elementwise.h"
+#include "server/flow/flow.h"
+#include "server/flow/linear_transforms.h"
+#include "server/flow/preprocessing.h"
+#include "server/flow/spec.h"
+
+namespace densityd::flow {
+namespace {
+
+using density::v1::FlowSpec;
+using density::v1::Layer;
+
+std::shared_ptr<Transform> MakeTransform(const Layer& layer, int64_t features, int64_t context_features,
+                                         Initializer& initializer) {
+  switch (layer.kind_case()) {
+    case Layer::kElementwise:
+      return std::make_shared<Elementwise>(layer.elementwise(), features, context_features, initializer);
+    case Layer::kCoupling:
+      return std::make_shared<Coupling>(layer.coupling(), features, context_features, initializer);
+    case Layer::kAutoregressive:
+      return std::make_shared<Autoregressive>(layer.autoregressive(), features, context_features, initializer);
+    case Layer::kPermutation:
+      return std::make_shared<Permutation>(layer.permutation(), features);
+    case Layer::kLuLinear:
+      return std::make_shared<LuLinear>(features);
+    case Layer::kActnorm:
+      return std::make_shared<ActNorm>(features);
+    case Layer::kFullAffine:
+      return std::make_shared<FullAffine>(features);
+    case Layer::kBijection:
+      return std::make_shared<Bijection>(layer.bijection(), features);
+    default:
+      return std::make_shared<Standardize>(layer.standardize());
+  }
+}
+
+std::shared_ptr<Flow> Make(FlowSpec spec, uint64_t seed) {
+  Initializer initializer(seed);
+  const int64_t features = spec.features();
+  std::vector<std::shared_ptr<Transform>> layers;
+  for (const Layer& layer : spec.layers()) {
+    layers.push_back(MakeTransform(layer, features, spec.context_features(), initializer));
+  }
+  std::shared_ptr<Transform> context_preprocessing;
+  if (spec.has_context_preprocessing()) {
+    context_preprocessing = std::make_shared<Standardize>(spec.context_preprocessing());
+  }
+  auto base = MakeBaseDistribution(spec.base(), features);
+  return std::make_shared<Flow>(std::move(spec), std::move(base), std::move(layers), std::move(context_preprocessing));
+}
+
+}  // namespace
+
+absl::StatusOr<std::shared_ptr<Flow>> BuildFlow(const FlowSpec& spec, uint64_t seed) {
+  if (auto status = CheckFlowSpec(spec); !status.ok()) return status;
+  if (auto status = CheckFitted(spec); !status.ok()) return status;
+  try {
+    return Make(WithDefaults(spec), seed);
+  } catch (const std::exception& error) {
+    // For a checked spec, only an allocation can fail. LibTorch's CPU allocator throws a plain c10::Error.
+    const std::string_view what = error.what();
+    if (what.find("memory") != what.npos || what.find("bad_alloc") != what.npos) {
+      return ResourceExhausted("memory", "not enough memory to build the flow");
+    }
+    return InternalError(what);
+  }
+}
+
+}  // namespace densityd::flow

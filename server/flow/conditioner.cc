@@ -1,0 +1,149 @@
+#include "server/flow/conditioner.h"
+
+#include <functional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "server/flow/made_degrees.h"
+
+namespace densityd::flow {
+namespace {
+
+using density::v1::Activation;
+
+// The hidden units of a given width.
+using HiddenUnits = std::function<Units(int64_t width)>;
+
+Tensor Activate(Activation activation, const Tensor& h) {
+  switch (activation) {
+    case density::v1::TANH:
+      return torch::tanh(h);
+    case density::v1::GELU:
+      return torch::gelu(h);
+    case density::v1::SILU:
+      return torch::silu(h);
+    case density::v1::LEAKY_RELU:
+      return torch::leaky_relu(h, 0.01);
+    case density::v1::ELU:
+      return torch::elu(h);
+    default:
+      return torch::relu(h);
+  }
+}
+
+// Linear, activation, …, linear.
+class MlpConditioner final : public Conditioner {
+ public:
+  MlpConditioner(const density::v1::Mlp& spec, Units from, const HiddenUnits& hidden, const Units& outputs,
+                 Initializer& initializer)
+      : activation_(spec.activation()) {
+    for (int64_t width : spec.hidden()) {
+      const Units to = hidden(width);
+      Add(from, to, Start::kUniform, initializer);
+      from = to;
+    }
+    Add(from, outputs, Start::kZero, initializer);
+  }
+
+ private:
+  void Add(const Units& from, const Units& to, Start start, Initializer& initializer) {
+    const std::string name = std::to_string(layers_.size());
+    layers_.push_back(register_module(name, std::make_shared<LinearLayer>(from, to, start, initializer)));
+  }
+
+  Tensor Run(const Tensor& input) override {
+    Tensor h = layers_.front()->Apply(input);
+    for (size_t k = 1; k < layers_.size(); ++k) h = layers_[k]->Apply(Activate(activation_, h));
+    return h;
+  }
+
+  const Activation activation_;
+  std::vector<std::shared_ptr<LinearLayer>> layers_;
+};
+
+// h += W2 dropout(act(W1 act(h))).
+class ResidualBlock final : public Module {
+ public:
+  ResidualBlock(const density::v1::ResidualMlp& spec, const Units& units, Initializer& initializer)
+      : activation_(spec.activation()), dropout_(spec.dropout()) {
+    first_ = register_module("0", std::make_shared<LinearLayer>(units, units, Start::kUniform, initializer));
+    second_ = register_module("1", std::make_shared<LinearLayer>(units, units, Start::kSmall, initializer));
+  }
+
+  Tensor Apply(const Tensor& h) const {
+    const Tensor inner = Activate(activation_, first_->Apply(Activate(activation_, h)));
+    return h + second_->Apply(dropout_ > 0 ? torch::dropout(inner, dropout_, is_training()) : inner);
+  }
+
+ private:
+  const Activation activation_;
+  const double dropout_;
+  std::shared_ptr<LinearLayer> first_;
+  std::shared_ptr<LinearLayer> second_;
+};
+
+class ResidualConditioner final : public Conditioner {
+ public:
+  ResidualConditioner(const density::v1::ResidualMlp& spec, const Units& inputs, const Units& hidden,
+                      const Units& outputs, Initializer& initializer) {
+    input_ = register_module("input", std::make_shared<LinearLayer>(inputs, hidden, Start::kUniform, initializer));
+    const auto blocks = register_module("blocks", std::make_shared<Module>());
+    for (uint32_t b = 0; b < spec.blocks(); ++b) {
+      blocks_.push_back(std::make_shared<ResidualBlock>(spec, hidden, initializer));
+      blocks->register_module(std::to_string(b), blocks_.back());
+    }
+    output_ = register_module("output", std::make_shared<LinearLayer>(hidden, outputs, Start::kZero, initializer));
+  }
+
+ private:
+  Tensor Run(const Tensor& input) override {
+    Tensor h = input_->Apply(input);
+    for (const auto& block : blocks_) h = block->Apply(h);
+    return output_->Apply(h);
+  }
+
+  std::shared_ptr<LinearLayer> input_;
+  std::vector<std::shared_ptr<ResidualBlock>> blocks_;
+  std::shared_ptr<LinearLayer> output_;
+};
+
+std::shared_ptr<Conditioner> Make(const density::v1::Conditioner& spec, const Units& inputs, const HiddenUnits& hidden,
+                                  const Units& outputs, Initializer& initializer) {
+  if (!spec.has_residual_mlp()) {
+    return std::make_shared<MlpConditioner>(spec.mlp(), inputs, hidden, outputs, initializer);
+  }
+  return std::make_shared<ResidualConditioner>(spec.residual_mlp(), inputs, hidden(spec.residual_mlp().hidden()),
+                                               outputs, initializer);
+}
+
+Units WithDegrees(std::vector<int64_t> degrees) {
+  const auto count = static_cast<int64_t>(degrees.size());
+  return {count, std::move(degrees)};
+}
+
+}  // namespace
+
+Tensor Conditioner::Compute(const Tensor& columns, const Tensor& context) {
+  if (!context.defined()) return Run(columns);
+  return Run(columns.defined() ? torch::cat({columns, context}, 1) : context);
+}
+
+std::shared_ptr<Conditioner> MakeConditioner(const density::v1::Conditioner& spec, int64_t inputs,
+                                             int64_t context_features, int64_t outputs, Initializer& initializer) {
+  const HiddenUnits hidden = [](int64_t width) { return Units{width, {}}; };
+  return Make(spec, Units{inputs + context_features, {}}, hidden, Units{outputs, {}}, initializer);
+}
+
+std::shared_ptr<Conditioner> MakeMaskedConditioner(const density::v1::Conditioner& spec, const Columns& order,
+                                                   int64_t context_features, int64_t parameters,
+                                                   Initializer& initializer) {
+  const auto features = static_cast<int64_t>(order.size());
+  const HiddenUnits hidden = [=](int64_t width) {
+    return WithDegrees(HiddenDegrees(width, features, context_features > 0));
+  };
+  return Make(spec, WithDegrees(InputDegrees(order, context_features)), hidden,
+              WithDegrees(OutputDegrees(order, parameters)), initializer);
+}
+
+}  // namespace densityd::flow

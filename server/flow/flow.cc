@@ -1,0 +1,66 @@
+#include "server/flow/flow.h"
+
+#include <string>
+#include <utility>
+
+namespace densityd::flow {
+
+Flow::Flow(density::v1::FlowSpec spec, std::shared_ptr<BaseDistribution> base,
+           std::vector<std::shared_ptr<Transform>> layers, std::shared_ptr<Transform> context_preprocessing)
+    : spec_(std::move(spec)),
+      base_(std::move(base)),
+      layers_(std::move(layers)),
+      context_preprocessing_(std::move(context_preprocessing)) {
+  register_module("base", base_);
+  const auto list = register_module("layers", std::make_shared<Module>());
+  for (size_t i = 0; i < layers_.size(); ++i) list->register_module(std::to_string(i), layers_[i]);
+  if (context_preprocessing_) register_module("context_preprocessing", context_preprocessing_);
+}
+
+Tensor Flow::LogProb(const Tensor& x, const Tensor& context) {
+  const Mapped base = Inverse(x, context);
+  return BaseLogProb(base.value, context) + base.log_abs_det;
+}
+
+Mapped Flow::Inverse(const Tensor& x, const Tensor& context) {
+  const Tensor prepared = PrepareContext(context);
+  Mapped z = layers_.front()->Inverse(x, prepared);
+  for (size_t i = 1; i < layers_.size(); ++i) {
+    const Mapped mapped = layers_[i]->Inverse(z.value, prepared);
+    z = {mapped.value, z.log_abs_det + mapped.log_abs_det};
+  }
+  return z;
+}
+
+Mapped Flow::Forward(const Tensor& z, const Tensor& context) {
+  const Tensor prepared = PrepareContext(context);
+  Mapped x = layers_.back()->Forward(z, prepared);
+  for (size_t i = layers_.size() - 1; i-- > 0;) {
+    const Mapped mapped = layers_[i]->Forward(x.value, prepared);
+    x = {mapped.value, x.log_abs_det + mapped.log_abs_det};
+  }
+  return x;
+}
+
+Tensor Flow::BaseFromNormal(const Tensor& normal, const Tensor& context) {
+  return base_->FromNormal(normal, PrepareContext(context));
+}
+
+Tensor Flow::BaseLogProb(const Tensor& z, const Tensor& context) { return base_->LogProb(z, PrepareContext(context)); }
+
+void Flow::InitializeFromData(const Tensor& x, const Tensor& context) {
+  const torch::NoGradGuard no_grad;
+  const Tensor prepared = PrepareContext(context);
+  Tensor rows = x;
+  for (const auto& layer : layers_) {
+    layer->InitializeFromData(rows, prepared);
+    rows = layer->Inverse(rows, prepared).value;
+  }
+}
+
+Tensor Flow::PrepareContext(const Tensor& context) const {
+  if (!context.defined() || !context_preprocessing_) return context;
+  return context_preprocessing_->Inverse(context, Tensor()).value;
+}
+
+}  // namespace densityd::flow

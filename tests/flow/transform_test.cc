@@ -1,0 +1,250 @@
+// Properties that hold for every transform, with and without context, at random weights.
+#include <cmath>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "gtest/gtest.h"
+#include "server/flow/spec.h"
+#include "tests/flow/flow_testing.h"
+#include "torch/autograd.h"
+
+namespace densityd::flow {
+namespace {
+
+constexpr int64_t kRows = 40;
+
+// Where the data live.
+// kModerate: any number that exp and sigmoid do not saturate at.
+enum class Support { kReal, kModerate, kPositive, kUnit, kSymmetric };
+
+struct Case {
+  std::string name;
+  std::string layers;
+  int64_t features = 4;
+  int64_t context = 0;
+  Support support = Support::kReal;
+  bool starts_as_identity = true;
+};
+
+void PrintTo(const Case& test_case, std::ostream* out) { *out << test_case.name; }
+
+const std::string kSmallMlp = "conditioner { mlp { hidden: [12, 9] activation: TANH } }";
+const std::string kResidual = "conditioner { residual_mlp { hidden: 12 blocks: 2 activation: SILU } }";
+
+std::string Coupling(const std::string& fields) { return "layers { coupling { " + fields + " } }"; }
+std::string Autoregressive(const std::string& fields) { return "layers { autoregressive { " + fields + " } }"; }
+std::string Bijection(const std::string& fields) { return "layers { bijection { " + fields + " } }"; }
+
+std::vector<Case> Cases() {
+  const std::string shift = "univariate { shift {} } ";
+  std::vector<Case> cases = {
+      {"ElementwiseAffine", "layers { elementwise {} }"},
+      {"ElementwiseShift", "layers { elementwise { univariate { shift {} } } }"},
+      {"ElementwiseOfContext", "layers { elementwise { " + kSmallMlp + " } }", 4, 3},
+      {"ElementwiseBesideContext", "layers { elementwise {} }", 4, 3},
+      {"CouplingAffine", Coupling(kSmallMlp)},
+      {"CouplingAffineContext", Coupling(kSmallMlp), 4, 3},
+      {"CouplingShift", Coupling(shift + kResidual)},
+      {"CouplingResidualContext", Coupling(kResidual), 5, 2},
+      {"CouplingExplicitMask", Coupling("mask { transformed: [3, 0, 1] } " + kSmallMlp), 5},
+      {"CouplingTightScale", Coupling("univariate { affine { max_log_scale: 0.5 } } " + kSmallMlp)},
+      {"Maf", Autoregressive(kSmallMlp)},
+      {"MafContext", Autoregressive(kSmallMlp), 4, 3},
+      {"MafReversedResidual", Autoregressive("order: REVERSED " + kResidual), 5},
+      {"MafGivenOrderResidualContext", Autoregressive("columns: [2, 0, 3, 1] " + kResidual), 4, 2},
+      {"MafShift", Autoregressive(shift + kSmallMlp)},
+      {"MafOneColumnContext", Autoregressive(kSmallMlp), 1, 2},
+      {"MafOneColumn", Autoregressive(kSmallMlp), 1},
+      {"Iaf", Autoregressive("parallel: SAMPLING " + kSmallMlp)},
+      {"IafReversedContext", Autoregressive("parallel: SAMPLING order: REVERSED " + kResidual), 4, 3},
+      {"LuLinear", "layers { lu_linear {} }"},
+      {"LuLinearOneColumn", "layers { lu_linear {} }", 1},
+      {"ActNorm", "layers { actnorm {} }"},
+      {"FullAffine", "layers { full_affine {} }"},
+      {"PermutationReverse", "layers { permutation {} }", 4, 0, Support::kReal, false},
+      {"PermutationRandom", "layers { permutation { kind: RANDOM seed: 3 } }", 6, 0, Support::kReal, false},
+      {"PermutationGiven", "layers { permutation { columns: [2, 0, 1] } }", 3, 0, Support::kReal, false},
+      {"Standardize", "layers { standardize { mean: [1, -2, 30] scale: [0.5, 4, 7] } }", 3, 0, Support::kReal, false},
+      {"Affine", Bijection("kind: AFFINE scale: -2.5 shift: 0.7"), 3, 0, Support::kReal, false},
+      {"Exp", Bijection("kind: EXP"), 3, 0, Support::kPositive, false},
+      {"Log", Bijection("kind: LOG") + Bijection("kind: AFFINE scale: 2") + Bijection("kind: EXP"), 3, 0,
+       Support::kModerate, false},
+      {"Sigmoid", Bijection("kind: SIGMOID"), 3, 0, Support::kUnit, false},
+      {"SigmoidAlpha", Bijection("kind: SIGMOID alpha: 0.05"), 3, 0, Support::kUnit, false},
+      {"Logit", Bijection("kind: LOGIT") + Bijection("kind: AFFINE scale: -1 shift: 1") + Bijection("kind: SIGMOID"), 3,
+       0, Support::kModerate, false},
+      {"LogitAlpha", Bijection("kind: LOGIT alpha: 0.1") + Bijection("kind: SIGMOID alpha: 0.1"), 3, 0,
+       Support::kModerate, false},
+      {"Softplus", Bijection("kind: SOFTPLUS"), 3, 0, Support::kPositive, false},
+      {"Tanh", Bijection("kind: TANH"), 3, 0, Support::kSymmetric, false},
+      {"LeakyRelu", Bijection("kind: LEAKY_RELU_BIJECTION slope: 0.3"), 3, 0, Support::kReal, false},
+      {"SomeColumns", Bijection("kind: AFFINE scale: 3 columns: [2, 0]"), 4, 0, Support::kReal, false},
+  };
+  for (const std::string activation : {"RELU", "GELU", "LEAKY_RELU", "ELU"}) {
+    cases.push_back({"Activation_" + activation,
+                     Autoregressive("conditioner { mlp { hidden: [16] activation: " + activation + " } }")});
+  }
+  cases.push_back({"Chain",
+                   "layers { standardize { mean: [1, 2, 3, 4] scale: [1, 2, 3, 4] } } layers { actnorm {} }" +
+                       Coupling(kSmallMlp) + "layers { lu_linear {} }" + Autoregressive(kResidual) +
+                       "layers { permutation {} }" + Autoregressive("parallel: SAMPLING " + kSmallMlp) +
+                       "base { diagonal_normal {} }",
+                   4, 2, Support::kReal, false});
+  return cases;
+}
+
+density::v1::FlowSpec SpecOf(const Case& test_case) {
+  return ParseSpec("features: " + std::to_string(test_case.features) +
+                   " context_features: " + std::to_string(test_case.context) + " " + test_case.layers);
+}
+
+class TransformTest : public testing::TestWithParam<Case> {
+ protected:
+  TransformTest() : flow_(Build(SpecOf(GetParam()))) {
+    Randomise(*flow_, 0.25);
+    if (GetParam().context > 0) context_ = Normal({kRows, GetParam().context}, 11);
+  }
+
+  // Rows within the support.
+  Tensor Data(double spread = 2) const {
+    const Tensor normal = spread * Normal({kRows, GetParam().features}, 5);
+    switch (GetParam().support) {
+      case Support::kPositive:
+        return normal.exp();
+      case Support::kUnit:
+        return normal.sigmoid();
+      case Support::kSymmetric:
+        return normal.tanh();
+      default:
+        break;
+    }
+    return normal;
+  }
+
+  Mapped Inverse(const Tensor& x) const { return flow_->Inverse(x, context_); }
+  Mapped Forward(const Tensor& z) const { return flow_->Forward(z, context_); }
+
+  std::shared_ptr<Flow> flow_;
+  Tensor context_;
+};
+
+// log|det| of the Jacobian of `map` at each row, by autograd.
+Tensor AutogradLogAbsDet(const std::function<Tensor(const Tensor&)>& map, const Tensor& at) {
+  const Tensor input = at.detach().clone().requires_grad_();
+  const Tensor output = map(input);
+  std::vector<Tensor> jacobian;
+  for (int64_t j = 0; j < output.size(1); ++j) {
+    // Rows do not depend on each other, so the gradient of a column's sum has the row-wise gradients.
+    jacobian.push_back(torch::autograd::grad({output.select(1, j).sum()}, {input}, {}, /*retain_graph=*/true)[0]);
+  }
+  return std::get<1>(torch::linalg_slogdet(torch::stack(jacobian, 1)));
+}
+
+TEST_P(TransformTest, InverseUndoesForwardAndForwardUndoesInverse) {
+  const Tensor x = Data();
+  const Mapped z = Inverse(x);
+  EXPECT_LE(MaxAbs(Forward(z.value).value - x), 1e-9 * std::max(1.0, MaxAbs(x)));
+  const Tensor base = Inverse(Data(1)).value;
+  EXPECT_LE(MaxAbs(Inverse(Forward(base).value).value - base), 1e-9);
+}
+
+TEST_P(TransformTest, LogDetsOfTheTwoDirectionsAreOpposite) {
+  const Mapped z = Inverse(Data());
+  EXPECT_LE(MaxAbs(z.log_abs_det + Forward(z.value).log_abs_det), 1e-9);
+  EXPECT_EQ(z.log_abs_det.dim(), 1);
+  EXPECT_EQ(z.log_abs_det.size(0), kRows);
+}
+
+TEST_P(TransformTest, LogDetIsThatOfTheAutogradJacobian) {
+  const Tensor x = Data();
+  const Mapped z = Inverse(x);
+  EXPECT_LE(MaxAbs(z.log_abs_det - AutogradLogAbsDet([this](const Tensor& at) { return Inverse(at).value; }, x)), 1e-9);
+  const Tensor forward = AutogradLogAbsDet([this](const Tensor& at) { return Forward(at).value; }, z.value);
+  EXPECT_LE(MaxAbs(Forward(z.value).log_abs_det - forward), 1e-9);
+}
+
+TEST_P(TransformTest, Float32AgreesWithFloat64) {
+  const Tensor x = Data(1).to(torch::kFloat32);
+  const Mapped expected = Inverse(x.to(torch::kFloat64));
+  const Tensor expected_log_prob = flow_->LogProb(x.to(torch::kFloat64), context_);
+  flow_->to(torch::kFloat32);
+  if (context_.defined()) context_ = context_.to(torch::kFloat32);
+  const Mapped z = Inverse(x);
+  EXPECT_EQ(z.value.scalar_type(), torch::kFloat32);
+  EXPECT_EQ(z.log_abs_det.scalar_type(), torch::kFloat32);
+  EXPECT_LE(MaxAbs((z.value - expected.value) / (1 + expected.value.abs())), 1e-5);
+  EXPECT_LE(MaxAbs((z.log_abs_det - expected.log_abs_det) / (1 + expected.log_abs_det.abs())), 1e-5);
+  EXPECT_LE(MaxAbs((flow_->LogProb(x, context_) - expected_log_prob) / (1 + expected_log_prob.abs())), 2e-5);
+  EXPECT_LE(MaxAbs((Forward(z.value).value - x) / (1 + x.abs())), 5e-5);
+}
+
+TEST_P(TransformTest, TinyAndHugeInputsGiveFiniteNumbersAndGradients) {
+  std::vector<double> magnitudes = {1e-30, 1e-12, 1e-3, 0.4, 0.999};
+  if (GetParam().support == Support::kReal || GetParam().support == Support::kPositive) {
+    magnitudes.insert(magnitudes.end(), {10, 1e3, 1e6});
+  }
+  const bool signs = GetParam().support != Support::kPositive && GetParam().support != Support::kUnit;
+  for (const torch::Dtype dtype : {torch::kFloat64, torch::kFloat32}) {
+    flow_->to(dtype);
+    for (double magnitude : magnitudes) {
+      for (double sign : signs ? std::vector<double>{1, -1} : std::vector<double>{1}) {
+        const Tensor x = torch::full({1, GetParam().features}, sign * magnitude, dtype).requires_grad_();
+        const Tensor context = context_.defined() ? context_.narrow(0, 0, 1).to(dtype) : context_;
+        const Tensor log_prob = flow_->LogProb(x, context);
+        EXPECT_TRUE(log_prob.isfinite().all().item<bool>()) << sign * magnitude << " " << log_prob;
+        std::vector<Tensor> inputs = flow_->parameters();
+        inputs.push_back(x);
+        for (const Tensor& gradient : torch::autograd::grad({log_prob.sum()}, inputs, {}, {}, false, true)) {
+          EXPECT_TRUE(!gradient.defined() || gradient.isfinite().all().item<bool>()) << sign * magnitude;
+        }
+        const Mapped data = flow_->Forward(flow_->Inverse(x, context).value, context);
+        EXPECT_TRUE(data.value.isfinite().all().item<bool>()) << sign * magnitude;
+      }
+    }
+  }
+}
+
+TEST_P(TransformTest, ANewLearntTransformIsTheIdentity) {
+  if (!GetParam().starts_as_identity) GTEST_SKIP() << "a fixed map";
+  const auto flow = Build(SpecOf(GetParam()));
+  const Tensor x = Data();
+  const Mapped z = flow->Inverse(x, context_);
+  EXPECT_LE(MaxAbs(z.value - x), 1e-14);
+  EXPECT_LE(MaxAbs(z.log_abs_det), 1e-14);
+  // So that the properties above say something.
+  EXPECT_GT(MaxAbs(Inverse(x).value - x), 1e-3);
+}
+
+TEST_P(TransformTest, EveryParameterHasAGradient) {
+  if (flow_->parameters().empty()) GTEST_SKIP() << "nothing is learnt";
+  flow_->LogProb(Data(1), context_).square().sum().backward();
+  for (const auto& parameter : flow_->named_parameters()) {
+    ASSERT_TRUE(parameter.value().grad().defined()) << parameter.key();
+    EXPECT_TRUE(parameter.value().grad().isfinite().all().item<bool>()) << parameter.key();
+  }
+}
+
+TEST_P(TransformTest, RegistersTheTensorsThatTheSpecLists) {
+  std::vector<std::string> names;
+  uint64_t count = 0;
+  for (const auto& parameter : flow_->named_parameters()) {
+    names.push_back(parameter.key());
+    count += parameter.value().numel();
+  }
+  for (const auto& buffer : flow_->named_buffers()) names.push_back(buffer.key());
+  const auto listed = FlowTensors(flow_->spec());
+  ASSERT_EQ(names.size(), listed.size());
+  for (size_t i = 0; i < names.size(); ++i) {
+    EXPECT_EQ(names[i], listed[i].name);
+    const auto tensors = listed[i].learnt ? flow_->named_parameters() : flow_->named_buffers();
+    EXPECT_EQ(tensors[names[i]].sizes().vec(), listed[i].shape) << names[i];
+  }
+  EXPECT_EQ(count, CountParameters(SpecOf(GetParam())));
+}
+
+INSTANTIATE_TEST_SUITE_P(Transforms, TransformTest, testing::ValuesIn(Cases()),
+                         [](const auto& info) { return info.param.name; });
+
+}  // namespace
+}  // namespace densityd::flow
