@@ -81,8 +81,9 @@ Metrics::Metrics(int workers)
   for (int method = 0; method < kRpcMethodCount; ++method) {
     methods_[method].seconds = request_seconds_.Add({{"method", RpcMethodName(static_cast<RpcMethod>(method))}});
   }
-  static constexpr const char* kOps[] = {"log_prob", "inverse", "forward", "sample"};
-  for (int op = 0; op < engine::kOpCount; ++op) compute_[op] = compute_seconds_.Add({{"op", kOps[op]}});
+  for (int op = 0; op < engine::kOpCount; ++op) {
+    compute_[op] = compute_seconds_.Add({{"op", engine::OpName(static_cast<engine::Op>(op))}});
+  }
   for (const char* reason : kReasons) reasons_.emplace_back(reason, &rejected_.Add({{"reason", reason}}));
 }
 

@@ -3,24 +3,6 @@
 #include <utility>
 
 namespace densityd::telemetry {
-namespace {
-
-/// Label of an op. Not engine::OpName: telemetry links nothing of the engine.
-const char* OpLabel(engine::Op op) {
-  switch (op) {
-    case engine::Op::kLogProb:
-      return "log_prob";
-    case engine::Op::kInverse:
-      return "inverse";
-    case engine::Op::kForward:
-      return "forward";
-    case engine::Op::kSample:
-      return "sample";
-  }
-  return "";
-}
-
-}  // namespace
 
 ModelSeries::ModelSeries(const std::string& model, std::shared_ptr<prometheus::Family<prometheus::Counter>> rows,
                          HistogramFamily& log_prob, HistogramFamily& percentile)
@@ -28,7 +10,7 @@ ModelSeries::ModelSeries(const std::string& model, std::shared_ptr<prometheus::F
       log_prob_(log_prob.Add({{"model", model}})),
       percentile_(percentile.Add({{"model", model}})) {
   for (int op = 0; op < engine::kOpCount; ++op) {
-    rows_[op] = &rows_family_->Add({{"model", model}, {"op", OpLabel(static_cast<engine::Op>(op))}});
+    rows_[op] = &rows_family_->Add({{"model", model}, {"op", engine::OpName(static_cast<engine::Op>(op))}});
   }
 }
 

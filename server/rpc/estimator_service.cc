@@ -1,0 +1,55 @@
+#include "server/rpc/estimator_service.h"
+
+#include "server/rpc/row_rpcs.h"
+
+namespace densityd::rpc {
+
+using density::v1::LogProbRequest;
+using density::v1::LogProbResponse;
+using telemetry::RpcMethod;
+
+void EstimatorService::PostRowCalls(RowWorker& worker, int depth) {
+  for (int i = 0; i < depth; ++i) {
+    worker.Post(std::make_shared<RowCall<EstimatorService, LogProbRpc>>(worker, *this, worker.queue()));
+    worker.Post(std::make_shared<RowCall<EstimatorService, SampleRpc>>(worker, *this, worker.queue()));
+    worker.Post(std::make_shared<RowCall<EstimatorService, InverseRpc>>(worker, *this, worker.queue()));
+    worker.Post(std::make_shared<RowCall<EstimatorService, ForwardRpc>>(worker, *this, worker.queue()));
+  }
+}
+
+grpc::ServerUnaryReactor* EstimatorService::Train(grpc::CallbackServerContext* context,
+                                                  const density::v1::TrainRequest* request,
+                                                  density::v1::Training* response) {
+  return AnswerWith(*environment_, RpcMethod::kTrain, context, request->model(), response,
+                    [this, request]() -> absl::StatusOr<density::v1::Training> {
+                      auto status = CheckMessageBytes(request->ByteSizeLong(), environment_->max_message_bytes);
+                      if (!status.ok()) return status;
+                      return trainings_->Start(*request);
+                    });
+}
+
+grpc::ServerWriteReactor<density::v1::SampleResponse>* EstimatorService::StreamSample(
+    grpc::CallbackServerContext* context, const density::v1::StreamSampleRequest* /*request*/) {
+  return RefusedStream<grpc::ServerWriteReactor<density::v1::SampleResponse>>::Begin(
+      *environment_, RpcMethod::kStreamSample, context, NotServed(RpcMethod::kStreamSample));
+}
+
+grpc::ServerBidiReactor<LogProbRequest, LogProbResponse>* EstimatorService::StreamLogProb(
+    grpc::CallbackServerContext* context) {
+  return RefusedStream<grpc::ServerBidiReactor<LogProbRequest, LogProbResponse>>::Begin(
+      *environment_, RpcMethod::kStreamLogProb, context, NotServed(RpcMethod::kStreamLogProb));
+}
+
+grpc::ServerUnaryReactor* EstimatorService::Score(grpc::CallbackServerContext* context,
+                                                  const density::v1::ScoreRequest* /*request*/,
+                                                  density::v1::ScoreResponse* /*response*/) {
+  return Refuse(*environment_, RpcMethod::kScore, context, NotServed(RpcMethod::kScore));
+}
+
+grpc::ServerUnaryReactor* EstimatorService::Explain(grpc::CallbackServerContext* context,
+                                                    const density::v1::ExplainRequest* /*request*/,
+                                                    density::v1::ExplainResponse* /*response*/) {
+  return Refuse(*environment_, RpcMethod::kExplain, context, NotServed(RpcMethod::kExplain));
+}
+
+}  // namespace densityd::rpc

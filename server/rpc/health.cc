@@ -1,0 +1,39 @@
+#include "server/rpc/health.h"
+
+#include "server/base/logging.h"
+#include "server/base/strings.h"
+
+namespace densityd::rpc {
+
+void Health::Attach(grpc::HealthCheckServiceInterface* service, const registry::ModelManager* models) {
+  absl::MutexLock lock(&mutex_);
+  service_ = service;
+  models_ = models;
+  const auto list = models->List();
+  if (!list.ok()) {
+    Log(LogLevel::kWarning, "models could not be listed", {{"error", ToStd(list.status().message())}});
+    return;
+  }
+  for (const auto& model : *list) Report(model.name());
+}
+
+void Health::OnModelChanged(const std::string& model) {
+  // The lock spans the question and the answer: of two changes at once, the one that asks last also tells last.
+  absl::MutexLock lock(&mutex_);
+  if (service_ != nullptr) Report(model);
+}
+
+void Health::Report(const std::string& model) { service_->SetServingStatus(model, models_->Acquire(model).ok()); }
+
+void Health::Stop() {
+  absl::MutexLock lock(&mutex_);
+  if (service_ != nullptr) service_->Shutdown();
+}
+
+void Health::Detach() {
+  absl::MutexLock lock(&mutex_);
+  service_ = nullptr;
+  models_ = nullptr;
+}
+
+}  // namespace densityd::rpc

@@ -1,0 +1,81 @@
+#include "server/rpc/model_registry_service.h"
+
+#include <utility>
+
+#include "server/rpc/page.h"
+
+namespace densityd::rpc {
+
+using density::v1::ModelInfo;
+using telemetry::RpcMethod;
+
+grpc::ServerUnaryReactor* ModelRegistryService::List(grpc::CallbackServerContext* context,
+                                                     const density::v1::ListModelsRequest* request,
+                                                     density::v1::ListModelsResponse* response) {
+  return AnswerUnary(*environment_, RpcMethod::kModelsList, context, "", [this, request, response] {
+    auto models = models_->List();
+    if (!models.ok()) return models.status();
+    auto page = TakePage(*std::move(models), request->page_size(), request->page_token(),
+                         [](const ModelInfo& model) { return model.name(); });
+    if (!page.ok()) return page.status();
+    for (ModelInfo& model : page->items) *response->add_models() = std::move(model);
+    response->set_next_page_token(page->next_token);
+    return absl::OkStatus();
+  });
+}
+
+grpc::ServerUnaryReactor* ModelRegistryService::Get(grpc::CallbackServerContext* context,
+                                                    const density::v1::GetModelRequest* request,
+                                                    density::v1::ModelDetail* response) {
+  return AnswerWith(*environment_, RpcMethod::kModelsGet, context, request->model(), response,
+                    [this, request] { return models_->Get(request->model()); });
+}
+
+grpc::ServerUnaryReactor* ModelRegistryService::Load(grpc::CallbackServerContext* context,
+                                                     const density::v1::LoadModelRequest* request,
+                                                     density::v1::VersionInfo* response) {
+  return AnswerWith(*environment_, RpcMethod::kModelsLoad, context, request->model(), response,
+                    [this, request] { return models_->Load(request->model()); });
+}
+
+grpc::ServerUnaryReactor* ModelRegistryService::Unload(grpc::CallbackServerContext* context,
+                                                       const density::v1::UnloadModelRequest* request,
+                                                       density::v1::VersionInfo* response) {
+  return AnswerWith(*environment_, RpcMethod::kModelsUnload, context, request->model(), response,
+                    [this, request] { return models_->Unload(request->model()); });
+}
+
+grpc::ServerUnaryReactor* ModelRegistryService::Delete(grpc::CallbackServerContext* context,
+                                                       const density::v1::DeleteModelRequest* request,
+                                                       density::v1::DeleteModelResponse* /*response*/) {
+  return AnswerUnary(*environment_, RpcMethod::kModelsDelete, context, request->name(),
+                     [this, request] { return models_->Delete(request->name(), request->version()); });
+}
+
+grpc::ServerUnaryReactor* ModelRegistryService::SetAlias(grpc::CallbackServerContext* context,
+                                                         const density::v1::SetAliasRequest* request,
+                                                         density::v1::Aliases* response) {
+  return AnswerWith(*environment_, RpcMethod::kModelsSetAlias, context, request->name(), response,
+                    [this, request] { return models_->SetAlias(*request); });
+}
+
+grpc::ServerUnaryReactor* ModelRegistryService::DeleteAlias(grpc::CallbackServerContext* context,
+                                                            const density::v1::DeleteAliasRequest* request,
+                                                            density::v1::Aliases* response) {
+  return AnswerWith(*environment_, RpcMethod::kModelsDeleteAlias, context, request->name(), response,
+                    [this, request] { return models_->DeleteAlias(*request); });
+}
+
+grpc::ServerWriteReactor<density::v1::ExportModelResponse>* ModelRegistryService::Export(
+    grpc::CallbackServerContext* context, const density::v1::ExportModelRequest* /*request*/) {
+  return RefusedStream<grpc::ServerWriteReactor<density::v1::ExportModelResponse>>::Begin(
+      *environment_, RpcMethod::kModelsExport, context, NotServed(RpcMethod::kModelsExport));
+}
+
+grpc::ServerReadReactor<density::v1::ImportModelRequest>* ModelRegistryService::Import(
+    grpc::CallbackServerContext* context, density::v1::VersionInfo* /*response*/) {
+  return RefusedStream<grpc::ServerReadReactor<density::v1::ImportModelRequest>>::Begin(
+      *environment_, RpcMethod::kModelsImport, context, NotServed(RpcMethod::kModelsImport));
+}
+
+}  // namespace densityd::rpc

@@ -1,0 +1,196 @@
+#include "server/rpc/row_request.h"
+
+#include <limits>
+#include <utility>
+
+#include "absl/random/random.h"
+#include "absl/strings/str_cat.h"
+#include "server/base/errors.h"
+#include "server/base/strings.h"
+#include "server/rpc/matrix.h"
+
+namespace densityd::rpc {
+namespace {
+
+using density::v1::Encoding;
+using density::v1::Matrix;
+
+/// Room that is left for everything in an answer but its numbers.
+constexpr uint64_t kAnswerOverhead = 1024;
+
+/// Pins the model version, and writes into the answer which one it is.
+template <typename Request, typename Response>
+absl::StatusOr<RowRequest> PinModel(const Request& request, const registry::ModelManager& models, Response& response) {
+  RowRequest rows;
+  auto precision = ResolvePrecision("precision", request.precision());
+  if (!precision.ok()) return precision.status();
+  rows.precision = *precision;
+  auto handle = models.Acquire(request.model());
+  if (!handle.ok()) return handle.status();
+  response.mutable_model()->set_name(handle->name);
+  response.mutable_model()->set_version(handle->version);
+  // Every servable of this server comes from MakeLoader.
+  rows.model = std::static_pointer_cast<const ServedModel>(std::move(handle->servable));
+  return rows;
+}
+
+absl::Status CheckRowCount(std::string_view field, uint64_t rows, const RowLimits& limits) {
+  if (rows == 0) return InvalidArgument(field, "is 0; at least one row is needed");
+  if (rows <= limits.max_request_rows) return absl::OkStatus();
+  return InvalidArgument(field, absl::StrCat("is ", rows, "; the server's --max-request-rows allows ",
+                                             limits.max_request_rows, ". Ask in several requests"));
+}
+
+/// Checks that `rows` rows of `numbers` numbers each fit into an answer.
+absl::Status CheckAnswerBytes(std::string_view field, uint64_t rows, uint64_t numbers, Encoding encoding,
+                              const RowLimits& limits) {
+  uint64_t bytes = 0;
+  if (!__builtin_mul_overflow(rows, numbers * EncodedBytes(encoding), &bytes) &&
+      bytes + kAnswerOverhead <= limits.max_message_bytes) {
+    return absl::OkStatus();
+  }
+  return InvalidArgument(field, absl::StrCat(rows, " rows make an answer of ", rows, " x ", numbers, " numbers of ",
+                                             EncodedBytes(encoding), " bytes, over the server's --max-message-bytes (",
+                                             limits.max_message_bytes, "). Ask for fewer rows at a time"));
+}
+
+absl::Status AddContext(bool has_context, const Matrix& context, RowRequest& rows) {
+  const size_t wanted = rows.model->plan(rows.precision)->info().context_features;
+  if (!has_context || IsAbsent(context)) {
+    if (wanted == 0) return absl::OkStatus();
+    return InvalidArgument("context", absl::StrCat("is required: the model is conditioned on ", wanted, " columns"));
+  }
+  if (wanted == 0) return InvalidArgument("context", "was given, but the model has no context");
+  auto view = ViewRows("context", context);
+  if (!view.ok()) return view.status();
+  if (view->cols != wanted) {
+    return InvalidArgument("context.cols",
+                           absl::StrCat("is ", view->cols, "; the model has ", wanted, " context columns"));
+  }
+  if (view->rows != rows.span.rows && view->rows != 1) {
+    return InvalidArgument("context.rows", absl::StrCat("is ", view->rows, "; ", rows.span.rows,
+                                                        " (one per row) or 1 (the same for all) is needed"));
+  }
+  rows.span.context = *view;
+  return CheckFinite("context", *view, rows.precision);
+}
+
+/// Checks the request's rows and context, and returns how the rows are encoded. An answer holds `columns` numbers per
+/// row, and D more where `answers_rows`.
+template <typename Request>
+absl::StatusOr<Encoding> AddInput(const Request& request, const RowLimits& limits, bool answers_rows, uint64_t columns,
+                                  RowRequest& rows) {
+  auto view = ViewRows("rows", request.rows());
+  if (!view.ok()) return view.status();
+  const size_t features = rows.model->plan(rows.precision)->info().features;
+  if (view->cols != features) {
+    return InvalidArgument("rows.cols", absl::StrCat("is ", view->cols, "; the model has ", features, " columns"));
+  }
+  if (auto status = CheckRowCount("rows.rows", view->rows, limits); !status.ok()) return status;
+  const Encoding encoding = EncodingOf(request.rows());
+  const uint64_t per_row = columns + (answers_rows ? features : 0);
+  auto status = CheckAnswerBytes("rows.rows", view->rows, per_row, encoding, limits);
+  if (!status.ok()) return status;
+  status = CheckFinite("rows", *view, rows.precision);
+  if (!status.ok()) return status;
+  rows.span.rows = view->rows;
+  rows.span.input = *view;
+  status = AddContext(request.has_context(), request.context(), rows);
+  if (!status.ok()) return status;
+  return encoding;
+}
+
+/// Inverse and Forward: rows in, rows and log|det| out.
+template <typename Request, typename Response>
+absl::StatusOr<RowRequest> PrepareMap(engine::Op op, const Request& request, const registry::ModelManager& models,
+                                      const RowLimits& limits, Response& response) {
+  auto rows = PinModel(request, models, response);
+  if (!rows.ok()) return rows.status();
+  rows->op = op;
+  auto encoding = AddInput(request, limits, /*answers_rows=*/true, /*columns=*/1, *rows);
+  if (!encoding.ok()) return encoding.status();
+  rows->span.output = Allocate(*encoding, rows->span.rows, rows->span.input.cols, *response.mutable_rows());
+  rows->span.log = Allocate(*encoding, rows->span.rows, *response.mutable_log_abs_det());
+  rows->bytes = request.ByteSizeLong() + response.ByteSizeLong();
+  return rows;
+}
+
+}  // namespace
+
+absl::StatusOr<RowRequest> PrepareRows(const density::v1::LogProbRequest& request, const registry::ModelManager& models,
+                                       const RowLimits& limits, density::v1::LogProbResponse& response) {
+  auto rows = PinModel(request, models, response);
+  if (!rows.ok()) return rows.status();
+  rows->op = engine::Op::kLogProb;
+  if (request.tail_probability() && !rows->model->tail_probability().available()) {
+    return FailedPrecondition("model", request.model(),
+                              "tail_probability was asked for, but the model was stored without calibration");
+  }
+  auto encoding = AddInput(request, limits, /*answers_rows=*/false, request.tail_probability() ? 2 : 1, *rows);
+  if (!encoding.ok()) return encoding.status();
+  rows->span.log = Allocate(*encoding, rows->span.rows, *response.mutable_log_prob());
+  if (request.tail_probability()) {
+    rows->tail_probability = Allocate(*encoding, rows->span.rows, *response.mutable_tail_probability());
+  }
+  rows->bytes = request.ByteSizeLong() + response.ByteSizeLong();
+  return rows;
+}
+
+absl::StatusOr<RowRequest> PrepareRows(const density::v1::SampleRequest& request, const registry::ModelManager& models,
+                                       const RowLimits& limits, density::v1::SampleResponse& response) {
+  auto rows = PinModel(request, models, response);
+  if (!rows.ok()) return rows.status();
+  rows->op = engine::Op::kSample;
+  auto encoding = ResolveEncoding("encoding", request.encoding(), density::v1::ENCODING_VALUES);
+  if (!encoding.ok()) return encoding.status();
+  if (auto status = CheckRowCount("rows", request.rows(), limits); !status.ok()) return status;
+  if (request.row_offset() > std::numeric_limits<uint64_t>::max() - request.rows()) {
+    return InvalidArgument("row_offset", absl::StrCat(request.row_offset(), " + ", request.rows(),
+                                                      " rows goes beyond the last row, 2^64 - 1"));
+  }
+  const size_t features = rows->model->plan(rows->precision)->info().features;
+  auto status = CheckAnswerBytes("rows", request.rows(), features + (request.log_prob() ? 1 : 0), *encoding, limits);
+  if (!status.ok()) return status;
+  rows->span.rows = request.rows();
+  status = AddContext(request.has_context(), request.context(), *rows);
+  if (!status.ok()) return status;
+  thread_local absl::BitGen seeds;
+  rows->span.seed = request.has_seed() ? request.seed() : absl::Uniform<uint64_t>(seeds);
+  rows->span.first_row = request.row_offset();
+  response.set_seed(rows->span.seed);
+  rows->span.output = Allocate(*encoding, rows->span.rows, features, *response.mutable_rows());
+  if (request.log_prob()) rows->span.log = Allocate(*encoding, rows->span.rows, *response.mutable_log_prob());
+  rows->bytes = request.ByteSizeLong() + response.ByteSizeLong();
+  return rows;
+}
+
+absl::StatusOr<RowRequest> PrepareRows(const density::v1::InverseRequest& request, const registry::ModelManager& models,
+                                       const RowLimits& limits, density::v1::InverseResponse& response) {
+  return PrepareMap(engine::Op::kInverse, request, models, limits, response);
+}
+
+absl::StatusOr<RowRequest> PrepareRows(const density::v1::ForwardRequest& request, const registry::ModelManager& models,
+                                       const RowLimits& limits, density::v1::ForwardResponse& response) {
+  return PrepareMap(engine::Op::kForward, request, models, limits, response);
+}
+
+void CompleteRows(const RowRequest& request, int shard, std::vector<double>& scratch) {
+  telemetry::ModelSeries& series = request.model->series();
+  series.OnRows(request.op, request.span.rows);
+  if (request.op != engine::Op::kLogProb) return;
+  ReadColumn(request.span.log, scratch);
+  series.OnLogProb(shard, scratch);
+  const TailProbability& tail_probability = request.model->tail_probability();
+  if (!tail_probability.available()) return;
+  for (double& value : scratch) value = tail_probability(value);
+  series.OnPercentile(shard, scratch);
+  if (request.tail_probability.data != nullptr) WriteColumn(scratch, request.tail_probability);
+}
+
+absl::Status CheckMessageBytes(uint64_t bytes, uint64_t max_message_bytes) {
+  if (bytes <= max_message_bytes) return absl::OkStatus();
+  return InvalidArgument("request", absl::StrCat("has ", bytes, " bytes; the server's --max-message-bytes allows ",
+                                                 max_message_bytes, ". Send it in smaller parts"));
+}
+
+}  // namespace densityd::rpc

@@ -1,0 +1,129 @@
+#include "server/rpc/row_worker.h"
+
+#include <utility>
+
+#include "grpc/support/time.h"
+
+namespace densityd::rpc {
+namespace {
+
+/// A spin costs less than going to sleep and being woken (measured: 1.2 instead of 1.8 times the latency of an empty
+/// call), but only where the next request comes soon.
+constexpr int64_t kSpinNanoseconds = 50'000;
+/// After this many spins for nothing, only every kRetrySpin-th wait begins with one.
+constexpr uint32_t kFutileSpins = 8;
+constexpr uint32_t kRetrySpin = 64;
+
+int64_t MonotonicNanoseconds() {
+  const gpr_timespec now = gpr_now(GPR_CLOCK_MONOTONIC);
+  return now.tv_sec * int64_t{1'000'000'000} + now.tv_nsec;
+}
+
+}  // namespace
+
+RowWorker::RowWorker(int index, std::unique_ptr<grpc::ServerCompletionQueue> queue, const RowEnvironment& environment)
+    : index_(index), queue_(std::move(queue)), environment_(&environment) {}
+
+void RowWorker::Run() {
+  while (Await()) {
+    // A single request is computed at once; more may have come behind it only if there was more than one lately.
+    if (events_since_tile_ > 1 && !Drain()) return;
+    bool computed = false;
+    while (environment_->scheduler->RunOne(index_)) {
+      computed = true;
+      events_since_tile_ = 0;
+      if (!Drain()) return;
+    }
+    if (!computed) events_since_tile_ = 0;
+    CloseIfDone();
+  }
+}
+
+RowWorker::Look RowWorker::LookAt(gpr_timespec deadline) {
+  void* tag = nullptr;
+  bool ok = false;
+  switch (queue_->AsyncNext(&tag, &ok, deadline)) {
+    case grpc::CompletionQueue::SHUTDOWN:
+      return Look::kClosed;
+    case grpc::CompletionQueue::TIMEOUT:
+      return Look::kEmpty;
+    case grpc::CompletionQueue::GOT_EVENT:
+      break;
+  }
+  if (tag == this) {
+    wake_pending_.store(false, std::memory_order_release);
+    return Look::kEvent;
+  }
+  auto& call_tag = *static_cast<RowCallBase::Tag*>(tag);
+  if (call_tag.event == RowCallBase::Event::kArrived && ok) ++events_since_tile_;
+  RowCallBase::Handle(call_tag, ok);
+  return Look::kEvent;
+}
+
+bool RowWorker::Await() {
+  Look look = Spin();
+  if (look == Look::kEmpty) look = LookAt(gpr_inf_future(GPR_CLOCK_REALTIME));
+  return look != Look::kClosed;
+}
+
+RowWorker::Look RowWorker::Spin() {
+  if (futile_spins_ >= kFutileSpins && ++futile_spins_ % kRetrySpin != 0) return Look::kEmpty;
+  const int64_t end = MonotonicNanoseconds() + kSpinNanoseconds;
+  do {
+    const Look look = LookAt(gpr_inf_past(GPR_CLOCK_REALTIME));
+    if (look != Look::kEmpty) {
+      futile_spins_ = 0;
+      return look;
+    }
+  } while (MonotonicNanoseconds() < end);
+  ++futile_spins_;
+  return Look::kEmpty;
+}
+
+bool RowWorker::Drain() {
+  // One time-out does not mean that the sockets are empty: the queue polls them in turn.
+  for (int empty = 0; empty < 2;) {
+    switch (LookAt(gpr_inf_past(GPR_CLOCK_REALTIME))) {
+      case Look::kClosed:
+        return false;
+      case Look::kEmpty:
+        ++empty;
+        break;
+      case Look::kEvent:
+        empty = 0;
+        break;
+    }
+  }
+  return true;
+}
+
+void RowWorker::Wake() {
+  if (wake_pending_.exchange(true, std::memory_order_acq_rel)) return;
+  absl::MutexLock lock(&wake_mutex_);
+  if (closed_) return;
+  alarm_.Set(queue_.get(), gpr_inf_past(GPR_CLOCK_MONOTONIC), this);
+}
+
+void RowWorker::Stop() {
+  stopping_.store(true, std::memory_order_release);
+  Wake();
+}
+
+void RowWorker::OnCallArrived(std::shared_ptr<RowCallBase> next) {
+  calls_.fetch_add(1, std::memory_order_relaxed);
+  if (!stopping_.load(std::memory_order_acquire)) Post(std::move(next));
+}
+
+void RowWorker::OnCallGone() {
+  // The last call may go on another worker's thread, while this one sleeps.
+  if (calls_.fetch_sub(1, std::memory_order_acq_rel) == 1 && stopping_.load(std::memory_order_acquire)) Wake();
+}
+
+void RowWorker::CloseIfDone() {
+  if (!stopping_.load(std::memory_order_acquire) || calls_.load(std::memory_order_acquire) > 0) return;
+  absl::MutexLock lock(&wake_mutex_);
+  if (std::exchange(closed_, true)) return;
+  queue_->Shutdown();
+}
+
+}  // namespace densityd::rpc

@@ -1,0 +1,74 @@
+// One row worker: a thread with a completion queue of its own that runs requests to completion.
+//
+// It drains what has arrived, computes one tile, and looks again, so that requests that arrive together are computed
+// together and nobody waits for a batch to fill. No hand-over between threads on the fast path.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "grpcpp/alarm.h"
+#include "grpcpp/completion_queue.h"
+#include "server/rpc/row_call.h"
+
+namespace densityd::rpc {
+
+class RowWorker {
+ public:
+  RowWorker(int index, std::unique_ptr<grpc::ServerCompletionQueue> queue, const RowEnvironment& environment);
+
+  /// Posts a call; before Run, or on the worker's thread.
+  void Post(std::shared_ptr<RowCallBase> call) { call->Post(); }
+
+  /// Works until Stop was called and the last call has gone. On one thread.
+  void Run();
+
+  /// Makes the worker look for tiles to compute. Thread-safe; cheap when it was woken already.
+  void Wake();
+
+  /// Makes Run return once no call is left. After the gRPC server was shut down. Thread-safe.
+  void Stop();
+
+  int index() const { return index_; }
+  const RowEnvironment& environment() const { return *environment_; }
+  grpc::ServerCompletionQueue& queue() { return *queue_; }
+
+  /// A call arrived on this worker; `next` takes its place.
+  void OnCallArrived(std::shared_ptr<RowCallBase> next);
+  /// gRPC has no more use for a call that arrived. Thread-safe.
+  void OnCallGone();
+
+ private:
+  /// What became of looking at the queue.
+  enum class Look { kEvent, kEmpty, kClosed };
+
+  Look LookAt(gpr_timespec deadline);
+  /// Waits for an event; false when the queue is closed and empty.
+  bool Await();
+  /// Spins for a short while, if that was worth it lately.
+  Look Spin();
+  /// Handles everything that has arrived; false when the queue is closed and empty.
+  bool Drain();
+  /// Closes the queue when there is nothing left to wait for.
+  void CloseIfDone();
+
+  const int index_;
+  const std::unique_ptr<grpc::ServerCompletionQueue> queue_;
+  const RowEnvironment* environment_;
+
+  std::atomic<int> calls_{0};  ///< calls that arrived and are not gone
+  std::atomic<bool> stopping_{false};
+  std::atomic<bool> wake_pending_{false};
+  absl::Mutex wake_mutex_;
+  grpc::Alarm alarm_ ABSL_GUARDED_BY(wake_mutex_);
+  bool closed_ ABSL_GUARDED_BY(wake_mutex_) = false;
+
+  int events_since_tile_ = 0;
+  uint32_t futile_spins_ = 0;
+};
+
+}  // namespace densityd::rpc

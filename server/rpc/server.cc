@@ -1,0 +1,133 @@
+#include "server/rpc/server.h"
+
+#include <algorithm>
+#include <limits>
+#include <mutex>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "grpcpp/ext/proto_server_reflection_plugin.h"
+#include "grpcpp/server_builder.h"
+#include "server/base/errors.h"
+
+namespace densityd::rpc {
+namespace {
+
+/// Calls of each row RPC that wait on each worker for a request to arrive.
+constexpr int kPostedCalls = 32;
+constexpr size_t kMaxWaitingControlCalls = 1024;
+
+constexpr int kKeepaliveMilliseconds = 60'000;
+constexpr int kMinPingIntervalMilliseconds = 10'000;
+constexpr int kHandshakeMilliseconds = 10'000;
+constexpr int kMaxMetadataBytes = 8 * 1024;
+
+/// The process has one default for health and reflection, set before the first server.
+void EnablePlugins() {
+  static std::once_flag once;
+  std::call_once(once, [] {
+    grpc::EnableDefaultHealthCheckService(true);
+    grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+  });
+}
+
+/// Up to twice the limit is received, so that it is refused with an error that names the flag instead of gRPC's own.
+int ReceiveLimit(uint64_t max_message_bytes) {
+  constexpr uint64_t kMax = std::numeric_limits<int>::max();
+  return static_cast<int>(std::min(kMax, 2 * max_message_bytes));
+}
+
+void AddLimits(const ServerOptions& options, grpc::ServerBuilder& builder) {
+  builder.SetMaxReceiveMessageSize(ReceiveLimit(options.limits.max_message_bytes));
+  builder.SetMaxSendMessageSize(-1);  // Answers are bounded before they are computed.
+  // Two servers must not silently share a port.
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, options.max_concurrent_streams);
+  builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, kMaxMetadataBytes);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMilliseconds);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveMilliseconds / 3);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, kMinPingIntervalMilliseconds);
+  builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, kHandshakeMilliseconds);
+}
+
+absl::Status CheckOptions(const ServerOptions& options) {
+  if (options.workers < 1 || options.workers > 1024) return InvalidArgument("--workers", "must be within 1 … 1024");
+  if (options.limits.max_message_bytes < 4096 || options.limits.max_message_bytes > std::numeric_limits<int>::max()) {
+    return InvalidArgument("--max-message-bytes", "must be within 4096 … 2147483647");
+  }
+  if (options.limits.max_request_rows < 1) return InvalidArgument("--max-request-rows", "must be at least 1");
+  if (options.max_concurrent_streams < 1) return InvalidArgument("--max-concurrent-streams", "must be at least 1");
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+Server::Server(const ServerOptions& options, const ServerParts& parts)
+    : options_(options),
+      parts_(parts),
+      executor_(options.control_threads, kMaxWaitingControlCalls),
+      scheduler_({.workers = options.workers,
+                  .max_queued_rows = options.max_queued_rows,
+                  .max_queued_bytes = options.max_queued_bytes},
+                 *parts.clock, parts.metrics, [this](int worker) { workers_[static_cast<size_t>(worker)]->Wake(); }),
+      row_environment_{parts.models, &scheduler_, parts.metrics, parts.access_log, parts.clock, options.limits},
+      control_environment_{&executor_, parts.metrics, parts.access_log, parts.clock, options.limits.max_message_bytes},
+      estimator_(*parts.trainings, control_environment_),
+      trainings_(*parts.trainings, control_environment_),
+      datasets_(*parts.datasets, *parts.trainings, control_environment_),
+      models_(*parts.models, control_environment_) {}
+
+absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options, const ServerParts& parts) {
+  if (auto status = CheckOptions(options); !status.ok()) return status;
+  auto server = std::unique_ptr<Server>(new Server(options, parts));
+  if (auto status = server->Listen(); !status.ok()) return status;
+  return server;
+}
+
+absl::Status Server::Listen() {
+  EnablePlugins();
+  auto credentials = MakeCredentials(options_.tls, options_.address, options_.insecure_beyond_loopback);
+  if (!credentials.ok()) return credentials.status();
+  grpc::ServerBuilder builder;
+  AddLimits(options_, builder);
+  builder.AddListeningPort(options_.address, *credentials, &port_);
+  builder.RegisterService(&estimator_);
+  builder.RegisterService(&trainings_);
+  builder.RegisterService(&datasets_);
+  builder.RegisterService(&models_);
+  for (int i = 0; i < options_.workers; ++i) {
+    workers_.push_back(std::make_unique<RowWorker>(i, builder.AddCompletionQueue(), row_environment_));
+  }
+  server_ = builder.BuildAndStart();
+  if (server_ == nullptr || port_ == 0) {
+    return absl::UnavailableError(
+        absl::StrCat("cannot listen on ", options_.address, "; is the port taken? Choose another with --address"));
+  }
+  for (const auto& worker : workers_) {
+    estimator_.PostRowCalls(*worker, kPostedCalls);
+    threads_.emplace_back([&worker = *worker] { worker.Run(); });
+  }
+  parts_.health->Attach(server_->GetHealthCheckService(), parts_.models);
+  return absl::OkStatus();
+}
+
+void Server::BeginLameDuck() { parts_.health->Stop(); }
+
+void Server::Stop(absl::Duration timeout) {
+  if (std::exchange(stopped_, true)) return;
+  if (server_ != nullptr) {
+    BeginLameDuck();
+    trainings_.EndWatches();
+    server_->Shutdown(absl::ToChronoTime(absl::Now() + timeout));
+  }
+  for (const auto& worker : workers_) worker->Stop();
+  for (std::thread& thread : threads_) thread.join();
+  // gRPC waits for calls of the callback API here; the executor still answers them.
+  parts_.health->Detach();
+  server_.reset();
+}
+
+Server::~Server() { Stop(absl::ZeroDuration()); }
+
+}  // namespace densityd::rpc

@@ -1,0 +1,91 @@
+// The gRPC server: its services, its workers, its limits, and its end.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "grpcpp/server.h"
+#include "server/base/clock.h"
+#include "server/registry/model_manager.h"
+#include "server/rpc/control.h"
+#include "server/rpc/credentials.h"
+#include "server/rpc/datasets_service.h"
+#include "server/rpc/estimator_service.h"
+#include "server/rpc/executor.h"
+#include "server/rpc/health.h"
+#include "server/rpc/model_registry_service.h"
+#include "server/rpc/row_worker.h"
+#include "server/rpc/trainings_service.h"
+#include "server/serving/scheduler.h"
+#include "server/telemetry/access_log.h"
+#include "server/telemetry/metrics.h"
+
+namespace densityd::rpc {
+
+struct ServerOptions {
+  std::string address = "127.0.0.1:50051";  ///< port 0 picks a free one
+  TlsOptions tls;
+  bool insecure_beyond_loopback = false;  ///< allow an address beyond this machine without TLS
+  int workers = 1;                        ///< row workers, best one per core
+  int control_threads = 4;
+  RowLimits limits;
+  size_t max_queued_rows = 4 << 20;
+  size_t max_queued_bytes = size_t{2} << 30;
+  int max_concurrent_streams = 256;  ///< calls at once on one connection
+};
+
+/// What the server answers from. Everything outlives the server.
+struct ServerParts {
+  registry::ModelManager* models = nullptr;
+  training::DatasetStore* datasets = nullptr;
+  training::TrainingManager* trainings = nullptr;
+  telemetry::Metrics* metrics = nullptr;
+  telemetry::AccessLog* access_log = nullptr;
+  Health* health = nullptr;
+  const Clock* clock = nullptr;
+};
+
+/// Thread-safe.
+class Server {
+ public:
+  /// Listens and answers. INVALID_ARGUMENT and FAILED_PRECONDITION of the options; UNAVAILABLE where it cannot listen.
+  static absl::StatusOr<std::unique_ptr<Server>> Start(const ServerOptions& options, const ServerParts& parts);
+
+  /// Stops at once.
+  ~Server();
+
+  int port() const { return port_; }
+
+  /// Tells health checks that this server goes; calls are still answered.
+  void BeginLameDuck();
+
+  /// Takes no more calls, and returns when those in flight have ended or `timeout` has passed; what is left then is
+  /// cancelled. Call once.
+  void Stop(absl::Duration timeout);
+
+ private:
+  Server(const ServerOptions& options, const ServerParts& parts);
+  absl::Status Listen();
+
+  const ServerOptions options_;
+  const ServerParts parts_;
+  Executor executor_;
+  serving::Scheduler scheduler_;
+  const RowEnvironment row_environment_;
+  const ControlEnvironment control_environment_;
+  EstimatorService estimator_;
+  TrainingsService trainings_;
+  DatasetsService datasets_;
+  ModelRegistryService models_;
+  std::vector<std::unique_ptr<RowWorker>> workers_;
+  std::unique_ptr<grpc::Server> server_;
+  std::vector<std::thread> threads_;
+  int port_ = 0;
+  bool stopped_ = false;
+};
+
+}  // namespace densityd::rpc
