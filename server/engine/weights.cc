@@ -2,7 +2,6 @@
 
 #include <cstring>
 #include <exception>
-#include <new>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -11,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "server/base/errors.h"
+#include "server/engine/exceptions.h"
 #include "torch/nn/module.h"
 #include "torch/types.h"
 
@@ -165,15 +165,13 @@ absl::StatusOr<std::vector<registry::Tensor>> FlowToTensors(const torch::nn::Mod
   }
   return tensors;
 } catch (const std::exception& error) {
-  return InternalError(std::string("reading the weights: ") + error.what());
+  return ExceptionStatus(error, "reading the weights");
 }
 
 absl::Status LoadWeights(torch::nn::Module& flow, absl::Span<const registry::Tensor> tensors) try {
   return LoadChecked(flow, tensors);
-} catch (const std::bad_alloc&) {
-  return ResourceExhausted("memory", "not enough memory for the weights");
 } catch (const std::exception& error) {
-  return InternalError(std::string("loading the weights: ") + error.what());
+  return ExceptionStatus(error, "loading the weights");
 }
 
 }  // namespace densityd::engine

@@ -1,0 +1,52 @@
+#include "server/engine/compile.h"
+
+#include <string_view>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "server/base/errors.h"
+#include "server/engine/reference_plan.h"
+#include "torch/cuda.h"
+
+namespace densityd::engine {
+namespace {
+
+/// The n of "cuda" (0) or "cuda:<n>". INVALID_ARGUMENT for anything else.
+absl::StatusOr<size_t> CudaIndex(const std::string& flag) {
+  constexpr std::string_view kCuda = "cuda";
+  uint32_t index = 0;
+  if (flag == kCuda) return index;
+  const bool is_cuda = flag.rfind("cuda:", 0) == 0;
+  const std::string digits = is_cuda ? flag.substr(kCuda.size() + 1) : "";
+  const bool is_number = !digits.empty() && digits.find_first_not_of("0123456789") == std::string::npos;
+  if (!is_number || !absl::SimpleAtoi(digits, &index)) {
+    return InvalidArgument("device", absl::StrCat("is \"", flag, "\"; known are auto, cpu, cuda and cuda:<n>"));
+  }
+  return index;
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> ResolveDevice(const std::string& flag) {
+  if (flag == "cpu") return flag;
+  const size_t present = torch::cuda::is_available() ? torch::cuda::device_count() : 0;
+  if (flag == "auto") return std::string(present > 0 ? "cuda:0" : "cpu");
+  const absl::StatusOr<size_t> index = CudaIndex(flag);
+  if (!index.ok()) return index.status();
+  if (*index >= present) {
+    return FailedPrecondition(
+        "device", flag,
+        absl::StrCat(flag, " is not there: ", present,
+                     " CUDA devices can be used. They need a build with CUDA (the preset `cuda`) and a driver; "
+                     "--device=cpu serves without"));
+  }
+  return absl::StrCat("cuda:", *index);
+}
+
+absl::StatusOr<std::unique_ptr<Plan>> CompilePlan(const density::v1::FlowSpec& spec,
+                                                  absl::Span<const registry::Tensor> tensors,
+                                                  const CompileOptions& options) {
+  return CompileReferencePlan(spec, tensors, options);
+}
+
+}  // namespace densityd::engine

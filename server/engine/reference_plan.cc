@@ -1,0 +1,200 @@
+#include "server/engine/reference_plan.h"
+
+#include <cstddef>
+#include <exception>
+#include <string>
+#include <utility>
+
+#include "ATen/Parallel.h"
+#include "c10/core/InferenceMode.h"
+#include "server/base/errors.h"
+#include "server/engine/exceptions.h"
+#include "server/engine/philox.h"
+#include "server/engine/rows.h"
+#include "server/engine/weights.h"
+#include "server/flow/flow.h"
+
+namespace densityd::engine {
+namespace {
+
+using flow::Flow;
+using torch::Tensor;
+
+/// Rows of one run. LibTorch likes large batches, but small requests wait for a run to end: from here on rows cost
+/// hardly less.
+constexpr size_t kTileRows = 1024;
+
+torch::ScalarType ScalarTypeOf(NumberType type) {
+  return type == NumberType::kFloat32 ? torch::kFloat32 : torch::kFloat64;
+}
+
+/// Bytes of the weights, doubled for the masks of autoregressive networks, which are as large, and the constants of
+/// each layer.
+size_t UpperBoundOfBytes(const Flow& flow) {
+  size_t bytes = 0;
+  for (const Tensor& tensor : flow.parameters()) bytes += tensor.nbytes();
+  for (const Tensor& tensor : flow.buffers()) bytes += tensor.nbytes();
+  const size_t columns = flow.spec().features() + flow.spec().context_features();
+  return 2 * bytes + columns * 64 * (flow.spec().layers_size() + 2);
+}
+
+/// What came out of the flow, on the host and contiguous. Undefined tensors stay so.
+Tensor OnHost(const Tensor& tensor) { return tensor.defined() ? tensor.to(torch::kCPU).contiguous() : tensor; }
+
+/// Rows of a result into the spans' `member`, in order.
+void Scatter(const Tensor& result, absl::Span<const RowSpan> spans, MutableMatrix RowSpan::*member) {
+  if (!result.defined()) return;
+  const size_t row_bytes = result.size(0) == 0 ? 0 : result.nbytes() / static_cast<size_t>(result.size(0));
+  const char* bytes = static_cast<const char*>(result.data_ptr());
+  for (const RowSpan& span : spans) {
+    if ((span.*member).data != nullptr) {
+      if (result.scalar_type() == torch::kFloat32) {
+        WriteRows(reinterpret_cast<const float*>(bytes), span.*member);
+      } else {
+        WriteRows(reinterpret_cast<const double*>(bytes), span.*member);
+      }
+    }
+    bytes += span.rows * row_bytes;
+  }
+}
+
+class ReferencePlan final : public Plan {
+ public:
+  ReferencePlan(std::shared_ptr<Flow> flow, const CompileOptions& options);
+
+  const PlanInfo& info() const override { return info_; }
+  absl::Status Run(Op op, absl::Span<const RowSpan> spans, Workspace& workspace) const override;
+
+ private:
+  absl::Status RunUnguarded(Op op, absl::Span<const RowSpan> spans, size_t rows, Workspace& workspace) const;
+  /// The (rows, cols) numbers that `fill` writes into `memory`, on the plan's device.
+  template <typename Fill>
+  Tensor Gather(NumberType type, size_t rows, size_t cols, std::byte* memory, const Fill& fill) const;
+  Tensor GatherInput(Op op, absl::Span<const RowSpan> spans, size_t rows, std::byte* memory) const;
+  Tensor GatherContext(absl::Span<const RowSpan> spans, size_t rows, std::byte* memory) const;
+
+  /// A run's rows and their log p or log|det|.
+  flow::Mapped Compute(Op op, const Tensor& input, const Tensor& context, bool wants_log) const;
+
+  // Its methods are not const, as LibTorch's are not; under inference mode they only read.
+  const std::shared_ptr<Flow> flow_;
+  const torch::Device device_;
+  PlanInfo info_;
+  NumberType data_type_;     ///< type in which x enters the flow
+  NumberType context_type_;  ///< type in which the context does
+};
+
+ReferencePlan::ReferencePlan(std::shared_ptr<Flow> flow, const CompileOptions& options)
+    : flow_(std::move(flow)), device_(options.device) {
+  const density::v1::FlowSpec& spec = flow_->spec();
+  info_.kind = device_.is_cuda() ? "reference-cuda" : "reference-cpu";
+  info_.device = options.device;
+  info_.precision = options.precision;
+  info_.features = spec.features();
+  info_.context_features = spec.context_features();
+  info_.bytes = UpperBoundOfBytes(*flow_);
+  info_.tile_rows = kTileRows;
+  data_type_ = spec.layers(0).has_standardize() ? NumberType::kFloat64 : options.precision;
+  context_type_ = spec.has_context_preprocessing() ? NumberType::kFloat64 : options.precision;
+}
+
+absl::Status ReferencePlan::Run(Op op, absl::Span<const RowSpan> spans, Workspace& workspace) const try {
+  size_t rows = 0;
+  for (const RowSpan& span : spans) rows += span.rows;
+  if (rows == 0) return absl::OkStatus();
+  if (rows > info_.tile_rows) return InternalError("a run has more rows than the plan's tile");
+  return RunUnguarded(op, spans, rows, workspace);
+} catch (const std::exception& error) {
+  return ExceptionStatus(error, std::string("running ") + OpName(op) + " on " + info_.device);
+}
+
+absl::Status ReferencePlan::RunUnguarded(Op op, absl::Span<const RowSpan> spans, size_t rows,
+                                         Workspace& workspace) const {
+  // The scheduler has one worker per core already. The setting belongs to the thread.
+  thread_local const bool one_thread = (at::set_num_threads(1), true);
+  (void)one_thread;
+  const c10::InferenceMode inference;
+  const size_t input_bytes = rows * info_.features * sizeof(double);
+  auto* memory =
+      static_cast<std::byte*>(workspace.Reserve(input_bytes + rows * info_.context_features * sizeof(double)));
+  if (memory == nullptr) return ResourceExhausted("memory", "not enough memory for the rows of a run");
+  const Tensor input = GatherInput(op, spans, rows, memory);
+  const Tensor context = GatherContext(spans, rows, memory + input_bytes);
+  bool wants_log = false;
+  for (const RowSpan& span : spans) wants_log |= span.log.data != nullptr;
+  const flow::Mapped result = Compute(op, input, context, wants_log);
+  Scatter(OnHost(result.value), spans, &RowSpan::output);
+  Scatter(OnHost(result.log_abs_det), spans, &RowSpan::log);
+  return absl::OkStatus();
+}
+
+flow::Mapped ReferencePlan::Compute(Op op, const Tensor& input, const Tensor& context, bool wants_log) const {
+  switch (op) {
+    case Op::kLogProb:
+      return {Tensor(), flow_->LogProb(input, context)};
+    case Op::kInverse:
+      return flow_->Inverse(input, context);
+    case Op::kForward:
+      return flow_->Forward(input, context);
+    case Op::kSample:
+      break;
+  }
+  const Tensor z = flow_->BaseFromNormal(input, context);
+  const flow::Mapped x = flow_->Forward(z, context);
+  if (!wants_log) return {x.value, Tensor()};
+  return {x.value, flow_->BaseLogProb(z, context) - x.log_abs_det};
+}
+
+template <typename Fill>
+Tensor ReferencePlan::Gather(NumberType type, size_t rows, size_t cols, std::byte* memory, const Fill& fill) const {
+  if (type == NumberType::kFloat32) {
+    fill(reinterpret_cast<float*>(memory));
+  } else {
+    fill(reinterpret_cast<double*>(memory));
+  }
+  return torch::from_blob(memory, {static_cast<int64_t>(rows), static_cast<int64_t>(cols)}, ScalarTypeOf(type))
+      .to(device_);
+}
+
+Tensor ReferencePlan::GatherInput(Op op, absl::Span<const RowSpan> spans, size_t rows, std::byte* memory) const {
+  const bool is_data = op == Op::kLogProb || op == Op::kInverse;
+  const size_t cols = info_.features;
+  return Gather(is_data ? data_type_ : info_.precision, rows, cols, memory, [&](auto* out) {
+    for (const RowSpan& span : spans) {
+      if (op == Op::kSample) {
+        FillStandardNormal(span.seed, span.first_row, span.rows, cols, out);
+      } else {
+        ReadRows(span.input, out);
+      }
+      out += span.rows * cols;
+    }
+  });
+}
+
+Tensor ReferencePlan::GatherContext(absl::Span<const RowSpan> spans, size_t rows, std::byte* memory) const {
+  const size_t cols = info_.context_features;
+  if (cols == 0) return Tensor();
+  return Gather(context_type_, rows, cols, memory, [&](auto* out) {
+    for (const RowSpan& span : spans) {
+      ReadContext(span.context, span.rows, out);
+      out += span.rows * cols;
+    }
+  });
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Plan>> CompileReferencePlan(const density::v1::FlowSpec& spec,
+                                                           absl::Span<const registry::Tensor> tensors,
+                                                           const CompileOptions& options) try {
+  absl::StatusOr<std::shared_ptr<Flow>> flow = flow::BuildFlow(spec, /*seed=*/0);
+  if (!flow.ok()) return flow.status();
+  if (absl::Status status = LoadWeights(**flow, tensors); !status.ok()) return status;
+  (*flow)->eval();
+  (*flow)->to(torch::Device(options.device), ScalarTypeOf(options.precision));
+  return std::make_unique<ReferencePlan>(*std::move(flow), options);
+} catch (const std::exception& error) {
+  return ExceptionStatus(error, "compiling the flow for " + options.device);
+}
+
+}  // namespace densityd::engine

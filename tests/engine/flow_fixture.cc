@@ -1,0 +1,67 @@
+#include "tests/engine/flow_fixture.h"
+
+#include "gtest/gtest.h"
+#include "server/engine/philox.h"
+#include "server/engine/weights.h"
+#include "server/flow/spec.h"
+
+namespace densityd::engine {
+namespace {
+
+void Fit(density::v1::Standardize& standardize, uint32_t columns) {
+  for (uint32_t column = 0; column < columns; ++column) {
+    standardize.add_mean(0.5 * column - 1);
+    standardize.add_scale(1 + 0.25 * column);
+  }
+}
+
+/// Adds noise to every weight: a new flow is the identity, which would hide mistakes.
+void Perturb(flow::Flow& flow, uint64_t seed) {
+  torch::NoGradGuard no_grad;
+  uint64_t row = 0;
+  for (const auto& parameter : flow.named_parameters()) {
+    torch::Tensor noise = torch::empty(parameter.value().sizes(), torch::kFloat64);
+    FillStandardNormal(seed, row++, 1, static_cast<size_t>(noise.numel()), noise.data_ptr<double>());
+    torch::Tensor weight = parameter.value();
+    weight.add_(noise, 0.15);
+  }
+}
+
+}  // namespace
+
+StoredFlow MakeStoredFlow(const density::v1::Preset& preset, uint32_t features, uint32_t context_features,
+                          uint64_t seed) {
+  StoredFlow stored;
+  auto spec = flow::ExpandPreset(preset, features, context_features);
+  EXPECT_TRUE(spec.ok()) << spec.status();
+  stored.spec = *std::move(spec);
+  for (auto& layer : *stored.spec.mutable_layers()) {
+    if (layer.has_standardize()) Fit(*layer.mutable_standardize(), features);
+  }
+  if (stored.spec.has_context_preprocessing()) {
+    Fit(*stored.spec.mutable_context_preprocessing(), context_features);
+  }
+  auto flow = flow::BuildFlow(stored.spec, seed);
+  EXPECT_TRUE(flow.ok()) << flow.status();
+  stored.flow = *std::move(flow);
+  stored.flow->eval();
+  Perturb(*stored.flow, seed);
+  auto tensors = FlowToTensors(*stored.flow);
+  EXPECT_TRUE(tensors.ok()) << tensors.status();
+  stored.tensors = *std::move(tensors);
+  return stored;
+}
+
+density::v1::Preset SmallPreset(const std::string& name) {
+  density::v1::Preset preset;
+  preset.set_name(name);
+  if (name != "affine" && name != "elementwise") {
+    preset.set_transforms(3);
+    preset.add_hidden(16);
+    preset.add_hidden(16);
+    preset.set_learnt_base(true);
+  }
+  return preset;
+}
+
+}  // namespace densityd::engine

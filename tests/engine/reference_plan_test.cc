@@ -1,0 +1,302 @@
+#include "server/engine/reference_plan.h"
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <memory>
+#include <random>
+#include <string>
+#include <thread>
+#include <tuple>
+#include <vector>
+
+#include "c10/core/InferenceMode.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "server/engine/compile.h"
+#include "server/engine/philox.h"
+#include "tests/engine/flow_fixture.h"
+
+namespace densityd::engine {
+namespace {
+
+using torch::Tensor;
+
+constexpr uint32_t kFeatures = 5;
+
+/// Numbers of one request in memory that begins at an odd address.
+class Block {
+ public:
+  Block(size_t rows, size_t cols, NumberType type)
+      : rows_(rows), cols_(cols), type_(type), bytes_(rows * cols * NumberBytes(type) + 1) {}
+
+  ConstMatrix view() const { return {data(), type_, rows_, cols_}; }
+  MutableMatrix mutable_view() { return {bytes_.data() + 1, type_, rows_, cols_}; }
+
+  double Get(size_t i) const {
+    if (type_ == NumberType::kFloat32) return Read<float>(i);
+    return Read<double>(i);
+  }
+  void Set(size_t i, double value) {
+    if (type_ == NumberType::kFloat32) return Write(i, static_cast<float>(value));
+    Write(i, value);
+  }
+  /// (rows, cols), float64.
+  Tensor tensor() const {
+    Tensor numbers = torch::empty({static_cast<int64_t>(rows_), static_cast<int64_t>(cols_)}, torch::kFloat64);
+    for (size_t i = 0; i < rows_ * cols_; ++i) numbers.data_ptr<double>()[i] = Get(i);
+    return numbers;
+  }
+
+ private:
+  const char* data() const { return bytes_.data() + 1; }
+  template <typename Number>
+  double Read(size_t i) const {
+    Number number;
+    std::memcpy(&number, data() + i * sizeof(Number), sizeof(Number));
+    return number;
+  }
+  template <typename Number>
+  void Write(size_t i, Number number) {
+    std::memcpy(bytes_.data() + 1 + i * sizeof(Number), &number, sizeof(Number));
+  }
+
+  size_t rows_, cols_;
+  NumberType type_;
+  std::vector<char> bytes_;
+};
+
+/// A request with random numbers, types and shapes.
+struct Request {
+  Request(std::mt19937_64& random, Op op, size_t rows, uint32_t context_features)
+      : input(rows, kFeatures, RandomType(random)),
+        context(random() % 2 == 0 ? 1 : rows, context_features, RandomType(random)),
+        output(rows, kFeatures, RandomType(random)),
+        log(rows, 1, RandomType(random)) {
+    std::normal_distribution<double> normal;
+    for (size_t i = 0; i < rows * kFeatures; ++i) input.Set(i, 1.5 * normal(random));
+    for (size_t i = 0; i < context.view().rows * context_features; ++i) context.Set(i, normal(random));
+    span.rows = rows;
+    if (op != Op::kSample) span.input = input.view();
+    if (op == Op::kSample) span.seed = random();
+    if (op == Op::kSample) span.first_row = random();
+    if (context_features > 0) span.context = context.view();
+    if (op != Op::kLogProb) span.output = output.mutable_view();
+    wants_log = op != Op::kSample || random() % 2 == 0;
+    if (wants_log) span.log = log.mutable_view();
+  }
+  static NumberType RandomType(std::mt19937_64& random) {
+    return random() % 2 == 0 ? NumberType::kFloat32 : NumberType::kFloat64;
+  }
+
+  Block input, context, output, log;
+  RowSpan span;
+  bool wants_log = true;
+};
+
+/// What the flow itself answers, in float64.
+flow::Mapped Direct(const StoredFlow& stored, Op op, const Request& request) {
+  torch::NoGradGuard no_grad;
+  const int64_t rows = static_cast<int64_t>(request.span.rows);
+  const Tensor context =
+      stored.spec.context_features() > 0 ? request.context.tensor().expand({rows, -1}).contiguous() : Tensor();
+  if (op == Op::kLogProb) return {Tensor(), stored.flow->LogProb(request.input.tensor(), context)};
+  if (op == Op::kInverse) return stored.flow->Inverse(request.input.tensor(), context);
+  if (op == Op::kForward) return stored.flow->Forward(request.input.tensor(), context);
+  Tensor normal = torch::empty({rows, kFeatures}, torch::kFloat64);
+  FillStandardNormal(request.span.seed, request.span.first_row, request.span.rows, kFeatures,
+                     normal.data_ptr<double>());
+  const flow::Mapped x = stored.flow->Forward(stored.flow->BaseFromNormal(normal, context), context);
+  return {x.value, stored.flow->LogProb(x.value, context)};
+}
+
+/// |a - b| <= tolerance * max(1, |b|), element by element. `block` may hold float32.
+void ExpectClose(const Block& block, const Tensor& expected, double tolerance) {
+  const Tensor flat = expected.contiguous().view({-1});
+  ASSERT_EQ(block.view().rows * block.view().cols, static_cast<size_t>(flat.numel()));
+  if (block.view().type == NumberType::kFloat32) tolerance = std::max(tolerance, 1e-7);
+  for (int64_t i = 0; i < flat.numel(); ++i) {
+    const double value = flat.data_ptr<double>()[i];
+    ASSERT_NEAR(block.Get(static_cast<size_t>(i)), value, tolerance * std::max(1.0, std::abs(value)))
+        << "element " << i;
+  }
+}
+
+std::unique_ptr<Plan> Compile(const StoredFlow& stored, NumberType precision) {
+  auto plan = CompileReferencePlan(stored.spec, stored.tensors, {.device = "cpu", .precision = precision});
+  EXPECT_TRUE(plan.ok()) << plan.status();
+  return *std::move(plan);
+}
+
+class EveryPreset : public testing::TestWithParam<std::tuple<std::string, uint32_t>> {
+ protected:
+  uint32_t context_features() const { return std::get<1>(GetParam()); }
+  StoredFlow stored = MakeStoredFlow(SmallPreset(std::get<0>(GetParam())), kFeatures, context_features(), 11);
+};
+
+TEST_P(EveryPreset, AnswersAsTheFlowItselfForAnyMixOfRequests) {
+  std::mt19937_64 random(5);
+  Workspace workspace;
+  for (const NumberType precision : {NumberType::kFloat64, NumberType::kFloat32}) {
+    const auto plan = Compile(stored, precision);
+    const double tolerance = precision == NumberType::kFloat64 ? 1e-10 : 2e-4;
+    for (const Op op : {Op::kLogProb, Op::kInverse, Op::kForward, Op::kSample}) {
+      for (int repeat = 0; repeat < 3; ++repeat) {
+        std::vector<std::unique_ptr<Request>> requests;
+        std::vector<RowSpan> spans;
+        for (size_t i = 0; i <= random() % 5; ++i) {
+          const size_t rows = random() % 3 == 0 ? 1 : 1 + random() % 200;
+          requests.push_back(std::make_unique<Request>(random, op, rows, context_features()));
+          spans.push_back(requests.back()->span);
+        }
+        ASSERT_EQ(plan->Run(op, spans, workspace), absl::OkStatus());
+        for (const auto& request : requests) {
+          const flow::Mapped expected = Direct(stored, op, *request);
+          if (op != Op::kLogProb) ExpectClose(request->output, expected.value, tolerance);
+          if (request->wants_log) ExpectClose(request->log, expected.log_abs_det, tolerance);
+        }
+      }
+    }
+  }
+}
+
+TEST_P(EveryPreset, SamplesDoNotDependOnHowTheirRowsAreCut) {
+  const auto plan = Compile(stored, NumberType::kFloat64);
+  Workspace workspace;
+  std::mt19937_64 random(3);
+  Request whole(random, Op::kSample, 300, context_features());
+  whole.output = Block(300, kFeatures, NumberType::kFloat64);
+  whole.span.output = whole.output.mutable_view();
+  whole.span.log = {};
+  ASSERT_TRUE(plan->Run(Op::kSample, {&whole.span, 1}, workspace).ok());
+  Block parts(300, kFeatures, NumberType::kFloat64);
+  RowSpan cut = whole.span;
+  cut.output = parts.mutable_view();
+  for (size_t begin = 0; begin < 300;) {
+    const size_t rows = std::min<size_t>(1 + random() % 60, 300 - begin);
+    const RowSpan part = Slice(cut, begin, rows);
+    ASSERT_TRUE(plan->Run(Op::kSample, {&part, 1}, workspace).ok());
+    begin += rows;
+  }
+  ExpectClose(parts, whole.output.tensor(), 1e-11);
+}
+
+INSTANTIATE_TEST_SUITE_P(Presets, EveryPreset,
+                         testing::Combine(testing::Values("affine", "elementwise", "nice", "realnvp", "maf", "iaf"),
+                                          testing::Values(0, 3)),
+                         [](const auto& info) {
+                           return std::get<0>(info.param) + (std::get<1>(info.param) > 0 ? "_given_context" : "");
+                         });
+
+TEST(ReferencePlan, Float32KeepsTheSmallDifferencesOfColumnsWithLargeMeans) {
+  StoredFlow stored = MakeStoredFlow(SmallPreset("realnvp"), kFeatures, 0, 4);
+  auto& standardize = *stored.spec.mutable_layers(0)->mutable_standardize();
+  for (int column = 0; column < 5; ++column) standardize.set_mean(column, 1.7e9);
+  const auto float32 = Compile(stored, NumberType::kFloat32);
+  const auto float64 = Compile(stored, NumberType::kFloat64);
+  Block rows(20, kFeatures, NumberType::kFloat64);
+  for (size_t i = 0; i < 100; ++i) rows.Set(i, 1.7e9 + StandardNormal(1, i, 0));
+  Block exact(20, 1, NumberType::kFloat64);
+  Block rounded(20, 1, NumberType::kFloat64);
+  Workspace workspace;
+  RowSpan span;
+  span.rows = 20;
+  span.input = rows.view();
+  span.log = exact.mutable_view();
+  ASSERT_TRUE(float64->Run(Op::kLogProb, {&span, 1}, workspace).ok());
+  span.log = rounded.mutable_view();
+  ASSERT_TRUE(float32->Run(Op::kLogProb, {&span, 1}, workspace).ok());
+  ExpectClose(rounded, exact.tensor(), 1e-4);
+}
+
+TEST(ReferencePlan, ThreadsShareOnePlan) {
+  const StoredFlow stored = MakeStoredFlow(SmallPreset("maf"), kFeatures, 0, 4);
+  const auto plan = Compile(stored, NumberType::kFloat64);
+  std::vector<Block> outputs(4, Block(64, kFeatures, NumberType::kFloat64));
+  std::vector<std::thread> threads;
+  for (Block& output : outputs) {
+    threads.emplace_back([&plan, &output] {
+      Workspace workspace;
+      RowSpan span;
+      span.rows = 64;
+      span.seed = 9;
+      span.output = output.mutable_view();
+      for (int i = 0; i < 20; ++i) EXPECT_TRUE(plan->Run(Op::kSample, {&span, 1}, workspace).ok());
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  for (const Block& output : outputs) ExpectClose(output, outputs[0].tensor(), 0);
+}
+
+TEST(ReferencePlan, TellsItsShapeAndAnUpperBoundOfItsMemory) {
+  const StoredFlow stored = MakeStoredFlow(SmallPreset("maf"), kFeatures, 3, 4);
+  size_t stored_bytes = 0;
+  for (const registry::Tensor& tensor : stored.tensors) stored_bytes += tensor.data.size();
+  const auto float64 = Compile(stored, NumberType::kFloat64);
+  const auto float32 = Compile(stored, NumberType::kFloat32);
+  EXPECT_EQ(float64->info().kind, "reference-cpu");
+  EXPECT_EQ(float64->info().features, kFeatures);
+  EXPECT_EQ(float64->info().context_features, 3u);
+  EXPECT_EQ(float64->info().precision, NumberType::kFloat64);
+  EXPECT_GE(float64->info().bytes, 2 * stored_bytes);
+  EXPECT_GE(float32->info().bytes, stored_bytes);
+  EXPECT_FALSE(float64->info().rows_are_independent);
+}
+
+TEST(ReferencePlan, ARunOfNoRowsIsOk) {
+  const auto plan = Compile(MakeStoredFlow(SmallPreset("nice"), kFeatures, 0, 4), NumberType::kFloat32);
+  Workspace workspace;
+  EXPECT_TRUE(plan->Run(Op::kLogProb, {}, workspace).ok());
+}
+
+TEST(ReferencePlan, MoreRowsThanATileAreAnErrorAndNoOverflow) {
+  const auto plan = Compile(MakeStoredFlow(SmallPreset("nice"), kFeatures, 0, 4), NumberType::kFloat32);
+  Workspace workspace;
+  RowSpan span;
+  span.rows = plan->info().tile_rows + 1;
+  EXPECT_EQ(plan->Run(Op::kSample, {&span, 1}, workspace).code(), absl::StatusCode::kInternal);
+}
+
+TEST(ReferencePlan, RowsWithoutALimitGiveDensitiesWithoutNan) {
+  const auto plan = Compile(MakeStoredFlow(SmallPreset("realnvp"), kFeatures, 0, 4), NumberType::kFloat32);
+  Workspace workspace;
+  const double extremes[] = {0, 1e-30, -1e-30, 1e6, -1e6, std::numeric_limits<float>::denorm_min()};
+  Block rows(6, kFeatures, NumberType::kFloat32);
+  Block log(6, 1, NumberType::kFloat32);
+  for (size_t i = 0; i < 30; ++i) rows.Set(i, extremes[(i * 7) % 6]);
+  RowSpan span;
+  span.rows = 6;
+  span.input = rows.view();
+  span.log = log.mutable_view();
+  ASSERT_TRUE(plan->Run(Op::kLogProb, {&span, 1}, workspace).ok());
+  for (size_t i = 0; i < 6; ++i) EXPECT_FALSE(std::isnan(log.Get(i)));
+}
+
+TEST(CompilePlan, SaysWhichTensorDoesNotFitTheSpec) {
+  StoredFlow stored = MakeStoredFlow(SmallPreset("maf"), kFeatures, 0, 4);
+  stored.tensors.pop_back();
+  const auto plan = CompilePlan(stored.spec, stored.tensors, {});
+  EXPECT_EQ(plan.status().code(), absl::StatusCode::kDataLoss);
+  EXPECT_THAT(std::string(plan.status().message()), testing::HasSubstr("is missing"));
+}
+
+TEST(CompilePlan, RefusesASpecThatIsNotValid) {
+  StoredFlow stored = MakeStoredFlow(SmallPreset("maf"), kFeatures, 0, 4);
+  stored.spec.mutable_layers(1)->mutable_autoregressive()->add_columns(77);
+  EXPECT_EQ(CompilePlan(stored.spec, stored.tensors, {}).status().code(), absl::StatusCode::kInvalidArgument);
+  stored.spec.clear_layers();
+  EXPECT_EQ(CompilePlan(stored.spec, stored.tensors, {}).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST(ResolveDevice, KnowsTheDevicesAndNothingElse) {
+  EXPECT_EQ(*ResolveDevice("cpu"), "cpu");
+  EXPECT_THAT(*ResolveDevice("auto"), testing::AnyOf("cpu", "cuda:0"));
+  EXPECT_EQ(ResolveDevice("cuda:9999").status().code(), absl::StatusCode::kFailedPrecondition);
+  for (const char* flag : {"", "gpu", "CPU", "cuda:", "cuda:-1", "cuda:+1", "cuda: 1", "cuda:1x", "cuda0", "cpu:0",
+                           "cuda:99999999999999999999"}) {
+    EXPECT_EQ(ResolveDevice(flag).status().code(), absl::StatusCode::kInvalidArgument) << flag;
+  }
+}
+
+}  // namespace
+}  // namespace densityd::engine
