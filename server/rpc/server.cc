@@ -108,8 +108,17 @@ absl::Status Server::Listen() {
     estimator_.PostRowCalls(*worker, kPostedCalls);
     threads_.emplace_back([&worker = *worker] { worker.Run(); });
   }
+  AddGauges();
   parts_.health->Attach(server_->GetHealthCheckService(), parts_.models);
   return absl::OkStatus();
+}
+
+void Server::AddGauges() {
+  gauges_.push_back(parts_.metrics->AddGauge("densityd_inflight_bytes",
+                                             "Bytes of row requests that wait or are computed.",
+                                             [this] { return static_cast<double>(scheduler_.queued_bytes()); }));
+  gauges_.push_back(parts_.metrics->AddGauge("densityd_inflight_rows", "Rows that wait or are computed.",
+                                             [this] { return static_cast<double>(scheduler_.queued_rows()); }));
 }
 
 void Server::BeginLameDuck() { parts_.health->Stop(); }
@@ -123,6 +132,7 @@ void Server::Stop(absl::Duration timeout) {
   }
   for (const auto& worker : workers_) worker->Stop();
   for (std::thread& thread : threads_) thread.join();
+  gauges_.clear();
   // gRPC waits for calls of the callback API here; the executor still answers them.
   parts_.health->Detach();
   server_.reset();

@@ -70,6 +70,7 @@ class Server {
  private:
   Server(const ServerOptions& options, const ServerParts& parts);
   absl::Status Listen();
+  void AddGauges();
 
   const ServerOptions options_;
   const ServerParts parts_;
@@ -84,6 +85,7 @@ class Server {
   std::vector<std::unique_ptr<RowWorker>> workers_;
   std::unique_ptr<grpc::Server> server_;
   std::vector<std::thread> threads_;
+  std::vector<std::shared_ptr<void>> gauges_;
   int port_ = 0;
   bool stopped_ = false;
 };

@@ -17,12 +17,12 @@ namespace densityd::telemetry {
 /// What is worth knowing about a call. Views live for the call of Record only.
 struct CallRecord {
   RpcMethod method = RpcMethod::kLogProb;
-  absl::Status status;
-  absl::Duration duration;
-  std::string_view model;        ///< as asked for, or empty
-  uint64_t rows = 0;             ///< 0 where the call has none
-  std::string_view peer;         ///< address of the caller
-  std::string_view traceparent;  ///< header, or empty
+  absl::Status status = {};
+  absl::Duration duration = {};
+  std::string_view model = {};        ///< as asked for, or empty
+  uint64_t rows = 0;                  ///< 0 where the call has none
+  std::string_view peer = {};         ///< address of the caller
+  std::string_view traceparent = {};  ///< header, or empty
 };
 
 struct AccessLogOptions {

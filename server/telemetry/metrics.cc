@@ -139,9 +139,14 @@ void Metrics::OnVersion(const density::v1::VersionInfo& info) {
   models_loaded_.Set(static_cast<double>(loaded_.size()));
 }
 
-void Metrics::AddGauge(std::string name, std::string help, std::function<double()> read) {
+std::shared_ptr<void> Metrics::AddGauge(std::string name, std::string help, std::function<double()> read) {
   absl::MutexLock lock(&mutex_);
-  gauges_.push_back({std::move(name), std::move(help), std::move(read)});
+  const uint64_t id = next_gauge_++;
+  gauges_.push_back({id, std::move(name), std::move(help), std::move(read)});
+  return {nullptr, [this, id](void*) {
+            absl::MutexLock removal_lock(&mutex_);
+            std::erase_if(gauges_, [id](const GaugeSource& gauge) { return gauge.id == id; });
+          }};
 }
 
 void Metrics::AddSource(std::unique_ptr<prometheus::Collectable> source) {

@@ -50,8 +50,8 @@ class Metrics final : public prometheus::Collectable, public serving::SchedulerO
   /// A version became ready or stopped being so.
   void OnVersion(const density::v1::VersionInfo& info);
 
-  /// A gauge that is read at each scrape.
-  void AddGauge(std::string name, std::string help, std::function<double()> read);
+  /// A gauge that is read at each scrape, until what is returned is destroyed; destroying it waits for a scrape.
+  [[nodiscard]] std::shared_ptr<void> AddGauge(std::string name, std::string help, std::function<double()> read);
   /// Further metrics, collected at each scrape.
   void AddSource(std::unique_ptr<prometheus::Collectable> source);
 
@@ -66,6 +66,7 @@ class Metrics final : public prometheus::Collectable, public serving::SchedulerO
     std::shared_ptr<Histogram> seconds;
   };
   struct GaugeSource {
+    uint64_t id = 0;
     std::string name;
     std::string help;
     std::function<double()> read;
@@ -97,6 +98,7 @@ class Metrics final : public prometheus::Collectable, public serving::SchedulerO
   mutable absl::Mutex mutex_;
   std::map<std::string, std::weak_ptr<ModelSeries>> models_ ABSL_GUARDED_BY(mutex_);
   std::map<std::pair<std::string, uint64_t>, prometheus::Gauge*> loaded_ ABSL_GUARDED_BY(mutex_);
+  uint64_t next_gauge_ ABSL_GUARDED_BY(mutex_) = 0;
   std::vector<GaugeSource> gauges_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::unique_ptr<prometheus::Collectable>> sources_ ABSL_GUARDED_BY(mutex_);
 };

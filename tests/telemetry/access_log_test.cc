@@ -11,9 +11,9 @@
 namespace densityd::telemetry {
 namespace {
 
-using testing::HasSubstr;
-using testing::IsEmpty;
-using testing::Not;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
 
 class FakeClock final : public Clock {
  public:
@@ -21,7 +21,7 @@ class FakeClock final : public Clock {
   absl::Time now = absl::UnixEpoch();
 };
 
-class AccessLogTest : public testing::Test {
+class AccessLogTest : public ::testing::Test {
  protected:
   AccessLogTest() { ConfigureLogging({.level = LogLevel::kInfo, .format = LogFormat::kJson, .stream = &lines_}); }
   ~AccessLogTest() override { ConfigureLogging({}); }

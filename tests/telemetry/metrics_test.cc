@@ -10,8 +10,8 @@
 namespace densityd::telemetry {
 namespace {
 
-using testing::HasSubstr;
-using testing::Not;
+using ::testing::HasSubstr;
+using ::testing::Not;
 
 density::v1::VersionInfo Version(density::v1::VersionState state) {
   density::v1::VersionInfo info;
@@ -83,10 +83,12 @@ TEST(Metrics, ForgetAnUnloadedVersion) {
 TEST(Metrics, ReadGaugesAtEachScrape) {
   Metrics metrics(1);
   double value = 1;
-  metrics.AddGauge("densityd_inflight_bytes", "help", [&value] { return value; });
+  auto gauge = metrics.AddGauge("densityd_inflight_bytes", "help", [&value] { return value; });
   EXPECT_THAT(metrics.Text(), HasSubstr("densityd_inflight_bytes 1"));
   value = 2;
   EXPECT_THAT(metrics.Text(), HasSubstr("densityd_inflight_bytes 2"));
+  gauge.reset();
+  EXPECT_THAT(metrics.Text(), Not(HasSubstr("densityd_inflight_bytes")));
 }
 
 TEST(MetricsEndpoint, RefusesATakenPort) {

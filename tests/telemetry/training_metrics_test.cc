@@ -11,8 +11,8 @@ namespace densityd::telemetry {
 namespace {
 
 using density::v1::Training;
-using testing::HasSubstr;
-using testing::Not;
+using ::testing::HasSubstr;
+using ::testing::Not;
 
 std::string Scrape(std::vector<Training> trainings) {
   return prometheus::TextSerializer().Serialize(TrainingMetrics([&] { return trainings; }).Collect());

@@ -1,0 +1,41 @@
+// Command line of densityd.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "server/rpc/server.h"
+
+namespace densityd {
+
+/// What is to be done: everything that the command line says.
+struct Flags {
+  enum class Command { kServe, kTrainWorker };
+  Command command = Command::kServe;
+
+  // serve
+  std::string root;
+  std::string data_root;
+  std::string port_file;
+  std::string metrics_address = "127.0.0.1:9464";
+  std::string metrics_port_file;
+  std::string device = "auto";
+  uint64_t max_model_bytes = 0;  ///< 0: three quarters of the machine's memory
+  uint64_t max_dataset_bytes = uint64_t{10} << 30;
+  int max_running_trainings = 1;
+  double slow_seconds = 1;
+  double lame_duck_seconds = 0;
+  double drain_seconds = 30;
+  std::string log_level = "info";
+  std::string log_format = "auto";
+  rpc::ServerOptions server;
+
+  // train-worker
+  std::string training_folder;
+};
+
+/// Reads the command line. Where there is nothing left to do (--help, --version, an error), prints what there is to say
+/// and returns false with the process's exit code in `exit_code`.
+bool ParseFlags(int argc, char** argv, Flags& flags, int& exit_code);
+
+}  // namespace densityd

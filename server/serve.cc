@@ -1,0 +1,169 @@
+#include "server/serve.h"
+
+#include <unistd.h>
+
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "server/base/clock.h"
+#include "server/base/file_system.h"
+#include "server/base/logging.h"
+#include "server/base/strings.h"
+#include "server/engine/compile.h"
+#include "server/registry/model_manager.h"
+#include "server/registry/model_store.h"
+#include "server/rpc/health.h"
+#include "server/rpc/served_model.h"
+#include "server/rpc/server.h"
+#include "server/signals.h"
+#include "server/telemetry/access_log.h"
+#include "server/telemetry/metrics.h"
+#include "server/telemetry/metrics_endpoint.h"
+#include "server/telemetry/process_metrics.h"
+#include "server/telemetry/training_metrics.h"
+#include "server/training/dataset_store.h"
+#include "server/training/training_manager.h"
+#include "server/version.h"
+
+namespace densityd {
+namespace {
+
+uint64_t DefaultModelBytes() {
+  return static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<uint64_t>(sysconf(_SC_PAGESIZE)) / 4 * 3;
+}
+
+void LogVersion(const density::v1::VersionInfo& info) {
+  if (info.state() == density::v1::LOAD_FAILED) {
+    Log(LogLevel::kError, "model cannot be loaded",
+        {{"model", info.name()}, {"version", info.version()}, {"error", info.error()}});
+    return;
+  }
+  Log(LogLevel::kInfo, "model state",
+      {{"model", info.name()},
+       {"version", info.version()},
+       {"state", density::v1::VersionState_Name(info.state())},
+       {"bytes", info.memory_bytes()},
+       {"plan", info.plan()}});
+}
+
+absl::Status CheckMetricsAddress(const Flags& flags) {
+  if (flags.metrics_address.empty() || flags.server.insecure_beyond_loopback ||
+      rpc::IsLoopback(flags.metrics_address)) {
+    return absl::OkStatus();
+  }
+  return absl::FailedPreconditionError(
+      absl::StrCat("--metrics-address ", flags.metrics_address,
+                   " can be reached from other machines, and metrics travel as plain text. Say ",
+                   "--insecure-listen-beyond-loopback where that is meant"));
+}
+
+absl::Status WritePort(const std::string& path, int port) {
+  if (path.empty()) return absl::OkStatus();
+  return WriteFileAtomically(FileSystem::Real(), path, absl::StrCat(port, "\n"));
+}
+
+void AddProcessWide(telemetry::Metrics& metrics, const training::TrainingManager& trainings) {
+  metrics.AddSource(std::make_unique<telemetry::ProcessMetrics>());
+  metrics.AddSource(
+      std::make_unique<telemetry::TrainingMetrics>([&trainings] { return trainings.List(/*model=*/""); }));
+}
+
+/// NOT_SERVING, lame duck, drain; a second signal ends the process at once.
+void DrainAndStop(const Flags& flags, StopSignals& signals, rpc::Server& server) {
+  server.BeginLameDuck();
+  Log(LogLevel::kInfo, "stopping",
+      {{"lame_duck_seconds", flags.lame_duck_seconds}, {"drain_seconds", flags.drain_seconds}});
+  signals.ExitOnNext();
+  absl::SleepFor(absl::Seconds(flags.lame_duck_seconds));
+  server.Stop(absl::Seconds(flags.drain_seconds));
+}
+
+absl::Status AnnounceReadiness(const Flags& flags, const rpc::Server& server,
+                               const telemetry::MetricsEndpoint* metrics) {
+  const int metrics_port = metrics == nullptr ? 0 : metrics->port();
+  if (auto status = WritePort(flags.metrics_port_file, metrics_port); !status.ok()) return status;
+  if (auto status = WritePort(flags.port_file, server.port()); !status.ok()) return status;
+  Log(LogLevel::kInfo, "ready",
+      {{"version", kVersion},
+       {"address", flags.server.address},
+       {"port", server.port()},
+       {"metrics_port", metrics_port},
+       {"workers", flags.server.workers},
+       {"device", flags.device}});
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<training::TrainingManager>> OpenTrainings(const Flags& flags,
+                                                                         training::DatasetStore& datasets,
+                                                                         registry::ModelManager& models) {
+  training::TrainingManagerOptions options;
+  options.root = flags.root;
+  options.data_root = flags.data_root;
+  options.worker_binary = "/proc/self/exe";
+  options.device = flags.device;
+  options.max_running = flags.max_running_trainings;
+  return training::TrainingManager::Open(
+      FileSystem::Real(), datasets, std::move(options),
+      [&models](const std::string& model, uint64_t version) { return models.OnPublished(model, version); });
+}
+
+}  // namespace
+
+absl::Status Serve(const Flags& given) {
+  Flags flags = given;
+  StopSignals signals;
+  if (auto status = CheckMetricsAddress(flags); !status.ok()) return status;
+  auto device = engine::ResolveDevice(flags.device);
+  if (!device.ok()) return device.status();
+  flags.device = *std::move(device);
+
+  auto store = registry::ModelStore::Open(FileSystem::Real(), flags.root, /*clean_tmp=*/true);
+  if (!store.ok()) return store.status();
+  auto datasets = training::DatasetStore::Open(FileSystem::Real(), flags.root, flags.max_dataset_bytes);
+  if (!datasets.ok()) return datasets.status();
+
+  // In the order of dependence: what comes later goes first.
+  const auto metrics = std::make_shared<telemetry::Metrics>(flags.server.workers);
+  telemetry::AccessLog access_log({.slow = absl::Seconds(flags.slow_seconds)}, Clock::Real());
+  rpc::Health health;
+  const auto on_change = [&metrics, &health](const density::v1::VersionInfo& info) {
+    LogVersion(info);
+    metrics->OnVersion(info);
+    health.OnModelChanged(info.name());
+  };
+  const uint64_t max_model_bytes = flags.max_model_bytes > 0 ? flags.max_model_bytes : DefaultModelBytes();
+  registry::ModelManager models(*store, rpc::MakeLoader(&engine::CompilePlan, flags.device, *metrics), max_model_bytes,
+                                {on_change});
+  models.LoadAll();
+  auto trainings = OpenTrainings(flags, *datasets, models);
+  if (!trainings.ok()) return trainings.status();
+  AddProcessWide(*metrics, **trainings);
+
+  auto server = rpc::Server::Start(flags.server, {.models = &models,
+                                                  .datasets = &*datasets,
+                                                  .trainings = trainings->get(),
+                                                  .metrics = metrics.get(),
+                                                  .access_log = &access_log,
+                                                  .health = &health,
+                                                  .clock = &Clock::Real()});
+  if (!server.ok()) return server.status();
+  std::unique_ptr<telemetry::MetricsEndpoint> endpoint;
+  if (!flags.metrics_address.empty()) {
+    auto started = telemetry::MetricsEndpoint::Start(flags.metrics_address, metrics);
+    if (!started.ok()) return started.status();
+    endpoint = *std::move(started);
+  }
+  if (auto status = AnnounceReadiness(flags, **server, endpoint.get()); !status.ok()) return status;
+
+  const int signal = signals.Wait();
+  Log(LogLevel::kInfo, "signal", {{"signal", signal}});
+  DrainAndStop(flags, signals, **server);
+  endpoint.reset();
+  trainings->reset();
+  Log(LogLevel::kInfo, "stopped");
+  return absl::OkStatus();
+}
+
+}  // namespace densityd
