@@ -213,7 +213,11 @@ std::string UniqueSuffix() {
 }
 
 absl::Status WriteFileAtomically(FileSystem& files, const std::string& path, std::string_view bytes) {
-  const std::string temporary = absl::StrCat(path, ".tmp-", UniqueSuffix());
+  return WriteFileAtomically(files, path, bytes, absl::StrCat(path, ".tmp-", UniqueSuffix()));
+}
+
+absl::Status WriteFileAtomically(FileSystem& files, const std::string& path, std::string_view bytes,
+                                 const std::string& temporary) {
   absl::Status status = WriteAndSync(files, temporary, bytes);
   if (status.ok()) status = files.Rename(temporary, path);
   if (!status.ok()) {

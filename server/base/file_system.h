@@ -78,5 +78,9 @@ std::string UniqueSuffix();
 /// Writes `bytes` to `path` all or nothing: <path>.tmp-<unique>, sync, rename, sync of the folder. After an error
 /// nothing temporary remains, and `path` holds the old bytes, or, where only the last sync failed, the new ones.
 absl::Status WriteFileAtomically(FileSystem& files, const std::string& path, std::string_view bytes);
+/// The same with `temporary`, a path on the same file system that nobody else uses: for those who have a place for what
+/// a crash leaves behind.
+absl::Status WriteFileAtomically(FileSystem& files, const std::string& path, std::string_view bytes,
+                                 const std::string& temporary);
 
 }  // namespace densityd

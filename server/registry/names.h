@@ -25,6 +25,11 @@ absl::Status CheckModelName(std::string_view field, std::string_view name);
 absl::Status CheckAliasName(std::string_view field, std::string_view alias);
 /// Ids of trainings and datasets: 1 … 64 characters of [a-z0-9-], starting with a letter.
 absl::Status CheckId(std::string_view field, std::string_view id);
+inline constexpr uint64_t kMaxVersion = 999'999'999'999'999'999;
+
+/// A version as it is spelt in references and folders: decimal digits, from 1 to kMaxVersion, without leading zeros.
+/// None for all else.
+std::optional<uint64_t> ParseVersionNumber(std::string_view text);
 /// INVALID_ARGUMENT for `field`.
 absl::StatusOr<ModelReference> ParseModelReference(std::string_view field, std::string_view reference);
 

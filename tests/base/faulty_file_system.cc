@@ -1,5 +1,6 @@
 #include "tests/base/faulty_file_system.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <limits>
 #include <optional>
@@ -134,9 +135,11 @@ void FaultyFileSystem::Synced(const std::string& path) {
   unsynced_contents_.erase(path);
 }
 
-void FaultyFileSystem::NameChanged(const std::string& path, std::function<void()> undo) {
+void FaultyFileSystem::NameChanged(const std::vector<std::string>& paths, std::function<void()> undo) {
+  UnsyncedName name{{}, std::move(undo)};
+  for (const std::string& path : paths) name.folders.push_back(FolderOf(path));
   absl::MutexLock lock(&mutex_);
-  unsynced_names_.push_back({FolderOf(path), std::move(undo)});
+  unsynced_names_.push_back(std::move(name));
 }
 
 absl::StatusOr<std::unique_ptr<WritableFile>> FaultyFileSystem::Open(const std::string& path, bool truncate) {
@@ -144,7 +147,7 @@ absl::StatusOr<std::unique_ptr<WritableFile>> FaultyFileSystem::Open(const std::
   const bool existed = std::filesystem::exists(path);
   auto file = truncate ? real_.Create(path) : real_.OpenForAppend(path);
   if (!file.ok()) return file.status();
-  if (!existed) NameChanged(path, [path] { std::filesystem::remove(path); });
+  if (!existed) NameChanged({path}, [path] { std::filesystem::remove(path); });
   if (truncate) Written(path);
   return std::make_unique<FaultyWritableFile>(*this, *std::move(file), path);
 }
@@ -196,7 +199,7 @@ absl::Status FaultyFileSystem::MakeFolders(const std::string& folder) {
 absl::Status FaultyFileSystem::MakeFolder(const std::string& folder) {
   if (absl::Status status = Change(); !status.ok()) return status;
   if (absl::Status status = real_.MakeFolder(folder); !status.ok()) return status;
-  NameChanged(folder, [folder] { std::filesystem::remove_all(folder); });
+  NameChanged({folder}, [folder] { std::filesystem::remove_all(folder); });
   return absl::OkStatus();
 }
 
@@ -206,7 +209,7 @@ absl::Status FaultyFileSystem::RenameWith(absl::Status (FileSystem::*rename)(con
   std::optional<std::string> replaced;
   if (std::filesystem::is_regular_file(to)) replaced = ReadFile(to);
   if (absl::Status status = (real_.*rename)(from, to); !status.ok()) return status;
-  NameChanged(to, [from, to, replaced] {
+  NameChanged({from, to}, [from, to, replaced] {
     std::filesystem::rename(to, from);
     if (replaced) WriteFile(to, *replaced);
   });
@@ -233,7 +236,7 @@ absl::Status FaultyFileSystem::Remove(const std::string& path) {
   if (std::filesystem::is_regular_file(path)) removed = ReadFile(path);
   if (absl::Status status = real_.Remove(path); !status.ok()) return status;
   Synced(path);
-  if (removed) NameChanged(path, [path, removed] { WriteFile(path, *removed); });
+  if (removed) NameChanged({path}, [path, removed] { WriteFile(path, *removed); });
   return absl::OkStatus();
 }
 
@@ -242,7 +245,7 @@ absl::Status FaultyFileSystem::RemoveRecursively(const std::string& folder) {
   if (absl::Status status = real_.RemoveRecursively(folder); !status.ok()) return status;
   absl::MutexLock lock(&mutex_);
   std::erase_if(unsynced_contents_, [&](const std::string& path) { return IsWithin(path, folder); });
-  std::erase_if(unsynced_names_, [&](const UnsyncedName& name) { return IsWithin(name.folder, folder); });
+  std::erase_if(unsynced_names_, [&](const UnsyncedName& name) { return IsWithin(name.folders.back(), folder); });
   return absl::OkStatus();
 }
 
@@ -250,7 +253,9 @@ absl::Status FaultyFileSystem::SyncFolder(const std::string& folder) {
   if (absl::Status status = Change(); !status.ok()) return status;
   if (absl::Status status = real_.SyncFolder(folder); !status.ok()) return status;
   absl::MutexLock lock(&mutex_);
-  std::erase_if(unsynced_names_, [&](const UnsyncedName& name) { return name.folder == folder; });
+  std::erase_if(unsynced_names_, [&](const UnsyncedName& name) {
+    return std::find(name.folders.begin(), name.folders.end(), folder) != name.folders.end();
+  });
   return absl::OkStatus();
 }
 

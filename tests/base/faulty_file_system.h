@@ -72,9 +72,10 @@ class FaultyFileSystem final : public FileSystem {
  private:
   friend class FaultyWritableFile;
 
-  /// A name that a crash would undo, because its folder was not synced since.
+  /// A name that a crash would undo, because none of the folders that hold it was synced since. (A rename is one change
+  /// of a journalling file system: syncing either folder makes it last.)
   struct UnsyncedName {
-    std::string folder;
+    std::vector<std::string> folders;
     std::function<void()> undo;
   };
 
@@ -86,7 +87,7 @@ class FaultyFileSystem final : public FileSystem {
                           const std::string& from, const std::string& to);
   void Written(const std::string& path);
   void Synced(const std::string& path);
-  void NameChanged(const std::string& path, std::function<void()> undo);
+  void NameChanged(const std::vector<std::string>& paths, std::function<void()> undo);
 
   FileSystem& real_;
   mutable absl::Mutex mutex_;
