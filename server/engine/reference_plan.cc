@@ -20,9 +20,10 @@ namespace {
 using flow::Flow;
 using torch::Tensor;
 
-/// Rows of one run. LibTorch likes large batches, but small requests wait for a run to end: from here on rows cost
-/// hardly less.
-constexpr size_t kTileRows = 1024;
+/// Rows of one run. On a CPU, 256 … 512 rows are the fastest per row (D = 6, hidden 256x2: 10 us; 22 at 64 rows, 15 at
+/// 4096, whose activations leave the cache), and small requests wait for a run to end. A GPU wants more.
+constexpr size_t kCpuTileRows = 512;
+constexpr size_t kCudaTileRows = 16384;
 
 torch::ScalarType ScalarTypeOf(NumberType type) {
   return type == NumberType::kFloat32 ? torch::kFloat32 : torch::kFloat64;
@@ -93,7 +94,7 @@ ReferencePlan::ReferencePlan(std::shared_ptr<Flow> flow, const CompileOptions& o
   info_.features = spec.features();
   info_.context_features = spec.context_features();
   info_.bytes = UpperBoundOfBytes(*flow_);
-  info_.tile_rows = kTileRows;
+  info_.tile_rows = device_.is_cuda() ? kCudaTileRows : kCpuTileRows;
   data_type_ = spec.layers(0).has_standardize() ? NumberType::kFloat64 : options.precision;
   context_type_ = spec.has_context_preprocessing() ? NumberType::kFloat64 : options.precision;
 }

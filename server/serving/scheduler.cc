@@ -129,7 +129,8 @@ absl::Status Scheduler::Impl::CheckDeadline(const Worker& worker, const RowJob& 
   const absl::Time urgency = UrgencyOf(job.deadline, now);
   double seconds;
   if (job.span.rows > tile_rows) {
-    const double tiles = static_cast<double>((job.span.rows - 1) / tile_rows + 1);
+    const size_t tile_count = (job.span.rows - 1) / tile_rows + 1;
+    const auto tiles = static_cast<double>(tile_count);
     const double tile = cost.Seconds(LargeJobs::TileRows(job.span.rows, tile_rows), now);
     seconds = tile * tiles / std::min<double>(tiles, options.workers) + large.SecondsBefore(urgency) / options.workers;
   } else {
@@ -242,7 +243,7 @@ bool Scheduler::Impl::RunLarge(int index, Worker& worker, absl::Time now) {
 absl::Status Scheduler::Impl::Run(int index, Worker& worker, const engine::Plan& plan, engine::Op op, RunCost& cost,
                                   double* seconds) {
   const absl::Time begin = clock.Now();
-  const absl::Status status = plan.Run(op, worker.spans, worker.workspace);
+  absl::Status status = plan.Run(op, worker.spans, worker.workspace);
   const absl::Time end = clock.Now();
   // The system's clock may have been set back meanwhile.
   const absl::Duration compute = std::max(end - begin, absl::ZeroDuration());
