@@ -14,9 +14,13 @@ using torch::Tensor;
 /// stored model carries them. Masks and column indices are constants.
 class Module : public torch::nn::Module {
  public:
-  void to(torch::Device device, torch::Dtype dtype, bool non_blocking = false) override;
-  void to(torch::Dtype dtype, bool non_blocking = false) override;
-  void to(torch::Device device, bool non_blocking = false) override;
+  void to(torch::Device device, torch::Dtype dtype, bool non_blocking) override;
+  void to(torch::Dtype dtype, bool non_blocking) override;
+  void to(torch::Device device, bool non_blocking) override;
+  // In place of the default arguments of the overridden functions.
+  void to(torch::Device device, torch::Dtype dtype) { to(device, dtype, /*non_blocking=*/false); }
+  void to(torch::Dtype dtype) { to(dtype, /*non_blocking=*/false); }
+  void to(torch::Device device) { to(device, /*non_blocking=*/false); }
 
  protected:
   /// Returns a handle that follows the module's device and, where it is floating point, its dtype.
