@@ -26,7 +26,7 @@ struct alignas(64) Worker {
   double large_used = 0;
   std::vector<QueuedJob> batch;  ///< scratch, kept for its memory
   std::vector<engine::RowSpan> spans;
-  std::atomic<bool> idle{false};
+  std::atomic<bool> idle{true};  ///< its thread found nothing to do, and may sleep until it is woken
 };
 
 }  // namespace
@@ -111,6 +111,7 @@ absl::Status Scheduler::Impl::Submit(int index, RowJob& job) {
     return status;
   }
   const double seconds = static_cast<double>(job.span.rows) * run_cost.SecondsPerRow(now);
+  worker.idle.store(false, std::memory_order_relaxed);
   if (!is_large) {
     worker.small.Push(*model, job, now, seconds);
     return absl::OkStatus();

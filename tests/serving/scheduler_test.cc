@@ -130,18 +130,23 @@ TEST_F(SchedulerTest, IdleWorkersTakeTilesOfALargeRequest) {
   ExpectAllRight();
 }
 
-TEST_F(SchedulerTest, WakesNoMoreWorkersThanThereAreTilesToGiveAndNoBusyOne) {
+TEST_F(SchedulerTest, WorkersThatHadNothingToDoYetAreWokenToo) {
   const auto plan = NewPlan();
-  Add(plan, kTile);  // worker 0 has work: never idle
-  EXPECT_FALSE(scheduler.RunOne(1));
-  EXPECT_FALSE(scheduler.RunOne(2));
-  Add(plan, 2 * kTile);
-  EXPECT_THAT(woken, ElementsAre(1));
-  Add(plan, 2 * kTile);
-  EXPECT_THAT(woken, ElementsAre(1, 2));
-  Add(plan, 2 * kTile);
+  Add(plan, 4 * kTile);
   EXPECT_THAT(woken, ElementsAre(1, 2));
   Drain(scheduler);
+  ExpectAllRight();
+}
+
+TEST_F(SchedulerTest, WakesNoMoreWorkersThanThereAreTilesToGiveAndNoBusyOne) {
+  const auto plan = NewPlan();
+  for (int worker = 0; worker < 3; ++worker) EXPECT_FALSE(scheduler.RunOne(worker));
+  Add(plan, kTile, Op::kLogProb, 1);  // worker 1 is awake from here on
+  Add(plan, 2 * kTile, Op::kLogProb, 0);
+  EXPECT_THAT(woken, ElementsAre(2));
+  Add(plan, 8 * kTile, Op::kLogProb, 0);
+  EXPECT_THAT(woken, ElementsAre(2)) << "both others are awake already";
+  for (int worker = 0; worker < 3; ++worker) Drain(scheduler, worker);
   ExpectAllRight();
 }
 
