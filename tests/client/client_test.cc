@@ -154,8 +154,10 @@ TEST(ClientTest, AnAnswerOverTheMessageLimitNamesBothLimits) {
 TEST(ClientTest, ATrainingRequestOverTheMessageLimitPointsToUpload) {
   FakeServer server;
   v1::TrainRequest request;
-  request.mutable_rows()->set_f32_le(std::string(5 << 20, '\0'));
-  const absl::Status status = server.Connect().Train(request).status();
+  request.mutable_rows()->set_f32_le(std::string(30'000, '\0'));
+  ClientOptions options = server.options();
+  options.max_message_bytes = 20'000;
+  const absl::Status status = Client::Connect(options)->Train(request).status();
   EXPECT_TRUE(absl::IsInvalidArgument(status));
   EXPECT_THAT(status.message(), HasSubstr("upload"));
 }

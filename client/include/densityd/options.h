@@ -42,11 +42,11 @@ struct ClientOptions {
   RetryPolicy retry = {};
   std::optional<TlsOptions> tls = std::nullopt;  ///< unset: plain text
   /// Largest message sent or received. At most the server's --max-message-bytes; larger inputs and outputs are split.
-  size_t max_message_bytes = size_t{4} << 20;
+  size_t max_message_bytes = size_t{64} << 20;
   /// Most rows in one request. At most the server's --max-request-rows; larger inputs and outputs are split.
   size_t max_request_rows = size_t{1} << 16;
   /// A ping on a connection that was silent for this long while calls are open, so that a dead one is noticed.
-  absl::Duration keepalive = absl::Minutes(5);
+  absl::Duration keepalive = absl::Minutes(1);
   absl::Duration keepalive_timeout = absl::Seconds(20);  ///< without an answer to it the connection is given up
 };
 

@@ -1,0 +1,40 @@
+// A training on the screen: a progress bar on a terminal, plain lines elsewhere.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "absl/status/status.h"
+#include "client/ctl/session.h"
+#include "density/v1/training.pb.h"
+
+namespace densityd::ctl {
+
+/// Shows the states of one training as they come. Not thread-safe.
+class TrainingProgressView {
+ public:
+  /// `err_columns` as in Streams.
+  explicit TrainingProgressView(const Streams& streams) : err_(streams.err), columns_(streams.err_columns) {}
+
+  void Show(const density::v1::Training& training);
+  /// Leaves the bar's line.
+  void End();
+
+ private:
+  void ShowLine(const density::v1::Training& training);
+
+  std::ostream& err_;
+  int columns_;
+  bool bar_shown_ = false;
+  density::v1::TrainingState state_ = density::v1::TRAINING_STATE_UNSPECIFIED;
+  uint64_t printed_step_ = 0;
+};
+
+/// "step 1040/2000  41.2k rows/s  train 0.512  validation 0.498  best 0.497 at 1000  6s left", what is known of it.
+std::string DescribeProgress(const density::v1::TrainingProgress& progress);
+
+/// Follows a training to its end, showing progress; prints its outcome, as JSON if asked. CANCELLED with the reason
+/// where it failed or was cancelled.
+absl::Status WatchToTheEnd(Session& session, const Client& client, const std::string& id, bool json);
+
+}  // namespace densityd::ctl

@@ -1,0 +1,152 @@
+#include "client/ctl/train_request.h"
+
+#include "absl/strings/str_cat.h"
+#include "client/ctl/files.h"
+#include "client/ctl/messages.h"
+#include "google/protobuf/util/json_util.h"
+
+namespace densityd::ctl {
+
+namespace v1 = density::v1;
+
+namespace {
+
+using Options = v1::TrainingOptions;
+
+/// Declares a flag whose values are those of an enum.
+void AddEnum(CLI::App& command, const std::string& flag, std::string& value, const std::string& description,
+             const google::protobuf::EnumDescriptor& type) {
+  command.add_option(flag, value, description)->check(CLI::IsMember(EnumNames(type)));
+}
+
+void DefineFlow(CLI::App& command, TrainFlags& flags) {
+  auto* flow = command.add_option_group("Flow", "one of --preset and --spec");
+  flow->add_option("--preset", flags.preset, "Named model: affine, elementwise, nice, realnvp, maf or iaf");
+  flow->add_option("--spec", flags.spec_file, "A whole FlowSpec as protobuf JSON; - is the standard input");
+  flow->require_option(1);
+  auto* options = command.add_option_group("Preset options");
+  options->add_option("--transforms", flags.transforms, "Coupling or autoregressive layers");
+  options->add_option("--hidden", flags.hidden, "Widths of hidden layers, for example 128,128")->delimiter(',');
+  AddEnum(*options, "--activation", flags.activation, "Activation function", *v1::Activation_descriptor());
+  options->add_flag("--residual", flags.residual, "Residual conditioners");
+  options->add_option("--residual-blocks", flags.residual_blocks, "Blocks of a residual conditioner");
+  options->add_option("--dropout", flags.dropout, "Dropout in residual conditioners");
+  AddEnum(*options, "--mixing", flags.mixing, "What stands between two transforms", *v1::Preset::Mixing_descriptor());
+  options->add_flag("--actnorm", flags.actnorm, "An ActNorm between transforms");
+  options->add_flag("--learnt-base", flags.learnt_base, "Learn the base's mean and scale");
+  options->add_flag("--no-standardize", flags.no_standardize, "Leave the standardisation out");
+  options->add_option("--flow-seed", flags.flow_seed, "Seed of random permutations");
+}
+
+void DefineData(CLI::App& command, TrainFlags& flags) {
+  auto* data = command.add_option_group("Data", "one of --data, --dataset and --server-file");
+  data->add_option("--data", flags.data_file, "CSV, NPY or JSON file, uploaded as a dataset; - is the standard input");
+  data->add_option("--dataset", flags.dataset, "Id of a dataset that was uploaded before");
+  data->add_option("--server-file", flags.server_file, "CSV or NPY file below the server's --data-root");
+  data->require_option(1);
+  auto* columns = command.add_option_group("Columns");
+  columns->add_option("--names", flags.column_names, "Names of the data's columns, in order")->delimiter(',');
+  columns->add_option("--columns", flags.feature_columns, "Columns to model. Default: all that are not context")
+      ->delimiter(',');
+  columns->add_option("--context-columns", flags.context_columns, "Columns that the density is conditioned on")
+      ->delimiter(',');
+}
+
+void DefineOptions(CLI::App& command, TrainFlags& flags) {
+  auto* group = command.add_option_group("Training", "defaults in brackets");
+  group->add_option("--steps", flags.steps, "Optimiser steps [2000]");
+  group->add_option("--batch-size", flags.batch_size, "Rows per step [512]");
+  group->add_option("--learning-rate", flags.learning_rate, "[1e-3]");
+  AddEnum(*group, "--optimizer", flags.optimizer, "[adam]", *Options::Optimizer_descriptor());
+  group->add_option("--weight-decay", flags.weight_decay, "[0 for adam, 1e-2 for adamw]");
+  AddEnum(*group, "--schedule", flags.schedule, "Learning-rate schedule [cosine]", *Options::Schedule_descriptor());
+  group->add_option("--warmup-steps", flags.warmup_steps, "Steps of linear warm-up [0]");
+  group->add_option("--clip-norm", flags.clip_norm, "Bound of the gradient norm; 0: none [5]");
+  group->add_option("--ema-decay", flags.ema_decay, "Decay of the moving average of the weights; 0: none [0]");
+  group->add_option("--validation-fraction", flags.validation_fraction, "Share of rows held out [0.1]");
+  group->add_option("--validation-interval", flags.validation_interval, "Steps between validations [steps / 20]");
+  group->add_option("--patience", flags.patience, "Validations without improvement before it stops; 0: never [0]");
+  group->add_option("--seed", flags.seed, "Seed of split, weights and batches [0]");
+  group->add_option("--threads", flags.threads, "Threads of the training process [1]");
+}
+
+void FillPreset(const TrainFlags& flags, v1::Preset& preset) {
+  preset.set_name(flags.preset);
+  if (flags.transforms) preset.set_transforms(*flags.transforms);
+  preset.mutable_hidden()->Add(flags.hidden.begin(), flags.hidden.end());
+  if (!flags.activation.empty()) {
+    preset.set_activation(static_cast<v1::Activation>(EnumNumber(*v1::Activation_descriptor(), flags.activation)));
+  }
+  preset.set_residual(flags.residual);
+  if (flags.residual_blocks) preset.set_residual_blocks(*flags.residual_blocks);
+  if (flags.dropout) preset.set_dropout(*flags.dropout);
+  if (!flags.mixing.empty()) {
+    preset.set_mixing(static_cast<v1::Preset::Mixing>(EnumNumber(*v1::Preset::Mixing_descriptor(), flags.mixing)));
+  }
+  preset.set_actnorm(flags.actnorm);
+  preset.set_learnt_base(flags.learnt_base);
+  preset.set_no_standardize(flags.no_standardize);
+  if (flags.flow_seed) preset.set_seed(*flags.flow_seed);
+}
+
+void FillOptions(const TrainFlags& flags, Options& options) {
+  if (flags.steps) options.set_steps(*flags.steps);
+  if (flags.batch_size) options.set_batch_size(*flags.batch_size);
+  if (flags.learning_rate) options.set_learning_rate(*flags.learning_rate);
+  if (!flags.optimizer.empty()) {
+    options.set_optimizer(
+        static_cast<Options::Optimizer>(EnumNumber(*Options::Optimizer_descriptor(), flags.optimizer)));
+  }
+  if (flags.weight_decay) options.set_weight_decay(*flags.weight_decay);
+  if (!flags.schedule.empty()) {
+    options.set_schedule(static_cast<Options::Schedule>(EnumNumber(*Options::Schedule_descriptor(), flags.schedule)));
+  }
+  if (flags.warmup_steps) options.set_warmup_steps(*flags.warmup_steps);
+  if (flags.clip_norm) options.set_clip_norm(*flags.clip_norm);
+  if (flags.ema_decay) options.set_ema_decay(*flags.ema_decay);
+  if (flags.validation_fraction) options.set_validation_fraction(*flags.validation_fraction);
+  if (flags.validation_interval) options.set_validation_interval(*flags.validation_interval);
+  if (flags.patience) options.set_patience(*flags.patience);
+  if (flags.seed) options.set_seed(*flags.seed);
+  if (flags.threads) options.set_threads(*flags.threads);
+}
+
+absl::Status ReadSpec(const std::string& path, Session& session, v1::FlowSpec* spec) {
+  const absl::StatusOr<std::string> json = ReadInput(path, session.streams.in);
+  if (!json.ok()) return json.status();
+  const auto parsed = google::protobuf::util::JsonStringToMessage(*json, spec);
+  if (parsed.ok()) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(path, ": is no FlowSpec: ", parsed.ToString()));
+}
+
+}  // namespace
+
+void DefineTrainFlags(CLI::App& command, TrainFlags& flags) {
+  command.add_option("model", flags.model, "Name of the model that gets a new version")->required();
+  DefineFlow(command, flags);
+  DefineData(command, flags);
+  DefineOptions(command, flags);
+  command.add_option("--alias", flags.alias, "Alias to move to the new version, beside latest");
+  command.add_flag("--watch,!--detach", flags.watch, "Follow the training to its end (the default), or only start it");
+  command.add_flag("--json", flags.json, "Print the training as JSON");
+}
+
+absl::StatusOr<v1::TrainRequest> MakeTrainRequest(const TrainFlags& flags, Session& session) {
+  v1::TrainRequest request;
+  request.set_model(flags.model);
+  if (!flags.spec_file.empty()) {
+    if (absl::Status status = ReadSpec(flags.spec_file, session, request.mutable_spec()); !status.ok()) return status;
+  } else {
+    FillPreset(flags, *request.mutable_preset());
+  }
+  if (!flags.dataset.empty()) request.set_dataset(flags.dataset);
+  if (!flags.server_file.empty()) request.set_file(flags.server_file);
+  request.mutable_columns()->Add(flags.column_names.begin(), flags.column_names.end());
+  request.mutable_feature_columns()->Add(flags.feature_columns.begin(), flags.feature_columns.end());
+  request.mutable_context_columns()->Add(flags.context_columns.begin(), flags.context_columns.end());
+  FillOptions(flags, *request.mutable_options());
+  request.set_alias(flags.alias);
+  return request;
+}
+
+}  // namespace densityd::ctl
