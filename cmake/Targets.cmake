@@ -8,6 +8,16 @@ if(DENSITYD_SANITIZE)
   target_compile_options(densityd_options INTERFACE
     $<$<COMPILE_LANGUAGE:CXX>:-fsanitize=${DENSITYD_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all>)
   target_link_options(densityd_options INTERFACE -fsanitize=${DENSITYD_SANITIZE})
+  if(DENSITYD_SANITIZE MATCHES "thread")
+    add_library(densityd_tsan STATIC ${PROJECT_SOURCE_DIR}/cmake/tsan_absl_mutex.cc)
+    target_compile_options(densityd_tsan PRIVATE -fsanitize=thread)
+    target_link_libraries(densityd_tsan PUBLIC absl::synchronization)
+    target_link_libraries(densityd_options INTERFACE densityd_tsan)
+    foreach(function IN ITEMS 4LockEv 6UnlockEv 8LockWhenERKNS0_9ConditionE 5AwaitERKNS0_9ConditionE)
+      target_link_options(densityd_options INTERFACE
+        LINKER:--wrap=_ZN4absl7debian35Mutex${function},--undefined=__wrap__ZN4absl7debian35Mutex${function})
+    endforeach()
+  endif()
 endif()
 
 # densityd_library(name SOURCES file... [DEPS target...])
