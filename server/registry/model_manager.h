@@ -16,13 +16,6 @@
 
 namespace densityd::registry {
 
-/// Keeps a loaded version alive; cheap to copy. A version that is unloaded meanwhile lives on until its last handle.
-struct ModelHandle {
-  std::string name;
-  uint64_t version = 0;
-  std::shared_ptr<const Servable> servable;
-};
-
 /// Told whenever a version becomes ready or stops being so (for health and metrics), and when an alias moves. Called
 /// without locks held, in order per version.
 struct ModelEvents {

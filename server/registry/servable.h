@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
@@ -29,6 +30,13 @@ class Servable {
   virtual size_t memory_bytes() const = 0;
   /// How rows are computed, for people: "reference-cpu".
   virtual std::string plan_name() const = 0;
+};
+
+/// Keeps a loaded version alive; cheap to copy. A version that is unloaded meanwhile lives on until its last handle.
+struct ModelHandle {
+  std::string name;
+  uint64_t version = 0;
+  std::shared_ptr<const Servable> servable;
 };
 
 /// Makes a Servable of a stored version. Called off the request path; must be thread-safe.

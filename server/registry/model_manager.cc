@@ -1,0 +1,260 @@
+#include "server/registry/model_manager.h"
+
+#include <set>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/clock.h"
+#include "server/base/errors.h"
+#include "server/base/logging.h"
+#include "server/base/strings.h"
+#include "server/registry/catalog.h"
+#include "server/registry/names.h"
+
+namespace densityd::registry {
+namespace {
+
+using density::v1::Aliases;
+using density::v1::ModelDetail;
+using density::v1::ModelInfo;
+using density::v1::ModelManifest;
+using density::v1::VersionInfo;
+
+VersionInfo FactsOf(const ModelManifest& manifest, uint64_t stored_bytes) {
+  VersionInfo facts;
+  facts.set_stored_bytes(stored_bytes);
+  *facts.mutable_create_time() = manifest.create_time();
+  facts.set_features(manifest.spec().features());
+  facts.set_context_features(manifest.spec().context_features());
+  return facts;
+}
+
+}  // namespace
+
+struct ModelManager::Impl {
+  Impl(ModelStore& store, Loader loader, size_t max_model_bytes, ModelEvents events)
+      : store(store),
+        loader(std::move(loader)),
+        events(std::move(events.on_change)),
+        catalog(max_model_bytes, this->events) {}
+
+  /// Takes up what other processes published or deleted.
+  absl::Status Refresh(const std::string& name);
+  absl::Status LoadVersion(const VersionKey& key, bool pinned);
+  absl::StatusOr<std::shared_ptr<const Servable>> MakeServable(const VersionKey& key);
+  /// Loads what the aliases of a model name; failures are kept in the versions' states.
+  void LoadAliased(const std::string& name, const absl::StatusOr<Aliases>& aliases);
+
+  ModelStore& store;
+  const Loader loader;
+  EventQueue events;
+  Catalog catalog;
+  /// Held while a version is loaded or deleted: one at a time, so that the memory in use is known. Never held by
+  /// Acquire, Unload, List or Get.
+  absl::Mutex changes;
+};
+
+absl::Status ModelManager::Impl::Refresh(const std::string& name) {
+  const absl::StatusOr<std::vector<uint64_t>> versions = store.Versions(name);
+  if (absl::IsNotFound(versions.status())) catalog.Forget(name, {});
+  if (!versions.ok()) return versions.status();
+  catalog.Forget(name, *versions);
+  for (uint64_t version : *versions) {
+    const VersionKey key{name, version};
+    if (catalog.Knows(key)) continue;
+    const absl::StatusOr<ModelManifest> manifest = store.ReadManifest(name, version);
+    // Deleted meanwhile.
+    if (absl::IsNotFound(manifest.status())) continue;
+    const uint64_t bytes = store.StoredBytes(name, version).value_or(0);
+    catalog.Add(key, manifest.ok() ? FactsOf(*manifest, bytes) : VersionInfo(), manifest.status());
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::shared_ptr<const Servable>> ModelManager::Impl::MakeServable(const VersionKey& key) {
+  // The weights as stored are a lower bound of what the version will need: refuse before reading them.
+  const absl::StatusOr<uint64_t> stored_bytes = store.StoredBytes(key.name, key.version);
+  if (!stored_bytes.ok()) return stored_bytes.status();
+  if (absl::Status status = catalog.MakeRoom(key, *stored_bytes); !status.ok()) return status;
+  const absl::StatusOr<StoredVersion> stored = store.Read(key.name, key.version);
+  if (!stored.ok()) return stored.status();
+  absl::StatusOr<std::shared_ptr<const Servable>> servable = loader(*stored);
+  if (!servable.ok()) return servable;
+  if (absl::Status status = catalog.MakeRoom(key, (*servable)->memory_bytes()); !status.ok()) return status;
+  return servable;
+}
+
+absl::Status ModelManager::Impl::LoadVersion(const VersionKey& key, bool pinned) {
+  absl::Status result;
+  {
+    absl::MutexLock lock(&changes);
+    const absl::StatusOr<bool> needed = catalog.BeginLoad(key, pinned);
+    if (!needed.ok()) return needed.status();
+    if (*needed) {
+      events.Deliver();
+      const absl::Time begin = absl::Now();
+      absl::StatusOr<std::shared_ptr<const Servable>> servable = MakeServable(key);
+      const double seconds = absl::ToDoubleSeconds(absl::Now() - begin);
+      result = servable.status();
+      if (servable.ok()) {
+        catalog.FinishLoad(key, *std::move(servable));
+        Log(LogLevel::kInfo, "model loaded", {{"model", key.name}, {"version", key.version}, {"seconds", seconds}});
+      } else {
+        catalog.FailLoad(key, result);
+        Log(LogLevel::kError, "model not loaded",
+            {{"model", key.name}, {"version", key.version}, {"error", result.ToString()}});
+      }
+    }
+  }
+  events.Deliver();
+  return result;
+}
+
+void ModelManager::Impl::LoadAliased(const std::string& name, const absl::StatusOr<Aliases>& aliases) {
+  if (!aliases.ok()) {
+    Log(LogLevel::kError, "aliases not read", {{"model", name}, {"error", aliases.status().ToString()}});
+    return;
+  }
+  std::set<uint64_t> versions;
+  for (const auto& [alias, version] : aliases->versions()) versions.insert(version);
+  for (uint64_t version : versions) {
+    // The failure is in the version's state and in the log.
+    LoadVersion({name, version}, /*pinned=*/false).IgnoreError();
+  }
+}
+
+ModelManager::ModelManager(ModelStore& store, Loader loader, size_t max_model_bytes, ModelEvents events)
+    : impl_(std::make_unique<Impl>(store, std::move(loader), max_model_bytes, std::move(events))) {}
+
+ModelManager::~ModelManager() = default;
+
+void ModelManager::LoadAll() {
+  const absl::StatusOr<std::vector<std::string>> names = impl_->store.Models();
+  if (!names.ok()) {
+    Log(LogLevel::kError, "models not listed", {{"error", names.status().ToString()}});
+    return;
+  }
+  for (const std::string& name : *names) {
+    if (absl::Status status = impl_->Refresh(name); !status.ok()) {
+      Log(LogLevel::kError, "model not read", {{"model", name}, {"error", status.ToString()}});
+      continue;
+    }
+    const absl::StatusOr<Aliases> aliases = impl_->store.ReadAliases(name);
+    impl_->catalog.SetAliases(name, aliases);
+    impl_->LoadAliased(name, aliases);
+  }
+}
+
+absl::StatusOr<ModelHandle> ModelManager::Acquire(std::string_view reference) const {
+  return impl_->catalog.Acquire(reference);
+}
+
+absl::StatusOr<VersionInfo> ModelManager::Load(std::string_view reference) {
+  const absl::StatusOr<ModelReference> parsed = ParseModelReference("model", reference);
+  if (!parsed.ok()) return parsed.status();
+  if (absl::Status status = impl_->Refresh(parsed->name); !status.ok()) return status;
+  // The aliases on disk say what to load, but are followed only when it is there to answer.
+  const absl::StatusOr<Aliases> aliases = impl_->store.ReadAliases(parsed->name);
+  const absl::StatusOr<uint64_t> version = Catalog::ResolveAlias(*parsed, aliases);
+  if (!version.ok()) return version.status();
+  const VersionKey key{parsed->name, *version};
+  if (absl::Status status = impl_->LoadVersion(key, /*pinned=*/true); !status.ok()) return status;
+  impl_->catalog.SetAliases(parsed->name, aliases);
+  impl_->events.Deliver();
+  return impl_->catalog.Info(key);
+}
+
+absl::StatusOr<VersionInfo> ModelManager::Unload(std::string_view reference) {
+  const absl::StatusOr<ModelReference> parsed = ParseModelReference("model", reference);
+  if (!parsed.ok()) return parsed.status();
+  const absl::StatusOr<VersionKey> key = impl_->catalog.Resolve(*parsed);
+  if (!key.ok()) return key.status();
+  if (absl::Status status = impl_->catalog.Unload(*key); !status.ok()) return status;
+  impl_->events.Deliver();
+  return impl_->catalog.Info(*key);
+}
+
+absl::Status ModelManager::Delete(std::string_view name, uint64_t version) {
+  if (absl::Status status = CheckModelName("name", name); !status.ok()) return status;
+  const VersionKey key{std::string(name), version};
+  if (absl::Status status = impl_->Refresh(key.name); !status.ok()) return status;
+  {
+    absl::MutexLock lock(&impl_->changes);
+    if (absl::Status status = impl_->catalog.CheckNotLoaded(key); !status.ok()) return status;
+    if (absl::Status status = impl_->store.Delete(name, version); !status.ok()) return status;
+  }
+  Log(LogLevel::kInfo, "version deleted", {{"model", name}, {"version", version}});
+  if (absl::Status status = impl_->Refresh(key.name); absl::IsNotFound(status)) return absl::OkStatus();
+  const absl::StatusOr<Aliases> aliases = impl_->store.ReadAliases(name);
+  impl_->LoadAliased(key.name, aliases);
+  impl_->catalog.SetAliases(key.name, aliases);
+  impl_->events.Deliver();
+  return absl::OkStatus();
+}
+
+absl::Status ModelManager::OnPublished(std::string_view name, uint64_t version) {
+  if (absl::Status status = CheckModelName("model", name); !status.ok()) return status;
+  const VersionKey key{std::string(name), version};
+  if (absl::Status status = impl_->Refresh(key.name); !status.ok()) return status;
+  if (absl::Status status = impl_->LoadVersion(key, /*pinned=*/false); !status.ok()) {
+    // Until the server starts again the aliases lead to what they led to: a version that answers.
+    return Annotate(status, absl::StrCat(key.Reference(), " is stored, but could not be loaded"));
+  }
+  const absl::StatusOr<Aliases> aliases = impl_->store.ReadAliases(name);
+  impl_->LoadAliased(key.name, aliases);
+  impl_->catalog.SetAliases(key.name, aliases);
+  impl_->events.Deliver();
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Aliases> ModelManager::SetAlias(const density::v1::SetAliasRequest& request) {
+  if (absl::Status status = CheckModelName("name", request.name()); !status.ok()) return status;
+  if (absl::Status status = CheckAliasName("alias", request.alias()); !status.ok()) return status;
+  if (absl::Status status = impl_->Refresh(request.name()); !status.ok()) return status;
+  // Loaded first, so that no call through the alias finds a version that does not answer.
+  const VersionKey key{request.name(), request.version()};
+  if (absl::Status status = impl_->LoadVersion(key, /*pinned=*/false); !status.ok()) {
+    return Annotate(status, absl::StrCat("the alias ", request.alias(), " was not moved"));
+  }
+  const std::optional<uint64_t> expected =
+      request.has_expected_revision() ? std::optional<uint64_t>(request.expected_revision()) : std::nullopt;
+  absl::StatusOr<Aliases> aliases = impl_->store.SetAlias(request.name(), request.alias(), request.version(), expected);
+  if (!aliases.ok()) return aliases;
+  impl_->catalog.SetAliases(request.name(), aliases);
+  Log(LogLevel::kInfo, "alias set",
+      {{"model", request.name()}, {"alias", request.alias()}, {"version", request.version()}});
+  impl_->events.Deliver();
+  return aliases;
+}
+
+absl::StatusOr<Aliases> ModelManager::DeleteAlias(const density::v1::DeleteAliasRequest& request) {
+  if (absl::Status status = CheckModelName("name", request.name()); !status.ok()) return status;
+  const std::optional<uint64_t> expected =
+      request.has_expected_revision() ? std::optional<uint64_t>(request.expected_revision()) : std::nullopt;
+  absl::StatusOr<Aliases> aliases = impl_->store.DeleteAlias(request.name(), request.alias(), expected);
+  if (!aliases.ok()) return aliases;
+  impl_->catalog.SetAliases(request.name(), aliases);
+  Log(LogLevel::kInfo, "alias deleted", {{"model", request.name()}, {"alias", request.alias()}});
+  impl_->events.Deliver();
+  return aliases;
+}
+
+absl::StatusOr<std::vector<ModelInfo>> ModelManager::List() const { return impl_->catalog.List(); }
+
+absl::StatusOr<ModelDetail> ModelManager::Get(std::string_view reference) const {
+  const absl::StatusOr<ModelReference> parsed = ParseModelReference("model", reference);
+  if (!parsed.ok()) return parsed.status();
+  const absl::StatusOr<VersionKey> key = impl_->catalog.Resolve(*parsed);
+  if (!key.ok()) return key.status();
+  absl::StatusOr<VersionInfo> info = impl_->catalog.Info(*key);
+  if (!info.ok()) return info.status();
+  absl::StatusOr<ModelManifest> manifest = impl_->store.ReadManifest(key->name, key->version);
+  if (!manifest.ok()) return manifest.status();
+  ModelDetail detail;
+  *detail.mutable_info() = *std::move(info);
+  *detail.mutable_manifest() = *std::move(manifest);
+  return detail;
+}
+
+}  // namespace densityd::registry
