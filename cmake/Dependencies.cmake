@@ -11,7 +11,7 @@ if(DENSITYD_BUILD_SERVER)
   find_package(OpenSSL REQUIRED COMPONENTS Crypto)
   find_package(prometheus-cpp CONFIG REQUIRED)
   find_package(spdlog CONFIG REQUIRED)
-  find_package(hwy CONFIG QUIET)
+  find_package(hwy CONFIG REQUIRED)
   if(DENSITYD_BUILD_TESTS)
     find_package(GTest CONFIG REQUIRED)
     # Debian's, which sees Debian's Python packages, and not one that happens to come first in PATH.

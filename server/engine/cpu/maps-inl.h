@@ -1,0 +1,297 @@
+// Univariate maps with their log|det|, in both layouts. Included once per SIMD target.
+//
+// A map is a struct with one function from operands to (value, change of the row's log|det|). Adding one: a MapKind in
+// program.h, a struct here, a line in WithMap.
+
+#if defined(DENSITYD_ENGINE_CPU_MAPS_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef DENSITYD_ENGINE_CPU_MAPS_INL_H_
+#undef DENSITYD_ENGINE_CPU_MAPS_INL_H_
+#else
+#define DENSITYD_ENGINE_CPU_MAPS_INL_H_
+#endif
+
+#include <algorithm>
+
+#include "hwy/highway.h"
+#include "server/engine/cpu/math-inl.h"
+#include "server/engine/cpu/program.h"
+#include "server/engine/cpu/table.h"
+#include "server/engine/cpu/vectors-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace densityd::engine::cpu {
+namespace HWY_NAMESPACE {
+
+/// What a map is given; see MapEntry and MapStep. A map that does not use an operand finds zeros or anything there.
+struct Operands {
+  FloatVector x;
+  FloatVector shift;
+  FloatVector log_scale;
+  FloatVector center;
+  FloatVector factor;
+  FloatVector offset;
+  FloatVector constant;
+};
+
+struct MapResult {
+  FloatVector value;
+  FloatVector log;  ///< added to the row's log|det|
+};
+
+HWY_INLINE FloatVector One() { return hn::Set(FloatTag(), 1.0f); }
+HWY_INLINE FloatVector Zero() { return hn::Zero(FloatTag()); }
+
+/// s = c tanh(a / c).
+HWY_INLINE FloatVector BoundedLogScale(const Operands& o) {
+  return hn::Mul(o.constant, Tanh(FloatTag(), hn::Div(o.log_scale, o.constant)));
+}
+
+/// Which operands a map reads, so that the others need not be loaded.
+enum class Reads { kNothing, kShift, kShiftAndScale, kLinear };
+
+struct LinearMap {
+  static constexpr Reads kReads = Reads::kLinear;
+  HWY_INLINE MapResult operator()(const Operands& o) const {
+    return {hn::MulAdd(hn::Sub(o.x, o.center), o.factor, o.offset), Zero()};
+  }
+};
+struct ShiftForwardMap {
+  static constexpr Reads kReads = Reads::kShift;
+  HWY_INLINE MapResult operator()(const Operands& o) const { return {hn::Add(o.x, o.shift), Zero()}; }
+};
+struct ShiftInverseMap {
+  static constexpr Reads kReads = Reads::kShift;
+  HWY_INLINE MapResult operator()(const Operands& o) const { return {hn::Sub(o.x, o.shift), Zero()}; }
+};
+struct AffineForwardMap {
+  static constexpr Reads kReads = Reads::kShiftAndScale;
+  HWY_INLINE MapResult operator()(const Operands& o) const {
+    const FloatVector s = BoundedLogScale(o);
+    return {hn::MulAdd(o.x, Exp(FloatTag(), s), o.shift), s};
+  }
+};
+struct AffineInverseMap {
+  static constexpr Reads kReads = Reads::kShiftAndScale;
+  HWY_INLINE MapResult operator()(const Operands& o) const {
+    const FloatVector minus_s = hn::Neg(BoundedLogScale(o));
+    return {hn::Mul(hn::Sub(o.x, o.shift), Exp(FloatTag(), minus_s)), minus_s};
+  }
+};
+/// Outside its domain a map gives 0 with log|det| = -infinity: the density is 0 there.
+HWY_INLINE MapResult Guarded(hn::Mask<FloatTag> outside, FloatVector value, FloatVector log) {
+  const FloatTag d;
+  const FloatVector infinity = hn::BitCast(d, hn::Set(hn::RebindToSigned<FloatTag>(), 0x7F800000));
+  return {hn::IfThenZeroElse(outside, value), hn::IfThenElse(outside, hn::Neg(infinity), log)};
+}
+
+struct ExpMap {
+  static constexpr Reads kReads = Reads::kNothing;
+  HWY_INLINE MapResult operator()(const Operands& o) const { return {Exp(FloatTag(), o.x), o.x}; }
+};
+struct LogMap {
+  static constexpr Reads kReads = Reads::kNothing;
+  HWY_INLINE MapResult operator()(const Operands& o) const {
+    const FloatVector y = Log(FloatTag(), o.x);
+    return Guarded(hn::Le(o.x, Zero()), y, hn::Neg(y));
+  }
+};
+/// log(sigmoid(x) (1 - sigmoid(x))) = -softplus(x) - softplus(-x). The factor 1 / (1 - 2 alpha) is a constant.
+struct SigmoidMap {
+  static constexpr Reads kReads = Reads::kNothing;
+  HWY_INLINE MapResult operator()(const Operands& o) const {
+    const FloatTag d;
+    const FloatVector width = hn::Sub(One(), hn::Add(o.constant, o.constant));
+    const FloatVector value = hn::Div(hn::Sub(Sigmoid(d, o.x), o.constant), width);
+    return {value, hn::Neg(hn::Add(Softplus(d, o.x), Softplus(d, hn::Neg(o.x))))};
+  }
+};
+struct LogitMap {
+  static constexpr Reads kReads = Reads::kNothing;
+  HWY_INLINE MapResult operator()(const Operands& o) const {
+    const FloatTag d;
+    const FloatVector width = hn::Sub(One(), hn::Add(o.constant, o.constant));
+    const FloatVector u = hn::MulAdd(o.x, width, o.constant);
+    const FloatVector rest = hn::MulAdd(hn::Sub(One(), o.x), width, o.constant);
+    const FloatVector log_u = Log(d, u);
+    const FloatVector log_rest = Log(d, rest);
+    const auto outside = hn::Or(hn::Le(u, Zero()), hn::Le(rest, Zero()));
+    return Guarded(outside, hn::Sub(log_u, log_rest), hn::Neg(hn::Add(log_u, log_rest)));
+  }
+};
+struct SoftplusMap {
+  static constexpr Reads kReads = Reads::kNothing;
+  HWY_INLINE MapResult operator()(const Operands& o) const {
+    const FloatTag d;
+    return {Softplus(d, o.x), hn::Neg(Softplus(d, hn::Neg(o.x)))};
+  }
+};
+/// log(e^x - 1) = x + log(1 - e^-x), whose derivative is 1 / (1 - e^-x).
+struct SoftplusInverseMap {
+  static constexpr Reads kReads = Reads::kNothing;
+  HWY_INLINE MapResult operator()(const Operands& o) const {
+    const FloatTag d;
+    const FloatVector log_rest = Log(d, hn::Neg(Expm1(d, hn::Neg(o.x))));
+    return Guarded(hn::Le(o.x, Zero()), hn::Add(o.x, log_rest), hn::Neg(log_rest));
+  }
+};
+/// log(1 - tanh(x)^2) = 2 (log 2 - |x| - log(1 + e^-2|x|)).
+struct TanhMap {
+  static constexpr Reads kReads = Reads::kNothing;
+  HWY_INLINE MapResult operator()(const Operands& o) const {
+    const FloatTag d;
+    const FloatVector magnitude = hn::Abs(o.x);
+    const FloatVector rest = Log1pOfUnit(d, Exp(d, hn::Mul(magnitude, hn::Set(d, -2.0f))));
+    const FloatVector half = hn::Sub(hn::Set(d, 0.693147181f), hn::Add(magnitude, rest));
+    return {Tanh(d, o.x), hn::Add(half, half)};
+  }
+};
+struct AtanhMap {
+  static constexpr Reads kReads = Reads::kNothing;
+  HWY_INLINE MapResult operator()(const Operands& o) const {
+    const FloatTag d;
+    const FloatVector product = hn::Mul(hn::Sub(One(), o.x), hn::Add(One(), o.x));
+    return Guarded(hn::Ge(hn::Abs(o.x), One()), Atanh(d, o.x), hn::Neg(Log(d, product)));
+  }
+};
+struct LeakyReluMap {
+  static constexpr Reads kReads = Reads::kNothing;
+  HWY_INLINE MapResult operator()(const Operands& o) const {
+    const FloatTag d;
+    const auto below = hn::Lt(o.x, Zero());
+    return {hn::IfThenElse(below, hn::Mul(o.x, o.constant), o.x), hn::IfThenElseZero(below, Log(d, o.constant))};
+  }
+};
+/// Leaves x, and counts the density of a standard normal at (x - center) * factor, without its constant.
+struct NormalLogDensityMap {
+  static constexpr Reads kReads = Reads::kLinear;
+  HWY_INLINE MapResult operator()(const Operands& o) const {
+    const FloatVector y = hn::Mul(hn::Sub(o.x, o.center), o.factor);
+    return {o.x, hn::Mul(hn::Mul(y, y), hn::Mul(o.constant, hn::Set(FloatTag(), -0.5f)))};
+  }
+};
+
+/// Calls `visitor` with the map of `kind`.
+template <class Visitor>
+HWY_INLINE void WithMap(MapKind kind, const Visitor& visitor) {
+  switch (kind) {
+    case MapKind::kLinear:
+      return visitor(LinearMap());
+    case MapKind::kShiftForward:
+      return visitor(ShiftForwardMap());
+    case MapKind::kShiftInverse:
+      return visitor(ShiftInverseMap());
+    case MapKind::kAffineForward:
+      return visitor(AffineForwardMap());
+    case MapKind::kAffineInverse:
+      return visitor(AffineInverseMap());
+    case MapKind::kExp:
+      return visitor(ExpMap());
+    case MapKind::kLog:
+      return visitor(LogMap());
+    case MapKind::kSigmoid:
+      return visitor(SigmoidMap());
+    case MapKind::kLogit:
+      return visitor(LogitMap());
+    case MapKind::kSoftplus:
+      return visitor(SoftplusMap());
+    case MapKind::kSoftplusInverse:
+      return visitor(SoftplusInverseMap());
+    case MapKind::kTanh:
+      return visitor(TanhMap());
+    case MapKind::kAtanh:
+      return visitor(AtanhMap());
+    case MapKind::kLeakyRelu:
+      return visitor(LeakyReluMap());
+    case MapKind::kNormalLogDensity:
+      return visitor(NormalLogDensityMap());
+  }
+}
+
+/// A map over a tile: rows are lanes.
+struct TileMap {
+  const Program& program;
+  const MapStep& step;
+  const TileTable& table;
+
+  template <class Map>
+  HWY_INLINE void operator()(Map map) const {
+    for (uint32_t e = step.first; e < step.first + step.count; ++e) Entry(map, program.entries[e]);
+  }
+
+  template <class Map>
+  HWY_INLINE void Entry(Map map, const MapEntry& entry) const {
+    const FloatTag d;
+    Operands o;
+    o.shift = o.log_scale = Zero();
+    o.center = hn::Set(d, entry.center);
+    o.factor = hn::Set(d, entry.factor);
+    o.offset = hn::Set(d, entry.offset);
+    o.constant = hn::Set(d, step.constant);
+    for (size_t r = 0; r < table.rows; r += kLanes) {
+      o.x = hn::Load(d, At(entry.in, r));
+      if constexpr (Map::kReads == Reads::kShift || Map::kReads == Reads::kShiftAndScale) {
+        o.shift = hn::Load(d, At(entry.shift, r));
+      }
+      if constexpr (Map::kReads == Reads::kShiftAndScale) o.log_scale = hn::Load(d, At(entry.log_scale, r));
+      const MapResult result = map(o);
+      hn::Store(result.value, d, At(entry.out, r));
+      if (entry.copy != kNoColumn) hn::Store(result.value, d, At(entry.copy, r));
+      hn::Store(hn::Add(hn::Load(d, table.log + r), result.log), d, table.log + r);
+    }
+  }
+
+  HWY_INLINE float* At(Column column, size_t row) const { return table.numbers + column * kTileRows + row; }
+};
+
+/// A map over a few rows: entries are lanes.
+struct RowMap {
+  const Program& program;
+  const MapStep& step;
+  const RowTable& table;
+
+  template <class Map>
+  HWY_INLINE void operator()(Map map) const {
+    for (size_t row = 0; row < table.rows; ++row) {
+      float* numbers = table.numbers + row * table.stride;
+      for (uint32_t done = 0; done < step.count; done += kLanes) {
+        Entries(map, &program.entries[step.first + done], std::min<size_t>(kLanes, step.count - done), numbers,
+                table.log[row]);
+      }
+    }
+  }
+
+  template <class Map>
+  HWY_INLINE void Entries(Map map, const MapEntry* entries, size_t count, float* numbers, float& log) const {
+    const FloatTag d;
+    HWY_ALIGN float lanes[6][kLanes] = {};
+    for (size_t i = 0; i < count; ++i) {
+      const MapEntry& entry = entries[i];
+      lanes[0][i] = numbers[entry.in];
+      if constexpr (Map::kReads == Reads::kShift || Map::kReads == Reads::kShiftAndScale) {
+        lanes[1][i] = numbers[entry.shift];
+      }
+      if constexpr (Map::kReads == Reads::kShiftAndScale) lanes[2][i] = numbers[entry.log_scale];
+      if constexpr (Map::kReads == Reads::kLinear) {
+        lanes[3][i] = entry.center;
+        lanes[4][i] = entry.factor;
+        lanes[5][i] = entry.offset;
+      }
+    }
+    const MapResult result =
+        map(Operands{hn::Load(d, lanes[0]), hn::Load(d, lanes[1]), hn::Load(d, lanes[2]), hn::Load(d, lanes[3]),
+                     hn::Load(d, lanes[4]), hn::Load(d, lanes[5]), hn::Set(d, step.constant)});
+    hn::Store(result.value, d, lanes[0]);
+    hn::Store(result.log, d, lanes[1]);
+    for (size_t i = 0; i < count; ++i) {
+      numbers[entries[i].out] = lanes[0][i];
+      if (entries[i].copy != kNoColumn) numbers[entries[i].copy] = lanes[0][i];
+      log += lanes[1][i];
+    }
+  }
+};
+
+}  // namespace HWY_NAMESPACE
+}  // namespace densityd::engine::cpu
+HWY_AFTER_NAMESPACE();
+
+#endif  // DENSITYD_ENGINE_CPU_MAPS_INL_H_
