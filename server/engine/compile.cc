@@ -5,6 +5,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "server/base/errors.h"
+#include "server/engine/cpu/cpu_plan.h"
 #include "server/engine/reference_plan.h"
 #include "torch/cuda.h"
 
@@ -46,6 +47,13 @@ absl::StatusOr<std::string> ResolveDevice(const std::string& flag) {
 absl::StatusOr<std::unique_ptr<Plan>> CompilePlan(const density::v1::FlowSpec& spec,
                                                   absl::Span<const registry::Tensor> tensors,
                                                   const CompileOptions& options) {
+  const bool may_compile =
+      options.choice == PlanChoice::kFastest && options.device == "cpu" && options.precision == NumberType::kFloat32;
+  if (may_compile) {
+    absl::StatusOr<std::unique_ptr<Plan>> plan = cpu::CompileCpuPlan(spec, tensors);
+    // A layer without compiled form is no error: the reference plan has them all.
+    if (!absl::IsUnimplemented(plan.status())) return plan;
+  }
   return CompileReferencePlan(spec, tensors, options);
 }
 

@@ -12,18 +12,26 @@
 
 namespace densityd::engine {
 
+/// Which plan is made.
+enum class PlanChoice {
+  kFastest,    ///< the compiled plan where there is one for the flow, the device and the precision
+  kReference,  ///< LibTorch, op by op
+};
+
 /// What to compile for.
 struct CompileOptions {
   std::string device = "cpu";  ///< "cpu" or "cuda:<n>"; see ResolveDevice
   NumberType precision = NumberType::kFloat32;
+  PlanChoice choice = PlanChoice::kFastest;
 };
 
 /// Turns --device ("auto", "cpu", "cuda", "cuda:<n>") into "cpu" or "cuda:<n>". INVALID_ARGUMENT for anything else;
 /// FAILED_PRECONDITION where CUDA is asked for and absent.
 absl::StatusOr<std::string> ResolveDevice(const std::string& flag);
 
-/// Plan of the flow that `spec` describes with the weights `tensors`. DATA_LOSS where the tensors do not fit the spec
-/// (which tensor, and how); INVALID_ARGUMENT for a spec that is not valid; RESOURCE_EXHAUSTED where memory is short.
+/// Plan of the flow that `spec` describes with the weights `tensors`; info().kind says which one it is. DATA_LOSS where
+/// the tensors do not fit the spec (which tensor, and how); INVALID_ARGUMENT for a spec that is not valid;
+/// RESOURCE_EXHAUSTED where memory is short.
 absl::StatusOr<std::unique_ptr<Plan>> CompilePlan(const density::v1::FlowSpec& spec,
                                                   absl::Span<const registry::Tensor> tensors,
                                                   const CompileOptions& options);

@@ -40,7 +40,7 @@ RowSpan Slice(const RowSpan& span, size_t begin, size_t rows);
 
 /// Constant facts about a plan.
 struct PlanInfo {
-  std::string kind;    ///< for example "reference-cpu"
+  std::string kind;    ///< "compiled-cpu", "reference-cpu" or "reference-cuda"
   std::string device;  ///< "cpu" or "cuda:<n>"
   NumberType precision = NumberType::kFloat32;
   size_t features = 0;                ///< D

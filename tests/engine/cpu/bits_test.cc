@@ -1,0 +1,166 @@
+// The bit promise: a row's answer depends on that row alone.
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <memory>
+#include <random>
+#include <thread>
+
+#include "gtest/gtest.h"
+#include "hwy/targets.h"
+#include "server/engine/cpu/cpu_plan.h"
+#include "server/engine/cpu/kernels.h"
+#include "tests/engine/cpu/models.h"
+#include "tests/engine/cpu/run.h"
+
+namespace densityd::engine::cpu {
+namespace {
+
+constexpr size_t kRows = 300;
+constexpr Op kOps[] = {Op::kLogProb, Op::kInverse, Op::kForward, Op::kSample};
+
+/// Bytes, so that NaN equals NaN and -0 differs from 0.
+std::vector<uint32_t> Bits(const std::vector<float>& numbers) {
+  std::vector<uint32_t> bits(numbers.size());
+  if (!numbers.empty()) std::memcpy(bits.data(), numbers.data(), numbers.size() * sizeof(float));
+  return bits;
+}
+
+void ExpectSameBits(const Answer& answer, const Answer& expected, const std::string& what) {
+  EXPECT_EQ(Bits(answer.log), Bits(expected.log)) << what;
+  EXPECT_EQ(Bits(answer.value), Bits(expected.value)) << what;
+}
+
+/// `count` rows of `rows`, from `begin` on.
+Rows Part(const Rows& rows, size_t begin, size_t count, size_t features, size_t context) {
+  Rows part = rows;
+  part.rows = count;
+  part.first_row += begin;
+  part.input.assign(rows.input.begin() + begin * features, rows.input.begin() + (begin + count) * features);
+  part.context.assign(rows.context.begin() + begin * context, rows.context.begin() + (begin + count) * context);
+  return part;
+}
+
+class BitsTest : public testing::TestWithParam<Model> {
+ protected:
+  void SetUp() override {
+    auto plan = CompileCpuPlan(GetParam().spec, GetParam().tensors);
+    ASSERT_TRUE(plan.ok()) << plan.status().ToString();
+    plan_ = *std::move(plan);
+    rows_.rows = kRows;
+    rows_.seed = 3;
+    rows_.first_row = 1000;
+    rows_.input = DataRows(GetParam(), kRows, 5);
+    rows_.context = ContextRows(GetParam(), kRows, 6);
+  }
+
+  /// Random pieces of the rows, several of them in each run, as a scheduler fuses requests.
+  Answer RunInRandomMix(Op op, uint64_t seed) const {
+    std::mt19937_64 random(seed);
+    Answer answer;
+    const RowSpan all = SpanOf(*plan_, op, rows_, answer);
+    Workspace workspace;
+    std::vector<RowSpan> run;
+    size_t run_rows = 0;
+    for (size_t begin = 0; begin < kRows;) {
+      const size_t room = plan_->info().tile_rows - run_rows;
+      const size_t count = std::min({size_t{1} + random() % 12, kRows - begin, room});
+      run.push_back(Slice(all, begin, count));
+      begin += count;
+      run_rows += count;
+      if (random() % 4 == 0 || run_rows == plan_->info().tile_rows || begin == kRows) {
+        EXPECT_TRUE(plan_->Run(op, run, workspace).ok());
+        run.clear();
+        run_rows = 0;
+      }
+    }
+    return answer;
+  }
+
+  std::unique_ptr<Plan> plan_;
+  Rows rows_;
+};
+
+TEST_P(BitsTest, RowsHaveTheSameBitsInRunsOfAnySize) {
+  for (Op op : kOps) {
+    const Answer expected = RunPlan(*plan_, op, rows_, 64);
+    for (size_t run_rows : {1, 2, 3, 4, 7, 8, 9, 16, 31, 50}) {
+      ExpectSameBits(RunPlan(*plan_, op, rows_, run_rows), expected,
+                     std::string(OpName(op)) + " in runs of " + std::to_string(run_rows));
+    }
+  }
+}
+
+TEST_P(BitsTest, RowsHaveTheSameBitsInAnyMixOfRequests) {
+  for (Op op : kOps) {
+    const Answer expected = RunPlan(*plan_, op, rows_, 64);
+    for (uint64_t seed : {1, 2, 3}) ExpectSameBits(RunInRandomMix(op, seed), expected, OpName(op));
+  }
+}
+
+TEST_P(BitsTest, RowsHaveTheSameBitsOnEveryThread) {
+  const Answer expected = RunPlan(*plan_, Op::kLogProb, rows_, 64);
+  Answer answers[3];
+  std::vector<std::thread> threads;
+  for (Answer& answer : answers) {
+    threads.emplace_back([&, this] { answer = RunPlan(*plan_, Op::kLogProb, rows_, 17); });
+  }
+  for (std::thread& thread : threads) thread.join();
+  for (const Answer& answer : answers) ExpectSameBits(answer, expected, "thread");
+}
+
+TEST_P(BitsTest, Avx2AndAvx512GiveTheSameBits) {
+  const int64_t supported = hwy::SupportedTargets();
+  if ((supported & HWY_AVX3) == 0 || (supported & HWY_AVX2) == 0) GTEST_SKIP() << "needs AVX-512 and AVX2";
+  for (Op op : kOps) {
+    const Answer tile = RunPlan(*plan_, op, rows_, 64);
+    hwy::SetSupportedTargetsForTest(HWY_AVX2);
+    hwy::GetChosenTarget().Update(HWY_AVX2);
+    EXPECT_STREQ(TargetName(), "AVX2");
+    ExpectSameBits(RunPlan(*plan_, op, rows_, 64), tile, std::string(OpName(op)) + " in tiles");
+    for (size_t run_rows : {1, 4, 6, 23}) {
+      ExpectSameBits(RunPlan(*plan_, op, rows_, run_rows), tile, OpName(op));
+    }
+    hwy::SetSupportedTargetsForTest(0);
+    hwy::GetChosenTarget().Update(hwy::SupportedTargets());
+  }
+}
+
+TEST_P(BitsTest, BadRowsLeaveTheirNeighboursAlone) {
+  const float bad[] = {std::nanf(""), std::numeric_limits<float>::infinity(), -1e38f, 1e-42f};
+  for (Op op : {Op::kLogProb, Op::kInverse, Op::kForward}) {
+    const Answer expected = RunPlan(*plan_, op, rows_, 64);
+    Rows mixed = rows_;
+    const size_t features = plan_->info().features;
+    for (size_t row = 0; row < kRows; row += 3) mixed.input[row * features + row % features] = bad[row % 4];
+    for (size_t run_rows : {64, 7}) {
+      const Answer answer = RunPlan(*plan_, op, mixed, run_rows);
+      for (size_t row = 0; row < kRows; ++row) {
+        if (row % 3 == 0) continue;
+        ASSERT_EQ(std::memcmp(&answer.log[row], &expected.log[row], sizeof(float)), 0) << OpName(op) << " row " << row;
+        if (answer.value.empty()) continue;
+        ASSERT_EQ(std::memcmp(&answer.value[row * features], &expected.value[row * features], features * sizeof(float)),
+                  0)
+            << OpName(op) << " row " << row;
+      }
+    }
+  }
+}
+
+TEST_P(BitsTest, AChunkOfASampleIsThatPartOfTheWhole) {
+  const Answer whole = RunPlan(*plan_, Op::kSample, rows_, 64);
+  const size_t features = plan_->info().features;
+  const Rows part = Part(rows_, 123, 50, features, plan_->info().context_features);
+  const Answer chunk = RunPlan(*plan_, Op::kSample, part, 8);
+  EXPECT_EQ(std::memcmp(chunk.value.data(), &whole.value[123 * features], 50 * features * sizeof(float)), 0);
+  EXPECT_EQ(std::memcmp(chunk.log.data(), &whole.log[123], 50 * sizeof(float)), 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(AllModels, BitsTest, testing::ValuesIn(AllModels()), [](const auto& info) {
+  std::string name = info.param.name;
+  std::replace(name.begin(), name.end(), '-', '_');
+  return name;
+});
+
+}  // namespace
+}  // namespace densityd::engine::cpu
