@@ -18,6 +18,9 @@ using density::v1::ModelInfo;
 using density::v1::VersionInfo;
 using density::v1::VersionState;
 
+/// How long a load waits for calls in flight to let go of what it replaces.
+constexpr absl::Duration kLongestCall = absl::Seconds(10);
+
 /// Why a version that is known does not answer.
 absl::Status NotReady(const VersionInfo& info, const absl::Status& error) {
   const std::string reference = VersionKey{info.name(), info.version()}.Reference();
@@ -155,16 +158,24 @@ absl::StatusOr<bool> Catalog::BeginLoad(const VersionKey& key, bool pinned) {
 
 absl::Status Catalog::MakeRoom(const VersionKey& key, size_t bytes) {
   absl::MutexLock lock(&mutex_);
-  while (bytes <= max_model_bytes_ && memory_bytes_ > max_model_bytes_ - bytes) {
+  const auto fits = [&](size_t in_use) { return bytes <= max_model_bytes_ && in_use <= max_model_bytes_ - bytes; };
+  while (bytes <= max_model_bytes_ && !fits(memory_bytes_ - UnloadingBytes())) {
     const std::optional<VersionKey> spare = FindSpare();
     if (!spare) break;
     BeginUnload(*Find(*spare));
-    AwaitRelease(*spare);
   }
-  if (bytes <= max_model_bytes_ && memory_bytes_ <= max_model_bytes_ - bytes) return absl::OkStatus();
-  return ResourceExhausted(
-      "memory", absl::StrCat(key.Reference(), " needs ", bytes, " bytes; loaded versions use ", memory_bytes_, " of ",
-                             max_model_bytes_, ". Unload others, or raise --max-model-bytes"));
+  if (!fits(memory_bytes_ - UnloadingBytes())) {
+    return ResourceExhausted(
+        "memory", absl::StrCat(key.Reference(), " needs ", bytes, " bytes; loaded versions use ", memory_bytes_, " of ",
+                               max_model_bytes_, ". Unload others, or raise --max-model-bytes"));
+  }
+  // Calls in flight may hold what makes room.
+  const auto has_room = [&]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return fits(memory_bytes_); };
+  if (mutex_.AwaitWithTimeout(absl::Condition(&has_room), kLongestCall)) return absl::OkStatus();
+  return ResourceExhausted("memory",
+                           absl::StrCat(key.Reference(), " needs ", bytes, " bytes; ", UnloadingBytes(),
+                                        " bytes of unloaded versions are held by calls in flight. Try again"),
+                           kLongestCall);
 }
 
 void Catalog::FinishLoad(const VersionKey& key, std::shared_ptr<const Servable> servable) {
@@ -265,6 +276,16 @@ void Catalog::AwaitRelease(const VersionKey& key) {
     return record == nullptr || record->info.state() != density::v1::UNLOADING || !record->last.expired();
   };
   mutex_.Await(absl::Condition(&released_or_held));
+}
+
+size_t Catalog::UnloadingBytes() const {
+  size_t bytes = 0;
+  for (const auto& [name, model] : models_) {
+    for (const auto& [version, record] : model.versions) {
+      if (record.info.state() == density::v1::UNLOADING) bytes += record.info.memory_bytes();
+    }
+  }
+  return bytes;
 }
 
 std::optional<VersionKey> Catalog::FindSpare() const {

@@ -60,8 +60,8 @@ class Catalog {
   /// Begins a load: false where the version is ready, or could be made ready again, and there is nothing to do.
   /// `pinned` versions never make room for others. One load runs at a time. NOT_FOUND.
   absl::StatusOr<bool> BeginLoad(const VersionKey& key, bool pinned);
-  /// Makes room for `bytes` by unloading versions that nobody loaded by hand and that no alias names, oldest first.
-  /// RESOURCE_EXHAUSTED where that is not enough.
+  /// Makes room for `bytes` by unloading versions that nobody loaded by hand and that no alias names, oldest first, and
+  /// waits for calls in flight to let go of them. RESOURCE_EXHAUSTED where that is not enough.
   absl::Status MakeRoom(const VersionKey& key, size_t bytes);
   /// Ends a load. Precondition: there is room for it.
   void FinishLoad(const VersionKey& key, std::shared_ptr<const Servable> servable);
@@ -100,6 +100,7 @@ class Catalog {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void BeginUnload(Record& record) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void AwaitRelease(const VersionKey& key) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  size_t UnloadingBytes() const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
   std::optional<VersionKey> FindSpare() const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
   void Released(const VersionKey& key, uint64_t generation, size_t bytes);
   void RebuildHandles() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

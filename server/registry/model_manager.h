@@ -22,34 +22,46 @@ struct ModelEvents {
   std::function<void(const density::v1::VersionInfo&)> on_change;
 };
 
-/// Thread-safe. Valid transitions of a version:
-///   kNotLoaded -> kLoading -> kReady -> kUnloading -> kNotLoaded, any -> kFailed(status) -> kLoading
+/// Thread-safe. Valid transitions of a version (density.v1.VersionState):
+///   NOT_LOADED -> LOADING -> READY -> UNLOADING -> NOT_LOADED
+///   UNLOADING -> READY, where it is loaded again before its last handle goes
+///   LOADING -> LOAD_FAILED(status) -> LOADING
+/// One version is loaded at a time; nothing else waits for that.
 class ModelManager {
  public:
-  /// `max_model_bytes` bounds the memory of all loaded versions.
+  /// `max_model_bytes` bounds the memory of all loaded versions. `store` must outlive the manager; handles may outlive
+  /// both.
   ModelManager(ModelStore& store, Loader loader, size_t max_model_bytes, ModelEvents events);
   ~ModelManager();
 
-  /// Loads every version that an alias names. A version that fails is kept as failed; the others are served.
+  /// Finds all stored versions and loads those that an alias names. What fails is kept as failed, with its reason; the
+  /// others are served.
   void LoadAll();
 
   /// The version that `reference` (`name`, `name@3`, `name@alias`) names now. Takes no lock that loading holds.
   /// INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (not loaded, still loading: with what to do), DATA_LOSS (failed).
   absl::StatusOr<ModelHandle> Acquire(std::string_view reference) const;
 
-  /// Loads and returns when ready. RESOURCE_EXHAUSTED where it does not fit.
+  /// Loads and returns when ready. Versions that nobody loaded by this call and no alias names make room where it is
+  /// short. NOT_FOUND, DATA_LOSS, RESOURCE_EXHAUSTED where it does not fit, and the loader's errors.
   absl::StatusOr<density::v1::VersionInfo> Load(std::string_view reference);
+  /// Returns when nobody can acquire it any more, and, unless a handle is out, when its memory is free. NOT_FOUND;
+  /// FAILED_PRECONDITION while it is loading.
   absl::StatusOr<density::v1::VersionInfo> Unload(std::string_view reference);
   /// FAILED_PRECONDITION while loaded, or while an alias other than `latest` names it.
   absl::Status Delete(std::string_view name, uint64_t version);
 
-  /// A version was published (by a training process): loads it, and refreshes the model's aliases.
+  /// A version was published (by a training process): loads it, then follows the model's aliases as they are on disk.
+  /// Where it cannot be loaded, the aliases lead to what they led to until it is, or the server starts again.
   absl::Status OnPublished(std::string_view name, uint64_t version);
 
+  /// Loads the version first: an alias never moves to one that does not answer. Errors of Load and ModelStore::SetAlias.
   absl::StatusOr<density::v1::Aliases> SetAlias(const density::v1::SetAliasRequest& request);
   absl::StatusOr<density::v1::Aliases> DeleteAlias(const density::v1::DeleteAliasRequest& request);
 
+  /// All models by name, versions newest first.
   absl::StatusOr<std::vector<density::v1::ModelInfo>> List() const;
+  /// NOT_FOUND, DATA_LOSS.
   absl::StatusOr<density::v1::ModelDetail> Get(std::string_view reference) const;
 
  private:
