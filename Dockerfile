@@ -17,7 +17,7 @@ RUN cmake --preset release -DDENSITYD_BUILD_TESTS=OFF -DDENSITYD_BUILD_BENCHMARK
 FROM docker.io/library/debian:bookworm-slim
 RUN apt-get update \
  && apt-get install -y --no-install-recommends \
-      libgrpc++1.51 libprometheus-cpp-pull1.0 libprotobuf32 libspdlog1.10 libssl3 \
+      libgrpc++1.51 libhwy1 libprometheus-cpp-pull1.0 libprotobuf32 libspdlog1.10 libssl3 \
  && rm -rf /var/lib/apt/lists/* \
  && mkdir -p /var/lib/densityd \
  && chown 65532:65532 /var/lib/densityd

@@ -21,20 +21,21 @@ HWY_INLINE bool IsCheap(ActivationKind kind) {
   return kind == ActivationKind::kIdentity || kind == ActivationKind::kRelu;
 }
 
+/// NaN stays NaN, which a maximum with zero promises on no target.
+HWY_INLINE FloatVector Relu(FloatVector x) { return hn::IfThenZeroElse(hn::Lt(x, hn::Zero(FloatTag())), x); }
+
 /// A finished sum: adding zero turns -0, which tiny sums can round to, into 0, so that a zero input that is skipped
-/// leaves no trace. NaN passes a ReLU: x86 returns the second operand of Max where one is NaN.
+/// leaves no trace.
 HWY_INLINE FloatVector Finish(FloatVector sum, bool relu) {
-  const FloatTag d;
-  const FloatVector zero = hn::Zero(d);
-  const FloatVector value = hn::Add(sum, zero);
-  return relu ? hn::Max(zero, value) : value;
+  const FloatVector value = hn::Add(sum, hn::Zero(FloatTag()));
+  return relu ? Relu(value) : value;
 }
 
 struct IdentityFunction {
   HWY_INLINE FloatVector operator()(FloatVector x) const { return x; }
 };
 struct ReluFunction {
-  HWY_INLINE FloatVector operator()(FloatVector x) const { return hn::Max(hn::Zero(FloatTag()), x); }
+  HWY_INLINE FloatVector operator()(FloatVector x) const { return Relu(x); }
 };
 struct TanhFunction {
   HWY_INLINE FloatVector operator()(FloatVector x) const { return Tanh(FloatTag(), x); }

@@ -54,7 +54,6 @@ HWY_INLINE V PowerOfTwo(D d, V n) {
 /// e^x. Gradual underflow; infinity beyond 88.72. At most 2 ulp (normal results).
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V Exp(D d, V x) {
-  // The bound stands first in Min and Max: on x86 they return the second operand where one is NaN.
   const V bounded = hn::Max(hn::Set(d, -104.0f), hn::Min(hn::Set(d, 89.0f), x));
   const ExpParts<D> parts = ReduceExp(d, bounded);
   // In two factors, so that neither 2^128 nor a denormal has to be built.
@@ -138,7 +137,7 @@ HWY_INLINE V Atanh(D d, V x) {
 /// log(1 + e^x). At most 4 ulp.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V Softplus(D d, V x) {
-  return hn::Add(hn::Max(hn::Zero(d), x), Log1pOfUnit(d, Exp(d, hn::Neg(hn::Abs(x)))));
+  return hn::Add(hn::IfThenZeroElse(hn::Lt(x, hn::Zero(d)), x), Log1pOfUnit(d, Exp(d, hn::Neg(hn::Abs(x)))));
 }
 
 /// 1 / (1 + e^-x). At most 4 ulp.
