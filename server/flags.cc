@@ -32,6 +32,10 @@ void AddServing(CLI::App& app, Flags& flags) {
   app.add_option("--device", flags.device, "Where rows are computed: auto, cpu, cuda, cuda:<n>")
       ->capture_default_str()
       ->group("Computation");
+  app.add_option("--plan", flags.plan, "How rows are computed: auto (compiled where possible), reference (LibTorch)")
+      ->check(CLI::IsMember({"auto", "reference"}))
+      ->capture_default_str()
+      ->group("Computation");
   app.add_option("--workers", server.workers, "Threads that compute rows; default: one per core")
       ->check(CLI::Range(1, 1024))
       ->group("Computation");

@@ -20,6 +20,7 @@ struct Flags {
   std::string metrics_address = "127.0.0.1:9464";
   std::string metrics_port_file;
   std::string device = "auto";
+  std::string plan = "auto";
   uint64_t max_model_bytes = 0;  ///< 0: three quarters of the machine's memory
   uint64_t max_dataset_bytes = uint64_t{10} << 30;
   int max_running_trainings = 1;

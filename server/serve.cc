@@ -80,6 +80,16 @@ void DrainAndStop(const Flags& flags, StopSignals& signals, rpc::Server& server)
   server.Stop(absl::Seconds(flags.drain_seconds));
 }
 
+/// engine::CompilePlan with the choice of --plan.
+rpc::PlanCompiler CompilerOf(const Flags& flags) {
+  const bool reference = flags.plan == "reference";
+  return [reference](const density::v1::FlowSpec& spec, absl::Span<const registry::Tensor> tensors,
+                     engine::CompileOptions options) {
+    if (reference) options.choice = engine::PlanChoice::kReference;
+    return engine::CompilePlan(spec, tensors, options);
+  };
+}
+
 absl::Status AnnounceReadiness(const Flags& flags, const rpc::Server& server,
                                const telemetry::MetricsEndpoint* metrics) {
   const int metrics_port = metrics == nullptr ? 0 : metrics->port();
@@ -134,7 +144,7 @@ absl::Status Serve(const Flags& given) {
     health.OnModelChanged(info.name());
   };
   const uint64_t max_model_bytes = flags.max_model_bytes > 0 ? flags.max_model_bytes : DefaultModelBytes();
-  registry::ModelManager models(*store, rpc::MakeLoader(&engine::CompilePlan, flags.device, *metrics), max_model_bytes,
+  registry::ModelManager models(*store, rpc::MakeLoader(CompilerOf(flags), flags.device, *metrics), max_model_bytes,
                                 {on_change});
   models.LoadAll();
   auto trainings = OpenTrainings(flags, *datasets, models);
