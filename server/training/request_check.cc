@@ -84,8 +84,6 @@ absl::StatusOr<FlowSpec> ResolveSpec(const TrainRequest& request, const ColumnSe
   if (request.has_preset()) {
     return flow::ExpandPreset(request.preset(), static_cast<uint32_t>(features), static_cast<uint32_t>(context));
   }
-  if (!request.has_spec())
-    return InvalidArgument("preset", "neither `preset` nor `spec` is set; one says what to train");
   FlowSpec spec = request.spec();
   if (absl::Status status = CheckSpecCount("spec.features", spec.features(), features); !status.ok()) return status;
   if (absl::Status status = CheckSpecCount("spec.context_features", spec.context_features(), context); !status.ok()) {
@@ -94,6 +92,9 @@ absl::StatusOr<FlowSpec> ResolveSpec(const TrainRequest& request, const ColumnSe
   spec.set_features(static_cast<uint32_t>(features));
   spec.set_context_features(static_cast<uint32_t>(context));
   if (absl::Status status = flow::CheckFlowSpec(spec, "spec"); !status.ok()) return status;
+  if (flow::CountParameters(spec) == 0) {
+    return InvalidArgument("spec.layers", "have nothing to learn: no layer, nor the base, has a parameter");
+  }
   return flow::WithDefaults(std::move(spec));
 }
 

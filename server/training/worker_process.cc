@@ -3,8 +3,8 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
-#include <sys/pidfd.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -120,7 +120,7 @@ absl::StatusOr<WorkerProcess> WorkerProcess::Start(const std::string& binary, co
         "worker", binary,
         absl::StrCat("the training process could not be started from ", binary, ": ", std::strerror(error)));
   }
-  WorkerProcess process(pid, FileDescriptor(pidfd_open(pid, 0)));
+  WorkerProcess process(pid, FileDescriptor(static_cast<int>(syscall(SYS_pidfd_open, pid, 0))));
   if (!process.ended_.valid()) {
     return FailedPrecondition(
         "worker", binary, absl::StrCat("the training process cannot be followed (pidfd_open): ", std::strerror(errno)));

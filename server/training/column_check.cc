@@ -1,0 +1,107 @@
+#include "server/training/column_check.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "absl/strings/str_cat.h"
+#include "server/base/errors.h"
+#include "server/base/strings.h"
+
+namespace densityd::training {
+namespace {
+
+using density::v1::Column;
+
+// Rows that the correlations are computed from; what looks duplicated there is then compared in every row.
+constexpr size_t kProbeRows = 4096;
+constexpr double kProbeTolerance = 1e-9;
+constexpr double kTolerance = 1e-6;
+
+double Standardized(double value, const Column& column) { return (value - column.mean()) / column.stddev(); }
+
+// +1 or -1 where columns a and b look like linear functions of each other in the first rows, else 0.
+double ProbeSign(const std::vector<double>& a, const std::vector<double>& b) {
+  double products = 0;
+  double squares_a = 0;
+  double squares_b = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    products += a[i] * b[i];
+    squares_a += a[i] * a[i];
+    squares_b += b[i] * b[i];
+  }
+  const double norm = std::sqrt(squares_a * squares_b);
+  if (std::abs(products) < (1 - kProbeTolerance) * norm) return 0;
+  return products < 0 ? -1 : 1;
+}
+
+bool AgreeInEveryRow(absl::Span<const double> values, absl::Span<const Column> columns, size_t a, size_t b,
+                     double sign) {
+  for (size_t begin = 0; begin < values.size(); begin += columns.size()) {
+    const double difference =
+        Standardized(values[begin + a], columns[a]) - sign * Standardized(values[begin + b], columns[b]);
+    if (std::abs(difference) > kTolerance) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+Column Summarize(absl::Span<const double> values, size_t cols, size_t column) {
+  const auto rows = static_cast<double>(values.size() / cols);
+  double low = std::numeric_limits<double>::infinity();
+  double high = -low;
+  // Differences from the first value: a column far from 0 would lose its digits otherwise.
+  const double origin = values[column];
+  double sum = 0;
+  for (size_t i = column; i < values.size(); i += cols) {
+    low = std::min(low, values[i]);
+    high = std::max(high, values[i]);
+    sum += values[i] - origin;
+  }
+  const double mean = origin + sum / rows;
+  double squares = 0;
+  for (size_t i = column; i < values.size(); i += cols) squares += (values[i] - mean) * (values[i] - mean) / rows;
+  Column summary;
+  summary.set_min(low);
+  summary.set_max(high);
+  summary.set_mean(mean);
+  summary.set_stddev(std::sqrt(squares));
+  return summary;
+}
+
+absl::Status CheckNotConstant(absl::Span<const Column> columns, size_t features) {
+  for (size_t i = 0; i < columns.size(); ++i) {
+    const Column& column = columns[i];
+    const char* field = i < features ? "feature_columns" : "context_columns";
+    if (column.min() == column.max()) {
+      return InvalidArgument(field, absl::StrCat("column ", Quote(column.name()), " is constant (", column.min(),
+                                                 " in every row of the train split), so that its density is unbounded; "
+                                                 "leave it out"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckNotDuplicated(absl::Span<const double> values, absl::Span<const Column> columns, size_t features) {
+  const size_t cols = columns.size();
+  const size_t rows = std::min(kProbeRows, values.size() / cols);
+  std::vector<std::vector<double>> probes(cols, std::vector<double>(rows));
+  for (size_t row = 0; row < rows; ++row) {
+    for (size_t i = 0; i < cols; ++i) probes[i][row] = Standardized(values[row * cols + i], columns[i]);
+  }
+  for (size_t a = 0; a < features; ++a) {
+    for (size_t b = a + 1; b < cols; ++b) {
+      const double sign = ProbeSign(probes[a], probes[b]);
+      if (sign == 0 || !AgreeInEveryRow(values, columns, a, b, sign)) continue;
+      return InvalidArgument(
+          "feature_columns",
+          absl::StrCat("columns ", Quote(columns[a].name()), " and ", Quote(columns[b].name()),
+                       " are duplicates: one is a linear function of the other in every row, so that "
+                       "the density is unbounded; leave one out"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace densityd::training

@@ -1,0 +1,27 @@
+// Columns from which no density can be learnt.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/types/span.h"
+#include "density/v1/model_registry.pb.h"
+
+namespace densityd::training {
+
+/// Range and moments of column `column` of `values` (rows, cols), row-major and not empty.
+density::v1::Column Summarize(absl::Span<const double> values, size_t cols, size_t column);
+
+/// INVALID_ARGUMENT for `feature_columns` or `context_columns` with the first column that takes one value only.
+/// `columns` summarise `features` modelled columns, then context.
+absl::Status CheckNotConstant(absl::Span<const density::v1::Column> columns, size_t features);
+
+/// INVALID_ARGUMENT for `feature_columns` with the first modelled column that is, in every row, a linear function of
+/// another modelled or context column up to 1e-6 of its standard deviation: rows then lie on a plane, where no density
+/// exists. `values` is (rows, columns.size()), row-major. Precondition: CheckNotConstant is OK.
+absl::Status CheckNotDuplicated(absl::Span<const double> values, absl::Span<const density::v1::Column> columns,
+                                size_t features);
+
+}  // namespace densityd::training

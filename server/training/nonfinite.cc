@@ -1,0 +1,42 @@
+#include "server/training/nonfinite.h"
+
+#include <memory>
+
+#include "absl/strings/str_cat.h"
+#include "server/flow/transform.h"
+
+namespace densityd::training {
+namespace {
+
+bool AllFinite(const torch::Tensor& tensor) { return tensor.isfinite().all().item<bool>(); }
+
+flow::Transform& AsTransform(const std::shared_ptr<torch::nn::Module>& module) {
+  return dynamic_cast<flow::Transform&>(*module);
+}
+
+}  // namespace
+
+std::string FindNonfinite(flow::Flow& flow, const FlatParameters& parameters, const RowTensors& batch) {
+  const torch::NoGradGuard no_grad;
+  if (const std::string name = parameters.FirstNonfinite(parameters.values()); !name.empty()) {
+    return absl::StrCat("parameter ", name);
+  }
+  const auto children = flow.named_children();
+  torch::Tensor context = batch.context;
+  if (const auto* preprocessing = children.find("context_preprocessing"); preprocessing != nullptr) {
+    context = AsTransform(*preprocessing).Inverse(context, torch::Tensor()).value;
+    if (!AllFinite(context)) return "context_preprocessing";
+  }
+  torch::Tensor rows = batch.x;
+  for (const auto& layer : children["layers"]->named_children()) {
+    const flow::Mapped mapped = AsTransform(layer.value()).Inverse(rows, context);
+    if (!AllFinite(mapped.value)) return absl::StrCat("output of layers.", layer.key());
+    if (!AllFinite(mapped.log_abs_det)) return absl::StrCat("log|det| of layers.", layer.key());
+    rows = mapped.value;
+  }
+  if (!AllFinite(flow.LogProb(batch.x, batch.context))) return "density of the base distribution";
+  const std::string name = parameters.FirstNonfinite(parameters.gradients());
+  return name.empty() ? "the loss" : absl::StrCat("gradient of ", name);
+}
+
+}  // namespace densityd::training

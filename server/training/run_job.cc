@@ -1,0 +1,85 @@
+#include "server/training/run_job.h"
+
+#include <filesystem>
+#include <optional>
+#include <utility>
+
+#include "ATen/Parallel.h"
+#include "absl/strings/str_cat.h"
+#include "server/base/errors.h"
+#include "server/base/logging.h"
+#include "server/registry/model_store.h"
+#include "server/training/columns.h"
+#include "server/training/options.h"
+#include "server/training/outcome.h"
+#include "server/training/publish.h"
+#include "server/training/request_check.h"
+#include "server/training/training_data.h"
+
+namespace densityd::training {
+namespace {
+
+// The data of a job, what is to be learnt from them, and how.
+struct PreparedJob {
+  TrainingData data;
+  std::string source;
+  density::v1::FlowSpec spec;
+  density::v1::TrainingOptions options;
+};
+
+absl::StatusOr<PreparedJob> Prepare(FileSystem& files, const std::string& folder, const TrainingJob& job) {
+  absl::StatusOr<SourceData> source = LoadSource(files, job, folder);
+  if (!source.ok()) return source.status();
+  absl::StatusOr<ColumnSelection> columns = SelectColumns(job.request(), source->table.cols, source->table.columns);
+  if (!columns.ok()) return columns.status();
+  absl::StatusOr<density::v1::FlowSpec> spec = ResolveSpec(job.request(), *columns);
+  if (!spec.ok()) return spec.status();
+  absl::StatusOr<TrainingData> data = PrepareData(*source, *columns, job.request().options());
+  if (!data.ok()) return data.status();
+  absl::StatusOr<density::v1::TrainingOptions> options = ResolveOptions(job.request().options(), data->train.rows);
+  if (!options.ok()) return options.status();
+  return PreparedJob{*std::move(data), std::move(source->description), *std::move(spec), *std::move(options)};
+}
+
+absl::Status MoveAlias(registry::ModelStore& models, const density::v1::TrainRequest& request, uint64_t version) {
+  if (request.alias().empty()) return absl::OkStatus();
+  const absl::Status status =
+      models.SetAlias(request.model(), request.alias(), version, /*expected_revision=*/std::nullopt).status();
+  return Annotate(status, absl::StrCat("version ", version, " was published, but the alias was not moved"));
+}
+
+}  // namespace
+
+absl::StatusOr<Published> RunJob(FileSystem& files, const std::string& folder, const TrainingJob& job,
+                                 const TrainerHooks& hooks) {
+  const std::string root = std::filesystem::path(folder).parent_path().parent_path();
+  absl::StatusOr<registry::ModelStore> models = registry::ModelStore::Open(files, root, /*clean_tmp=*/false);
+  if (!models.ok()) return models.status();
+  absl::StatusOr<std::optional<Published>> before = FindPublished(*models, job);
+  if (!before.ok()) return before.status();
+  Published published;
+  if (before->has_value()) {
+    published = **before;
+  } else {
+    absl::StatusOr<PreparedJob> prepared = Prepare(files, folder, job);
+    if (!prepared.ok()) return prepared.status();
+    at::set_num_threads(static_cast<int>(prepared->options.threads()));
+    Log(LogLevel::kInfo, "training begins",
+        {{"train_rows", prepared->data.train.rows},
+         {"validation_rows", prepared->data.validation.rows},
+         {"features", prepared->data.features},
+         {"steps", prepared->options.steps()},
+         {"device", job.device()}});
+    absl::StatusOr<TrainedFlow> trained =
+        TrainFlow(prepared->spec, prepared->data, prepared->options, torch::Device(job.device()), hooks);
+    if (!trained.ok()) return trained.status();
+    absl::StatusOr<uint64_t> version = PublishModel(*models, job, *trained, prepared->data, prepared->source);
+    if (!version.ok()) return version.status();
+    published.set_version(*version);
+    *published.mutable_report() = trained->report;
+  }
+  if (absl::Status status = MoveAlias(*models, job.request(), published.version()); !status.ok()) return status;
+  return published;
+}
+
+}  // namespace densityd::training

@@ -1,0 +1,20 @@
+// Everything between the request of a training and its published version.
+#pragma once
+
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "server/base/file_system.h"
+#include "server/training/trainer.h"
+#include "server/training/training_record.pb.h"
+
+namespace densityd::training {
+
+/// Trains and publishes what the job in `folder` (<root>/trainings/<id>) asks for, and moves its alias. A job that has
+/// published before, in a process that died, publishes nothing again. Errors as CheckTrainRequest, LoadSource,
+/// PrepareData, TrainFlow and ModelStore::Publish; of them only those of moving the alias come after a publication, and
+/// say so. May throw what LibTorch throws.
+absl::StatusOr<Published> RunJob(FileSystem& files, const std::string& folder, const TrainingJob& job,
+                                 const TrainerHooks& hooks);
+
+}  // namespace densityd::training

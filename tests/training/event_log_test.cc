@@ -1,0 +1,107 @@
+#include "server/training/event_log.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "tests/base/temp_folder.h"
+
+namespace densityd::training {
+namespace {
+
+using densityd::testing::ReadFile;
+using densityd::testing::TempFolder;
+using densityd::testing::WriteFile;
+
+TrainingEvent Step(uint64_t step) {
+  TrainingEvent event;
+  event.mutable_progress()->set_step(step);
+  return event;
+}
+
+class EventLogTest : public ::testing::Test {
+ protected:
+  void Append(std::initializer_list<uint64_t> steps) {
+    auto writer = EventLogWriter::Open(files_, path_);
+    ASSERT_TRUE(writer.ok()) << writer.status();
+    for (const uint64_t step : steps) ASSERT_TRUE(writer->Append(Step(step), /*durable=*/false).ok());
+  }
+
+  static std::vector<uint64_t> Steps(const std::vector<TrainingEvent>& events) {
+    std::vector<uint64_t> steps;
+    for (const TrainingEvent& event : events) steps.push_back(event.progress().step());
+    return steps;
+  }
+
+  TempFolder folder_;
+  const std::string path_ = folder_.Path("events");
+  FileSystem& files_ = FileSystem::Real();
+  std::vector<TrainingEvent> events_;
+};
+
+TEST_F(EventLogTest, WhatIsAppendedIsReadOnceAndInOrder) {
+  EventLogReader reader(files_, path_);
+  EXPECT_TRUE(reader.ReadNew(events_).ok());  // not there yet
+  Append({1, 2});
+  EXPECT_TRUE(reader.ReadNew(events_).ok());
+  Append({3});
+  EXPECT_TRUE(reader.ReadNew(events_).ok());
+  EXPECT_TRUE(reader.ReadNew(events_).ok());
+  EXPECT_EQ(Steps(events_), (std::vector<uint64_t>{1, 2, 3}));
+  EXPECT_TRUE(events_[0].has_time());
+}
+
+// However much of the last record was written, the whole ones before it are read, and the rest when it is there.
+TEST_F(EventLogTest, ATornTailIsNoErrorAndIsReadWhenItIsWhole) {
+  Append({1, 2});
+  const std::string whole = ReadFile(path_);
+  Append({3});
+  const std::string longer = ReadFile(path_);
+  for (size_t size = 0; size < longer.size(); ++size) {
+    WriteFile(path_, longer.substr(0, size));
+    EventLogReader reader(files_, path_);
+    events_.clear();
+    EXPECT_TRUE(reader.ReadNew(events_).ok()) << size;
+    EXPECT_EQ(events_.size() >= 2, size >= whole.size()) << size;
+    WriteFile(path_, longer);
+    EXPECT_TRUE(reader.ReadNew(events_).ok()) << size;
+    EXPECT_EQ(Steps(events_), (std::vector<uint64_t>{1, 2, 3})) << size;
+  }
+}
+
+TEST_F(EventLogTest, AWriterCutsATornTailOffAndGoesOn) {
+  Append({1, 2});
+  const std::string whole = ReadFile(path_);
+  for (size_t size = 0; size < whole.size(); ++size) {
+    WriteFile(path_, whole.substr(0, size));
+    Append({7});
+    EventLogReader reader(files_, path_);
+    events_.clear();
+    EXPECT_TRUE(reader.ReadNew(events_).ok()) << size;
+    ASSERT_FALSE(events_.empty()) << size;
+    EXPECT_EQ(events_.back().progress().step(), 7) << size;
+  }
+}
+
+TEST_F(EventLogTest, EveryFlippedBitOfAWholeRecordIsFound) {
+  Append({1});
+  Append({2});
+  const std::string whole = ReadFile(path_);
+  for (size_t byte = 0; byte < whole.size(); ++byte) {
+    for (int bit = 0; bit < 8; ++bit) {
+      std::string damaged = whole;
+      damaged[byte] = static_cast<char>(damaged[byte] ^ (1 << bit));
+      WriteFile(path_, damaged);
+      EventLogReader reader(files_, path_);
+      events_.clear();
+      const absl::Status status = reader.ReadNew(events_);
+      // A length that grew beyond the end looks like a record that is still being written.
+      EXPECT_LT(events_.size(), 2) << byte;
+      EXPECT_TRUE(status.ok() || absl::IsDataLoss(status)) << status;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace densityd::training

@@ -1,0 +1,334 @@
+#include "server/training/training_manager.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "server/base/posix.h"
+#include "tests/base/faulty_file_system.h"
+#include "tests/training/training_testing.h"
+
+namespace densityd::training {
+namespace {
+
+using density::v1::CANCELLED;
+using density::v1::FAILED;
+using density::v1::QUEUED;
+using density::v1::RUNNING;
+using density::v1::SUCCEEDED;
+using density::v1::Training;
+using density::v1::TrainRequest;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using testing::ManagerFixture;
+using testing::Recorder;
+using testing::RunToEnd;
+using testing::SmallRequest;
+
+class TrainingManagerTest : public ::testing::Test {
+ protected:
+  TrainingManagerTest() : fixture_("fake_training_worker") { fixture_.Open(); }
+
+  TrainingManager& manager() { return fixture_.manager(); }
+
+  // Starts a script and follows it.
+  struct Started {
+    std::string id;
+    Recorder recorder;
+    std::unique_ptr<WatchToken> token;
+  };
+  std::unique_ptr<Started> Start(const std::string& script) {
+    auto started = std::make_unique<Started>();
+    const auto training = manager().Start(SmallRequest(script));
+    EXPECT_TRUE(training.ok()) << training.status();
+    started->id = training->id();
+    auto token = manager().Watch(started->id, started->recorder.watcher());
+    EXPECT_TRUE(token.ok()) << token.status();
+    started->token = *std::move(token);
+    return started;
+  }
+
+  ManagerFixture fixture_;
+};
+
+TEST_F(TrainingManagerTest, APublishedVersionMakesItSucceed) {
+  const Training training = RunToEnd(manager(), SmallRequest("publish"));
+  EXPECT_EQ(training.state(), SUCCEEDED) << training.error();
+  EXPECT_EQ(training.version(), 1);
+  EXPECT_EQ(training.report().steps(), 10);
+  EXPECT_TRUE(training.has_end_time());
+}
+
+TEST_F(TrainingManagerTest, OnPublishedIsCalledBeforeItIsSeenToSucceed) {
+  std::string published;
+  std::string state_then;
+  fixture_.on_published = [&](const std::string& model, uint64_t version) {
+    published = model + "@" + std::to_string(version);
+    state_then = density::v1::TrainingState_Name(fixture_.manager().List("")[0].state());
+    return absl::OkStatus();
+  };
+  fixture_.Open();
+  RunToEnd(manager(), SmallRequest("publish"));
+  EXPECT_EQ(published, "publish@1");
+  EXPECT_EQ(state_then, "RUNNING");
+}
+
+TEST_F(TrainingManagerTest, AVersionThatCannotBeServedMakesItFail) {
+  fixture_.on_published = [](const std::string&, uint64_t) { return absl::ResourceExhaustedError("no memory left"); };
+  fixture_.Open();
+  const Training training = RunToEnd(manager(), SmallRequest("publish"));
+  EXPECT_EQ(training.state(), FAILED);
+  EXPECT_EQ(training.error_code(), static_cast<int>(absl::StatusCode::kResourceExhausted));
+  EXPECT_THAT(training.error(), AllOf(HasSubstr("version 1 was published"), HasSubstr("no memory left")));
+  EXPECT_EQ(training.version(), 0);
+}
+
+TEST_F(TrainingManagerTest, AProcessThatDiesAfterPublishingHasSucceeded) {
+  const Training training = RunToEnd(manager(), SmallRequest("publish-die"));
+  EXPECT_EQ(training.state(), SUCCEEDED) << training.error();
+  EXPECT_EQ(training.version(), 1);
+  EXPECT_EQ(training.report().steps(), 10);
+}
+
+TEST_F(TrainingManagerTest, ACrashIsToldWithItsSignalAndTheLastOutput) {
+  const Training training = RunToEnd(manager(), SmallRequest("crash"));
+  EXPECT_EQ(training.state(), FAILED);
+  EXPECT_EQ(training.error_code(), static_cast<int>(absl::StatusCode::kInternal));
+  EXPECT_THAT(training.error(), AllOf(HasSubstr("SIGABRT"), HasSubstr("about to crash")));
+}
+
+TEST_F(TrainingManagerTest, AnExitWithoutAResultIsToldWithItsCode) {
+  EXPECT_THAT(RunToEnd(manager(), SmallRequest("exit")).error(), HasSubstr("exit code 3"));
+}
+
+TEST_F(TrainingManagerTest, TheReasonOfTheProcessIsTheTrainingsError) {
+  const Training training = RunToEnd(manager(), SmallRequest("fail"));
+  EXPECT_EQ(training.error_code(), static_cast<int>(absl::StatusCode::kInvalidArgument));
+  EXPECT_EQ(training.error(), "feature_columns: column \"x\" is constant");
+}
+
+TEST_F(TrainingManagerTest, ADamagedEventLogIsToldAndHarmsNothing) {
+  const Training training = RunToEnd(manager(), SmallRequest("garbage"));
+  EXPECT_EQ(training.state(), FAILED);
+  EXPECT_THAT(training.error(), HasSubstr("event log is damaged"));
+  EXPECT_EQ(RunToEnd(manager(), SmallRequest("publish")).state(), SUCCEEDED);
+}
+
+TEST_F(TrainingManagerTest, AMissingProgramIsToldByName) {
+  fixture_.options.worker_binary = "/nonexistent/densityd";
+  fixture_.Open();
+  const Training training = RunToEnd(manager(), SmallRequest("publish"));
+  EXPECT_EQ(training.state(), FAILED);
+  EXPECT_THAT(training.error(), HasSubstr("/nonexistent/densityd"));
+}
+
+TEST_F(TrainingManagerTest, NothingThatAProcessStartedOutlivesIt) {
+  const auto started = Start("orphans");
+  started->recorder.WaitForEnd();
+  pid_t child = 0;
+  std::ifstream(fixture_.TrainingFolder(started->id) + "/child") >> child;
+  ASSERT_GT(child, 0);
+  const FileDescriptor ended(static_cast<int>(syscall(SYS_pidfd_open, child, 0)));
+  if (!ended.valid()) return;  // gone already
+  pollfd wait = {ended.get(), POLLIN, 0};
+  EXPECT_EQ(poll(&wait, 1, 10'000), 1);
+}
+
+TEST_F(TrainingManagerTest, TheProcessIsGivenTheThreadsOfTheRequest) {
+  TrainRequest request = SmallRequest("environment");
+  request.mutable_options()->set_threads(1);
+  EXPECT_EQ(RunToEnd(manager(), request).progress().step(), 1);
+}
+
+TEST_F(TrainingManagerTest, ACancelledTrainingStopsAndStaysCancelled) {
+  const auto started = Start("hang");
+  started->recorder.WaitForStep();
+  ASSERT_TRUE(manager().Cancel(started->id).ok());
+  EXPECT_EQ(started->recorder.WaitForEnd().state(), CANCELLED);
+  EXPECT_EQ(manager().Cancel(started->id).status().code(), absl::StatusCode::kFailedPrecondition);
+}
+
+TEST_F(TrainingManagerTest, AProcessThatIgnoresTheRequestToStopIsKilled) {
+  fixture_.options.stop_grace = absl::Milliseconds(20);
+  fixture_.Open();
+  const auto started = Start("stubborn");
+  started->recorder.WaitForStep();
+  ASSERT_TRUE(manager().Cancel(started->id).ok());
+  EXPECT_EQ(started->recorder.WaitForEnd().state(), CANCELLED);
+}
+
+TEST_F(TrainingManagerTest, TrainingsWaitTheirTurnAndCanBeCancelledThere) {
+  const auto first = Start("hang");
+  const auto second = Start("publish");
+  const auto third = Start("publish");
+  first->recorder.WaitForStep();
+  EXPECT_EQ(manager().Get(second->id)->state(), QUEUED);
+  EXPECT_EQ(manager().Cancel(second->id)->state(), CANCELLED);
+  ASSERT_TRUE(manager().Cancel(first->id).ok());
+  EXPECT_EQ(third->recorder.WaitForEnd().state(), SUCCEEDED);
+  EXPECT_FALSE(second->recorder.WaitForEnd().has_start_time());
+}
+
+TEST_F(TrainingManagerTest, AWatcherSeesTheStateNowAndEveryChangeInOrder) {
+  const auto started = Start("hang");
+  started->recorder.WaitForStep();
+  Recorder late;
+  const auto token = manager().Watch(started->id, late.watcher());
+  EXPECT_EQ(late.seen().front().state(), RUNNING);
+  ASSERT_TRUE(manager().Cancel(started->id).ok());
+  late.WaitForEnd();
+  for (const Recorder* recorder : {&late, &started->recorder}) {
+    const std::vector<Training> seen = recorder->seen();
+    for (size_t i = 1; i < seen.size(); ++i) EXPECT_EQ(seen[i].revision(), seen[i - 1].revision() + 1);
+  }
+}
+
+TEST_F(TrainingManagerTest, AnEndedWatchIsNotCalled) {
+  const auto started = Start("hang");
+  started->recorder.WaitForStep();
+  Recorder ended;
+  manager().Watch(started->id, ended.watcher())->reset();
+  ASSERT_TRUE(manager().Cancel(started->id).ok());
+  started->recorder.WaitForEnd();
+  EXPECT_EQ(ended.seen().size(), 1);
+}
+
+TEST_F(TrainingManagerTest, AWatchMayOutliveTheManager) {
+  const auto started = Start("hang");
+  started->recorder.WaitForStep();
+  fixture_.Close();
+  EXPECT_EQ(started->recorder.WaitForEnd().state(), FAILED);
+}
+
+TEST_F(TrainingManagerTest, ADatasetIsInUseUntilItsTrainingEnds) {
+  auto upload = fixture_.datasets().Create("", {});
+  const std::vector<double> values = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 15};
+  ASSERT_TRUE((*upload)->Append({values.data(), NumberType::kFloat64, 14, 1}).ok());
+  const std::string dataset = (*upload)->Commit()->id();
+  TrainRequest request = SmallRequest("hang");
+  request.mutable_preset()->set_name("elementwise");
+  request.set_dataset(dataset);
+  const auto training = manager().Start(request);
+  ASSERT_TRUE(training.ok()) << training.status();
+  EXPECT_TRUE(manager().UsesDataset(dataset));
+  Recorder recorder;
+  const auto token = manager().Watch(training->id(), recorder.watcher());
+  ASSERT_TRUE(manager().Cancel(training->id()).ok());
+  recorder.WaitForEnd();
+  EXPECT_FALSE(manager().UsesDataset(dataset));
+}
+
+TEST_F(TrainingManagerTest, AnEndedTrainingIsTheSameAfterARestart) {
+  const Training before = RunToEnd(manager(), SmallRequest("publish"));
+  fixture_.Open();
+  EXPECT_EQ(manager().Get(before.id())->SerializeAsString(), before.SerializeAsString());
+}
+
+TEST_F(TrainingManagerTest, AStoppedServerFailsWhatRunsAndKeepsWhatWaits) {
+  const auto running = Start("hang");
+  const auto waiting = Start("publish");
+  running->recorder.WaitForStep();
+  fixture_.Close();
+  EXPECT_EQ(waiting->recorder.seen().back().state(), QUEUED);
+  fixture_.Open();
+  const Training failed = *manager().Get(running->id);
+  EXPECT_EQ(failed.state(), FAILED);
+  EXPECT_EQ(failed.error_code(), static_cast<int>(absl::StatusCode::kAborted));
+  EXPECT_THAT(failed.error(),
+              AllOf(HasSubstr("the server was stopped at step 1 of 10"), HasSubstr("start the training again")));
+  Recorder recorder;
+  const auto token = manager().Watch(waiting->id, recorder.watcher());
+  EXPECT_EQ(recorder.WaitForEnd().state(), SUCCEEDED);
+}
+
+// A server that is killed leaves no outcome behind.
+TEST_F(TrainingManagerTest, WhatAKilledServerLeftRunningIsFoundFailed) {
+  const auto started = Start("hang");
+  started->recorder.WaitForStep();
+  fixture_.Close();
+  ASSERT_TRUE(fixture_.files().Remove(fixture_.TrainingFolder(started->id) + "/outcome").ok());
+  fixture_.Open();
+  EXPECT_EQ(manager().Get(started->id)->state(), FAILED);
+  EXPECT_THAT(manager().Get(started->id)->error(), HasSubstr("at step 1 of 10"));
+}
+
+TEST_F(TrainingManagerTest, WhatWasPublishedBeforeTheServerWasKilledIsFoundSucceeded) {
+  for (const char* script : {"publish", "publish-die"}) {
+    const std::string id = RunToEnd(manager(), SmallRequest(script)).id();
+    fixture_.Close();
+    ASSERT_TRUE(fixture_.files().Remove(fixture_.TrainingFolder(id) + "/outcome").ok());
+    fixture_.Open();
+    EXPECT_EQ(manager().Get(id)->state(), SUCCEEDED) << script;
+    EXPECT_EQ(manager().Get(id)->version(), 1) << script;
+  }
+}
+
+TEST_F(TrainingManagerTest, ADamagedTrainingIsReportedAndTheOthersServed) {
+  const Training good = RunToEnd(manager(), SmallRequest("publish"));
+  const Training bad = RunToEnd(manager(), SmallRequest("publish"));
+  fixture_.Close();
+  densityd::testing::WriteFile(fixture_.TrainingFolder(bad.id()) + "/job", "rubbish");
+  fixture_.Open();
+  EXPECT_EQ(manager().Get(good.id())->state(), SUCCEEDED);
+  EXPECT_EQ(manager().Get(bad.id())->state(), FAILED);
+  EXPECT_EQ(manager().Get(bad.id())->error_code(), static_cast<int>(absl::StatusCode::kDataLoss));
+}
+
+TEST_F(TrainingManagerTest, ListIsNewestFirstAndByModel) {
+  const std::string first = RunToEnd(manager(), SmallRequest("publish")).id();
+  const std::string second = RunToEnd(manager(), SmallRequest("exit")).id();
+  const std::string third = RunToEnd(manager(), SmallRequest("publish")).id();
+  std::vector<std::string> ids;
+  for (const Training& training : manager().List("")) ids.push_back(training.id());
+  EXPECT_THAT(ids, ::testing::ElementsAre(third, second, first));
+  ids.clear();
+  for (const Training& training : manager().List("publish")) ids.push_back(training.id());
+  EXPECT_THAT(ids, ::testing::ElementsAre(third, first));
+}
+
+TEST_F(TrainingManagerTest, UnknownAndHostileIdsAreRefused) {
+  EXPECT_EQ(manager().Get("training-nobody").status().code(), absl::StatusCode::kNotFound);
+  for (const std::string& id : {std::string(), std::string(".."), std::string("../x"), std::string("a/b"),
+                                std::string("T"), std::string("a\0b", 3)}) {
+    EXPECT_EQ(manager().Get(id).status().code(), absl::StatusCode::kInvalidArgument) << id;
+    EXPECT_EQ(manager().Cancel(id).status().code(), absl::StatusCode::kInvalidArgument) << id;
+  }
+}
+
+// Whatever fails while a request is recorded, the request is refused and nothing of it remains.
+TEST(TrainingManagerFaultTest, AFullDiskLeavesNothingBehind) {
+  bool reached = true;
+  for (int point = 0; reached; ++point) {
+    densityd::testing::TempFolder root;
+    densityd::testing::FaultyFileSystem files(FileSystem::Real());
+    DatasetStore datasets = DatasetStore::Open(files, root.path(), 1 << 20).value();
+    TrainingManagerOptions options;
+    options.root = root.path();
+    options.worker_binary = testing::TestProgram("fake_training_worker");
+    options.max_running = 0;
+    auto manager = TrainingManager::Open(files, datasets, options, nullptr);
+    ASSERT_TRUE(manager.ok()) << manager.status();
+    files.FailAt(files.changes() + point, absl::ResourceExhaustedError("no space left"));
+    const auto started = (*manager)->Start(SmallRequest("publish"));
+    reached = files.reached();
+    if (!reached) {
+      EXPECT_TRUE(started.ok()) << started.status();
+      break;
+    }
+    // A clean-up that fails is no reason to refuse; every other failure is.
+    if (started.ok()) continue;
+    EXPECT_EQ(started.status().code(), absl::StatusCode::kResourceExhausted) << point;
+    EXPECT_THAT((*manager)->List(""), ::testing::IsEmpty());
+    EXPECT_THAT(*FileSystem::Real().List(root.Path("trainings")), ::testing::IsEmpty()) << point;
+    EXPECT_THAT(*FileSystem::Real().List(root.Path("tmp")), ::testing::IsEmpty()) << point;
+  }
+}
+
+}  // namespace
+}  // namespace densityd::training

@@ -1,0 +1,70 @@
+#include "server/training/training_store.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "tests/base/temp_folder.h"
+
+namespace densityd::training {
+namespace {
+
+using densityd::testing::ReadFile;
+using densityd::testing::TempFolder;
+using densityd::testing::WriteFile;
+
+class TrainingStoreTest : public ::testing::Test {
+ protected:
+  TrainingStoreTest() : store_(TrainingStore::Open(files_, folder_.path()).value()) {
+    job_.set_id("training-1");
+    job_.mutable_request()->set_model("m");
+    job_.set_inline_rows(true);
+  }
+
+  absl::Status Create() { return store_.Create(job_, {values_.data(), NumberType::kFloat32, 3, 2}); }
+
+  TempFolder folder_;
+  FileSystem& files_ = FileSystem::Real();
+  TrainingStore store_;
+  TrainingJob job_;
+  const std::vector<float> values_ = {1, 2, 3, 4, 5, 6};
+};
+
+TEST_F(TrainingStoreTest, TheJobAndItsRowsAreReadBack) {
+  ASSERT_TRUE(Create().ok());
+  EXPECT_EQ(store_.ReadJob("training-1")->SerializeAsString(), job_.SerializeAsString());
+  const auto rows = ReadInlineRows(files_, store_.Folder("training-1"));
+  EXPECT_THAT(rows->values, ::testing::ElementsAre(1, 2, 3, 4, 5, 6));
+  EXPECT_EQ(rows->cols, 2);
+  EXPECT_THAT(*store_.List(), ::testing::ElementsAre("training-1"));
+}
+
+TEST_F(TrainingStoreTest, AnOutcomeEndsItAndFreesTheRows) {
+  ASSERT_TRUE(Create().ok());
+  EXPECT_EQ(store_.ReadOutcome("training-1").status().code(), absl::StatusCode::kNotFound);
+  density::v1::Training training;
+  training.set_id("training-1");
+  training.set_state(density::v1::CANCELLED);
+  ASSERT_TRUE(store_.WriteOutcome(training).ok());
+  EXPECT_EQ(store_.ReadOutcome("training-1")->state(), density::v1::CANCELLED);
+  EXPECT_FALSE(*files_.Exists(store_.Folder("training-1") + "/rows"));
+}
+
+TEST_F(TrainingStoreTest, EveryCutAndEveryFlippedByteOfAJobIsDataLoss) {
+  ASSERT_TRUE(Create().ok());
+  const std::string path = store_.Folder("training-1") + "/job";
+  const std::string whole = ReadFile(path);
+  for (size_t i = 0; i < whole.size(); ++i) {
+    WriteFile(path, whole.substr(0, i));
+    EXPECT_TRUE(absl::IsDataLoss(store_.ReadJob("training-1").status())) << i;
+    std::string damaged = whole;
+    damaged[i] = static_cast<char>(damaged[i] ^ 0x20);
+    WriteFile(path, damaged);
+    EXPECT_TRUE(absl::IsDataLoss(store_.ReadJob("training-1").status())) << i;
+  }
+}
+
+}  // namespace
+}  // namespace densityd::training

@@ -1,0 +1,107 @@
+#include "tests/training/training_testing.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <utility>
+
+#include "absl/strings/cord.h"
+#include "google/rpc/error_details.pb.h"
+#include "server/training/training_store.h"
+
+namespace densityd::training::testing {
+
+using density::v1::Training;
+using density::v1::TrainRequest;
+
+TrainingManager::Watcher Recorder::watcher() {
+  return [this](const Training& training) {
+    absl::MutexLock lock(&mutex_);
+    seen_.push_back(training);
+  };
+}
+
+Training Recorder::WaitFor(const std::function<bool(const Training&)>& wanted) {
+  Training found;
+  const auto is_there = [&]() {
+    for (const Training& training : seen_) {
+      if (!wanted(training)) continue;
+      found = training;
+      return true;
+    }
+    return false;
+  };
+  absl::MutexLock lock(&mutex_);
+  EXPECT_TRUE(mutex_.AwaitWithTimeout(absl::Condition(&is_there), absl::Minutes(1)))
+      << "last seen: " << (seen_.empty() ? "nothing" : seen_.back().ShortDebugString());
+  return found;
+}
+
+Training Recorder::WaitForEnd() {
+  return WaitFor([](const Training& training) { return IsFinal(training.state()); });
+}
+
+Training Recorder::WaitForStep() {
+  return WaitFor([](const Training& training) { return training.progress().step() > 0; });
+}
+
+std::vector<Training> Recorder::seen() const {
+  absl::MutexLock lock(&mutex_);
+  return seen_;
+}
+
+ManagerFixture::ManagerFixture(std::string worker)
+    : on_published([](const std::string&, uint64_t) { return absl::OkStatus(); }),
+      datasets_(DatasetStore::Open(FileSystem::Real(), root_.path(), uint64_t{1} << 30).value()) {
+  options.root = root_.path();
+  options.worker_binary = TestProgram(worker);
+}
+
+void ManagerFixture::Open() {
+  manager_.reset();
+  auto manager = TrainingManager::Open(FileSystem::Real(), datasets_, options, on_published);
+  ASSERT_TRUE(manager.ok()) << manager.status();
+  manager_ = *std::move(manager);
+}
+
+void SetRows(const std::vector<double>& values, size_t cols, TrainRequest& request) {
+  density::v1::Matrix& rows = *request.mutable_rows();
+  rows.set_rows(values.size() / cols);
+  rows.set_cols(cols);
+  rows.set_f64_le(values.data(), values.size() * sizeof(double));
+}
+
+TrainRequest SmallRequest(const std::string& model) {
+  TrainRequest request;
+  request.set_model(model);
+  request.mutable_preset()->set_name("affine");
+  std::vector<double> values;
+  for (int i = 0; i < 20; ++i) {
+    values.push_back(std::sin(i));
+    values.push_back(std::cos(3 * i));
+  }
+  SetRows(values, 2, request);
+  return request;
+}
+
+Training RunToEnd(TrainingManager& manager, const TrainRequest& request) {
+  const absl::StatusOr<Training> started = manager.Start(request);
+  EXPECT_TRUE(started.ok()) << started.status();
+  if (!started.ok()) return Training();
+  Recorder recorder;
+  const auto token = manager.Watch(started->id(), recorder.watcher());
+  EXPECT_TRUE(token.ok()) << token.status();
+  return recorder.WaitForEnd();
+}
+
+std::string TestProgram(const std::string& name) { return std::string(DENSITYD_BINARY_DIR "/tests/") + name; }
+
+std::string BadField(const absl::Status& status) {
+  const auto payload = status.GetPayload("type.googleapis.com/google.rpc.BadRequest");
+  google::rpc::BadRequest details;
+  if (!payload.has_value() || !details.ParseFromString(std::string(*payload))) return "";
+  return details.field_violations_size() == 0 ? "" : details.field_violations(0).field();
+}
+
+}  // namespace densityd::training::testing
