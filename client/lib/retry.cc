@@ -65,7 +65,7 @@ absl::Status Retry(const RetryPolicy& policy, absl::Time deadline, RetryEnvironm
                    absl::FunctionRef<absl::Status()> attempt) {
   Backoff backoff(policy, deadline, environment);
   while (true) {
-    const absl::Status status = attempt();
+    absl::Status status = attempt();
     if (status.ok()) return status;
     const std::optional<absl::Duration> wait = backoff.Next(status);
     if (!wait.has_value()) return backoff.Exhausted(status);
