@@ -192,6 +192,7 @@ void Scheduler::Impl::RunSmall(int index, Worker& worker, absl::Time now) {
     double seconds = 0;
     const absl::Status status = Run(index, worker, plan, turn.op, cost, &seconds);
     const bool retry = !status.ok() && worker.batch.size() > 1;
+    finished.reserve(finished.size() + worker.batch.size());
     for (const QueuedJob& queued : worker.batch) {
       finished.push_back({queued.job, retry ? RunAlone(worker, *queued.job) : status});
     }
