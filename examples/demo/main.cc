@@ -143,7 +143,7 @@ absl::StatusOr<bool> Run(const std::string& address, const std::string& path, co
     const absl::Status status = CheckFlow(*client, (*models)[i], gaussian, *data, moments, checks);
     if (!status.ok()) return status;
   }
-  const absl::Status written = WritePictureFiles(folder, *data, *models, models->back());
+  const absl::Status written = WritePictureFiles(folder, *data, planted, *models, models->back());
   if (!written.ok()) return written;
   return checks.all_hold();
 }

@@ -33,8 +33,8 @@ absl::Status WriteColumns(const std::string& path, const std::vector<const std::
 
 }  // namespace
 
-absl::Status WritePictureFiles(const std::string& folder, const Data& data, const std::vector<Answers>& models,
-                               const Answers& drawn) {
+absl::Status WritePictureFiles(const std::string& folder, const Data& data, const Rows<float>& planted,
+                               const std::vector<Answers>& models, const Answers& drawn) {
   std::vector<const std::vector<float>*> held_out;
   std::vector<const std::vector<float>*> anomalies;
   for (const Answers& model : models) {
@@ -44,7 +44,8 @@ absl::Status WritePictureFiles(const std::string& folder, const Data& data, cons
   const size_t count = drawn.samples.rows;
   for (const absl::Status& status :
        {WriteRows(folder + "/data.tsv", data.held_out, count), WriteRows(folder + "/samples.tsv", drawn.samples, count),
-        WriteColumns(folder + "/log_prob.tsv", held_out), WriteColumns(folder + "/anomalies.tsv", anomalies)}) {
+        WriteRows(folder + "/planted.tsv", planted, planted.rows), WriteColumns(folder + "/log_prob.tsv", held_out),
+        WriteColumns(folder + "/anomalies.tsv", anomalies)}) {
     if (!status.ok()) return status;
   }
   return absl::OkStatus();

@@ -9,10 +9,10 @@
 
 namespace densityd::demo {
 
-/// Writes into `folder`: data.tsv and samples.tsv (rows of columns), log_prob.tsv (one line per held-out row, one
-/// column per model) and anomalies.tsv (one line per planted row, one column per model). `drawn` is the model whose
-/// samples are shown.
-absl::Status WritePictureFiles(const std::string& folder, const Data& data, const std::vector<Answers>& models,
-                               const Answers& drawn);
+/// Writes into `folder`: data.tsv, samples.tsv and planted.tsv (rows of columns), log_prob.tsv (one line per held-out
+/// row, one column per model) and anomalies.tsv (one line per planted row, one column per model). `drawn` is the model
+/// whose samples are shown.
+absl::Status WritePictureFiles(const std::string& folder, const Data& data, const Rows<float>& planted,
+                               const std::vector<Answers>& models, const Answers& drawn);
 
 }  // namespace densityd::demo

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 
 #include "absl/status/status.h"
@@ -27,10 +28,11 @@ class ProgressBar {
     quarter_ = quarter;
     const uint64_t filled = std::min(kBarWidth, kBarWidth * progress.step() / progress.total_steps());
     const std::string bar = std::string(filled, '#') + std::string(kBarWidth - filled, '.');
-    absl::PrintF("%s  %-15s [%s] step %d of %d  %.0f rows/s  validation NLL %.2f nats  %.0f s left%s",
-                 is_terminal_ ? "\r\x1b[K" : "", training.model(), bar, progress.step(), progress.total_steps(),
-                 progress.rows_per_second(), progress.validation_nll(), progress.eta_seconds(),
-                 is_terminal_ ? "" : "\n");
+    const double nll = progress.validation_nll();
+    const std::string validation = std::isnan(nll) ? "" : absl::StrFormat("  validation NLL %.2f nats", nll);
+    absl::PrintF("%s  %-15s [%s] step %d of %d  %.0f rows/s%s  %.0f s left%s", is_terminal_ ? "\r\x1b[K" : "",
+                 training.model(), bar, progress.step(), progress.total_steps(), progress.rows_per_second(), validation,
+                 progress.eta_seconds(), is_terminal_ ? "" : "\n");
     std::fflush(stdout);
   }
 

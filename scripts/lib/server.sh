@@ -7,22 +7,20 @@ METRICS_ADDRESS=""
 
 # start_server BINARY LOG [FLAG...]: sets SERVER_ADDRESS and METRICS_ADDRESS once the server answers.
 start_server() {
-  local binary="$1" log="$2" port metrics_port
+  local binary="$1" log="$2" addresses
   shift 2
   SERVER_ROOT="$(mktemp -d)"
-  port="$SERVER_ROOT/port"
-  metrics_port="$SERVER_ROOT/metrics-port"
-  "$binary" --root "$SERVER_ROOT/root" --address 127.0.0.1:0 --port-file "$port" \
-    --metrics-address 127.0.0.1:0 --metrics-port-file "$metrics_port" "$@" >"$log" 2>&1 &
+  addresses="$SERVER_ROOT/addresses"
+  "$binary" --root "$SERVER_ROOT/root" --address 127.0.0.1:0 --metrics-address 127.0.0.1:0 --port-file "$addresses" \
+    "$@" >"$log" 2>&1 &
   SERVER_PID=$!
   for _ in $(seq 300); do
-    [ ! -s "$port" ] || break
+    [ ! -s "$addresses" ] || break
     kill -0 "$SERVER_PID" 2>/dev/null || { tail -n 20 "$log" >&2; fail "The server ended at once."; }
     sleep 0.1
   done
-  [ -s "$port" ] || fail "The server did not start within 30 s."
-  SERVER_ADDRESS="127.0.0.1:$(<"$port")"
-  METRICS_ADDRESS="127.0.0.1:$(<"$metrics_port")"
+  [ -s "$addresses" ] || fail "The server did not start within 30 s."
+  { read -r SERVER_ADDRESS && read -r METRICS_ADDRESS; } <"$addresses"
 }
 
 # stop_server: asks the server to stop, and fails unless it does so cleanly.

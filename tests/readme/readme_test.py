@@ -30,18 +30,18 @@ class ReadmeTest(unittest.TestCase):
         self.start_server()
 
     def start_server(self):
-        port = self.folder / "port"
-        command = [_BIN / "densityd", "--root", self.folder / "models", "--address", "127.0.0.1:0", "--port-file", port,
-                   "--metrics-address", ""]
+        addresses = self.folder / "addresses"
+        command = [_BIN / "densityd", "--root", self.folder / "models", "--address", "127.0.0.1:0", "--port-file",
+                   addresses, "--metrics-address", ""]
         self.server = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         self.addCleanup(self.server.wait)
         self.addCleanup(self.server.kill)
         deadline = time.monotonic() + _START_SECONDS
-        while not (port.exists() and port.read_text().strip()):
+        while not addresses.exists():
             self.assertIsNone(self.server.poll(), "densityd ended at once")
             self.assertLess(time.monotonic(), deadline, "densityd did not start")
             time.sleep(0.05)
-        self.environment = dict(os.environ, DENSITYD_SERVER=f"127.0.0.1:{port.read_text().strip()}",
+        self.environment = dict(os.environ, DENSITYD_SERVER=addresses.read_text().split()[0],
                                 PATH=f"{_BIN}:{os.environ['PATH']}", PYTHONPATH=str(self.folder))
 
     def run_program(self, *command):
