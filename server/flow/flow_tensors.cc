@@ -93,7 +93,10 @@ void AddLayer(const Layer& layer, int64_t features, int64_t context, const std::
 
 }  // namespace
 
-int64_t UnivariateParameters(const Univariate& univariate) { return univariate.has_shift() ? 1 : 2; }
+int64_t UnivariateParameters(const Univariate& univariate) {
+  if (univariate.has_rational_quadratic_spline()) return 3 * univariate.rational_quadratic_spline().bins() - 1;
+  return univariate.has_shift() ? 1 : 2;
+}
 
 std::vector<TensorInfo> FlowTensors(const FlowSpec& given) {
   const FlowSpec spec = WithDefaults(given);

@@ -88,7 +88,22 @@ absl::Status CheckResidualMlp(const ResidualMlp& residual, const std::string& fi
   return absl::OkStatus();
 }
 
+absl::Status CheckSpline(const density::v1::RationalQuadraticSpline& spline, const std::string& field) {
+  if (spline.bins() != 0 && (spline.bins() < kMinSplineBins || spline.bins() > kMaxSplineBins)) {
+    return InvalidArgument(field + ".bins",
+                           absl::StrCat("is ", spline.bins(), "; it must be ", kMinSplineBins, " … ", kMaxSplineBins));
+  }
+  if (spline.bound() == 0 || (spline.bound() >= kMinSplineBound && spline.bound() <= kMaxSplineBound)) {
+    return absl::OkStatus();
+  }
+  return InvalidArgument(field + ".bound", absl::StrCat("is ", spline.bound(), "; it must be within [", kMinSplineBound,
+                                                        ", ", kMaxSplineBound, "]"));
+}
+
 absl::Status CheckUnivariate(const Univariate& univariate, const std::string& field) {
+  if (univariate.has_rational_quadratic_spline()) {
+    return CheckSpline(univariate.rational_quadratic_spline(), field + ".rational_quadratic_spline");
+  }
   const double max_log_scale = univariate.affine().max_log_scale();
   if (!(max_log_scale >= 0 && max_log_scale <= kMaxLogScale)) {
     return InvalidArgument(field + ".affine.max_log_scale",

@@ -29,6 +29,8 @@ absl::Status CheckApplicable(const Preset& preset, const PresetTraits& traits) {
       {"residual", preset.residual(), traits.has_network},
       {"residual_blocks", preset.has_residual_blocks(), traits.has_network},
       {"dropout", preset.dropout() != 0, traits.has_network},
+      {"bins", preset.has_bins(), traits.has_splines},
+      {"bound", preset.has_bound(), traits.has_splines},
   };
   for (const Option& option : options) {
     if (!option.is_set || option.applies) continue;
@@ -38,9 +40,9 @@ absl::Status CheckApplicable(const Preset& preset, const PresetTraits& traits) {
   return absl::OkStatus();
 }
 
-absl::Status CheckRange(uint64_t value, uint64_t max, const std::string& field) {
-  if (value >= 1 && value <= max) return absl::OkStatus();
-  return InvalidArgument(field, absl::StrCat("is ", value, "; it must be 1 … ", max));
+absl::Status CheckRange(uint64_t value, uint64_t max, const std::string& field, uint64_t min = 1) {
+  if (value >= min && value <= max) return absl::OkStatus();
+  return InvalidArgument(field, absl::StrCat("is ", value, "; it must be ", min, " … ", max));
 }
 
 absl::Status CheckHidden(const Preset& preset) {
@@ -72,6 +74,18 @@ absl::Status CheckResidual(const Preset& preset) {
   return InvalidArgument("preset.dropout", absl::StrCat("is ", preset.dropout(), "; it must be within [0, 1)"));
 }
 
+absl::Status CheckSplines(const Preset& preset) {
+  if (preset.has_bins()) {
+    auto status = CheckRange(preset.bins(), kMaxSplineBins, "preset.bins", kMinSplineBins);
+    if (!status.ok()) return status;
+  }
+  if (!preset.has_bound() || (preset.bound() >= kMinSplineBound && preset.bound() <= kMaxSplineBound)) {
+    return absl::OkStatus();
+  }
+  return InvalidArgument("preset.bound", absl::StrCat("is ", preset.bound(), "; it must be within [", kMinSplineBound,
+                                                      ", ", kMaxSplineBound, "]"));
+}
+
 absl::Status CheckEnums(const Preset& preset) {
   if (!Preset::Mixing_IsValid(preset.mixing())) {
     return InvalidArgument("preset.mixing", absl::StrCat("has the unknown value ", preset.mixing()));
@@ -93,6 +107,7 @@ absl::Status CheckPreset(const Preset& preset, const PresetTraits& traits, uint3
   if (auto status = CheckHidden(preset); !status.ok()) return status;
   if (auto status = CheckResidual(preset); !status.ok()) return status;
   if (auto status = CheckEnums(preset); !status.ok()) return status;
+  if (auto status = CheckSplines(preset); !status.ok()) return status;
   if (features >= traits.min_features) return absl::OkStatus();
   return InvalidArgument("preset.name", absl::StrCat("'", preset.name(), "' needs at least ", traits.min_features,
                                                      " features; there is ", features, ". 'maf' works with one"));

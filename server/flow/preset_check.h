@@ -12,6 +12,7 @@ namespace densityd::flow {
 struct PresetTraits {
   bool has_network = true;     ///< hidden, activation, residual, residual_blocks, dropout
   bool has_transforms = true;  ///< transforms, mixing, actnorm
+  bool has_splines = false;    ///< bins, bound
   uint32_t min_features = 1;
 };
 

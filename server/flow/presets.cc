@@ -36,6 +36,14 @@ Univariate Shift() {
   return univariate;
 }
 
+Univariate Spline(const Preset& preset) {
+  Univariate univariate;
+  auto& spline = *univariate.mutable_rational_quadratic_spline();
+  spline.set_bins(preset.bins());
+  spline.set_bound(preset.bound());
+  return univariate;
+}
+
 Conditioner Network(const Preset& preset) {
   Conditioner conditioner;
   if (preset.residual()) {
@@ -112,6 +120,12 @@ void AddIaf(const Preset& preset, FlowSpec& spec) {
   AddAutoregressive(preset, 5, Affine(), Autoregressive::SAMPLING, spec);
 }
 
+void AddNsfCoupling(const Preset& preset, FlowSpec& spec) { AddCouplings(preset, 8, Spline(preset), spec); }
+
+void AddNsfAutoregressive(const Preset& preset, FlowSpec& spec) {
+  AddAutoregressive(preset, 5, Spline(preset), Autoregressive::DENSITY, spec);
+}
+
 struct Recipe {
   std::function<void(const Preset&, FlowSpec&)> add_layers;
   PresetTraits traits;
@@ -125,6 +139,8 @@ const std::map<std::string, Recipe, std::less<>>& Recipes() {
       {"realnvp", {AddRealNvp, {.min_features = 2}}},
       {"maf", {AddMaf, {}}},
       {"iaf", {AddIaf, {}}},
+      {"nsf_coupling", {AddNsfCoupling, {.has_splines = true, .min_features = 2}}},
+      {"nsf_ar", {AddNsfAutoregressive, {.has_splines = true}}},
   };
   return recipes;
 }

@@ -30,7 +30,7 @@ density::v1::FlowSpec WithDefaults(density::v1::FlowSpec spec);
 absl::StatusOr<density::v1::FlowSpec> ExpandPreset(const density::v1::Preset& preset, uint32_t features,
                                                    uint32_t context_features);
 
-/// Number of parameters that `univariate` has per column, P.
+/// Number of parameters that `univariate` has per column, P. Precondition: it has its defaults.
 int64_t UnivariateParameters(const density::v1::Univariate& univariate);
 
 /// A tensor of a built flow, as it is named in stored models (see flow.h).

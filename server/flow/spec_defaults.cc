@@ -19,6 +19,12 @@ Activation OrRelu(Activation activation) {
 
 void FillUnivariate(Univariate& univariate) {
   if (univariate.has_shift()) return;
+  if (univariate.has_rational_quadratic_spline()) {
+    auto& spline = *univariate.mutable_rational_quadratic_spline();
+    if (spline.bins() == 0) spline.set_bins(8);
+    if (spline.bound() == 0) spline.set_bound(3);
+    return;
+  }
   auto& affine = *univariate.mutable_affine();
   if (affine.max_log_scale() == 0) affine.set_max_log_scale(3);
 }

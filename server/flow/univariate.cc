@@ -1,5 +1,7 @@
 #include "server/flow/univariate.h"
 
+#include "server/flow/rational_quadratic_spline.h"
+
 namespace densityd::flow {
 namespace {
 
@@ -38,6 +40,9 @@ class Affine final : public Univariate {
 
 std::unique_ptr<Univariate> MakeUnivariate(const density::v1::Univariate& spec) {
   if (spec.has_shift()) return std::make_unique<Shift>();
+  if (spec.has_rational_quadratic_spline()) {
+    return std::make_unique<RationalQuadraticSpline>(spec.rational_quadratic_spline());
+  }
   return std::make_unique<Affine>(spec.affine().max_log_scale());
 }
 

@@ -115,6 +115,42 @@ TEST(BuildFlow, KeepsTheSpecWithItsDefaultsWrittenOut) {
   EXPECT_EQ(flow->spec().layers(0).coupling().conditioner().mlp().hidden(0), 64u);
 }
 
+TEST(Spline, IsTheIdentityOutsideItsIntervalAndKeepsTheInterval) {
+  const auto flow =
+      Build(ParseSpec("features: 1 layers { elementwise { univariate { rational_quadratic_spline {} } } }"));
+  Randomise(*flow, 1);
+  const Tensor outside = torch::tensor({{-1e30}, {-3.5}, {-3.0}, {3.0}, {3.001}, {1e6}}, torch::kFloat64);
+  for (const Mapped& mapped : {flow->Inverse(outside, Tensor()), flow->Forward(outside, Tensor())}) {
+    EXPECT_TRUE(mapped.value.equal(outside)) << mapped.value;
+    EXPECT_LE(MaxAbs(mapped.log_abs_det), 1e-12);
+  }
+  const Tensor x = torch::linspace(-3, 3, 2001, torch::kFloat64).unsqueeze(1);
+  const Tensor z = flow->Inverse(x, Tensor()).value;
+  EXPECT_LE(MaxAbs(z), 3);
+  EXPECT_GT((z.narrow(0, 1, 2000) - z.narrow(0, 0, 2000)).min().item<double>(), 0);
+  EXPECT_GT(MaxAbs(z - x), 0.1);
+}
+
+TEST(Spline, StaysInvertibleAtParametersOfAnySize) {
+  const auto flow =
+      Build(ParseSpec("features: 1 layers { elementwise { univariate { rational_quadratic_spline {} } } }"));
+  for (const torch::Dtype dtype : {torch::kFloat64, torch::kFloat32}) {
+    for (double deviation : {10.0, 1000.0}) {
+      flow->to(torch::kFloat64);
+      Randomise(*flow, deviation);
+      flow->to(dtype);
+      const Tensor x = torch::linspace(-3.2, 3.2, 501, dtype).unsqueeze(1).requires_grad_();
+      const Tensor log_prob = flow->LogProb(x, Tensor());
+      EXPECT_TRUE(log_prob.isfinite().all().item<bool>());
+      log_prob.sum().backward();
+      EXPECT_TRUE(x.grad().isfinite().all().item<bool>());
+      EXPECT_TRUE(flow->parameters()[0].grad().isfinite().all().item<bool>());
+      EXPECT_TRUE(flow->Forward(x, Tensor()).value.isfinite().all().item<bool>());
+      flow->zero_grad();
+    }
+  }
+}
+
 struct Outside {
   std::string kind;
   double inside;

@@ -67,7 +67,8 @@ TEST_P(EveryPreset, CanLearnItsBase) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Presets, EveryPreset,
-                         testing::Values("affine", "elementwise", "nice", "realnvp", "maf", "iaf"),
+                         testing::Values("affine", "elementwise", "nice", "realnvp", "maf", "iaf", "nsf_coupling",
+                                         "nsf_ar"),
                          [](const auto& info) { return std::string(info.param); });
 
 TEST(Preset, RealNvpAlternatesEightAffineCouplings) {
@@ -94,6 +95,15 @@ TEST(Preset, MafAndIafReverseTheOrderOfEveryOtherLayer) {
       EXPECT_EQ(spec.layers(i).autoregressive().parallel(), parallel);
     }
   }
+}
+
+TEST(Preset, NeuralSplineFlowsHaveSplinesOfTheGivenSize) {
+  const auto coupling = Expand("name: 'nsf_coupling' bins: 5 bound: 4").layers(1).coupling().univariate();
+  EXPECT_EQ(coupling.rational_quadratic_spline().bins(), 5u);
+  EXPECT_EQ(coupling.rational_quadratic_spline().bound(), 4);
+  const auto autoregressive = Expand("name: 'nsf_ar'").layers(1).autoregressive();
+  EXPECT_EQ(autoregressive.univariate().rational_quadratic_spline().bins(), 8u);
+  EXPECT_EQ(autoregressive.parallel(), Autoregressive::DENSITY);
 }
 
 TEST(Preset, MixesBetweenTransformsWithActNormPermutationAndLu) {
@@ -132,6 +142,9 @@ TEST(Preset, RefusesWithTheNameOfTheOption) {
   EXPECT_THAT(Refusal("name: 'maf' mixing: 9"), StartsWith("preset.mixing: "));
   EXPECT_THAT(Refusal("name: 'maf' activation: 99"), StartsWith("preset.activation: "));
   EXPECT_THAT(Refusal("name: 'affine' hidden: 8"), StartsWith("preset.hidden: does not apply to preset 'affine'"));
+  EXPECT_THAT(Refusal("name: 'maf' bins: 8"), StartsWith("preset.bins: does not apply to preset 'maf'"));
+  EXPECT_THAT(Refusal("name: 'nsf_ar' bins: 1"), StartsWith("preset.bins: is 1; it must be 2 … 64"));
+  EXPECT_THAT(Refusal("name: 'nsf_ar' bound: -1"), StartsWith("preset.bound: is -1"));
   EXPECT_THAT(Refusal("name: 'elementwise' transforms: 2"), StartsWith("preset.transforms: does not apply"));
 }
 

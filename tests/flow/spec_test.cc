@@ -1,10 +1,13 @@
 // A wrong spec is refused with the path of the field; a right one is completed and measured.
 #include "server/flow/spec.h"
 
+#include <fstream>
+#include <iterator>
 #include <string>
 
 #include "gmock/gmock.h"
 #include "google/protobuf/text_format.h"
+#include "google/protobuf/util/json_util.h"
 #include "google/protobuf/util/message_differencer.h"
 #include "gtest/gtest.h"
 
@@ -60,6 +63,12 @@ const BadSpec kBadSpecs[] = {
      "spec.layers[0].autoregressive.univariate.affine.max_log_scale", "6.9"},
     {"LogScaleNaN", Layer("coupling { univariate { affine { max_log_scale: nan } } }"),
      "spec.layers[0].coupling.univariate.affine.max_log_scale", "6.9"},
+    {"OneBin", Layer("coupling { univariate { rational_quadratic_spline { bins: 1 } } }"),
+     "spec.layers[0].coupling.univariate.rational_quadratic_spline.bins", "2 … 64"},
+    {"TooManyBins", Layer("elementwise { univariate { rational_quadratic_spline { bins: 65 } } }"),
+     "spec.layers[0].elementwise.univariate.rational_quadratic_spline.bins", "2 … 64"},
+    {"SplineBoundNaN", Layer("autoregressive { univariate { rational_quadratic_spline { bound: nan } } }"),
+     "spec.layers[0].autoregressive.univariate.rational_quadratic_spline.bound", "[0.001, 1000]"},
     {"MaskColumnOutOfRange", Layer("coupling { mask { transformed: [0, 3] } }"),
      "spec.layers[0].coupling.mask.transformed[1]", "columns are 0 … 2"},
     {"MaskColumnTwice", Layer("coupling { mask { transformed: [1, 1] } }"),
@@ -146,8 +155,8 @@ TEST(WithDefaults, WritesOutEveryDefaultOnce) {
   const FlowSpec spec = WithDefaults(
       Parse("features: 3 context_features: 1 layers { elementwise { conditioner {} } } layers { coupling {} }"
             "layers { autoregressive { conditioner { residual_mlp {} } } } layers { permutation {} }"
-            "layers { bijection { kind: AFFINE } } layers { bijection { kind: LEAKY_RELU_BIJECTION } } layers { "
-            "elementwise {} }"));
+            "layers { bijection { kind: AFFINE } } layers { bijection { kind: LEAKY_RELU_BIJECTION } }"
+            "layers { elementwise {} } layers { elementwise { univariate { rational_quadratic_spline {} } } }"));
   const FlowSpec expected = Parse(R"(
       features: 3 context_features: 1 base { standard_normal {} }
       layers { elementwise { univariate { affine { max_log_scale: 3 } }
@@ -159,9 +168,27 @@ TEST(WithDefaults, WritesOutEveryDefaultOnce) {
       layers { permutation { kind: REVERSE } }
       layers { bijection { kind: AFFINE scale: 1 } }
       layers { bijection { kind: LEAKY_RELU_BIJECTION slope: 0.01 } }
-      layers { elementwise { univariate { affine { max_log_scale: 3 } } } })");
+      layers { elementwise { univariate { affine { max_log_scale: 3 } } } }
+      layers { elementwise { univariate { rational_quadratic_spline { bins: 8 bound: 3 } } } })");
   EXPECT_TRUE(MessageDifferencer::Equals(spec, expected)) << spec.DebugString();
   EXPECT_TRUE(MessageDifferencer::Equals(WithDefaults(spec), spec));
+}
+
+TEST(Documentation, EveryFlowOfTheNumericsPageIsAccepted) {
+  std::ifstream file(DENSITYD_SOURCE_DIR "/docs/numerics.md");
+  const std::string page((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  const std::string fence = "```json\n";
+  int examples = 0;
+  for (size_t begin = page.find(fence); begin != page.npos; begin = page.find(fence, begin + 1)) {
+    const std::string json = page.substr(begin + fence.size(), page.find("```", begin + 3) - begin - fence.size());
+    FlowSpec spec;
+    const auto parsed = google::protobuf::util::JsonStringToMessage(json, &spec);
+    EXPECT_TRUE(parsed.ok()) << parsed.ToString() << json;
+    const absl::Status checked = CheckFlowSpec(spec);
+    EXPECT_TRUE(checked.ok()) << checked << json;
+    ++examples;
+  }
+  EXPECT_GE(examples, 2);
 }
 
 TEST(CountParameters, CountsWhatTheFormulaOfTheLayerSays) {

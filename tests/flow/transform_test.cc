@@ -25,6 +25,8 @@ struct Case {
   int64_t context = 0;
   Support support = Support::kReal;
   bool starts_as_identity = true;
+  // How much more than other maps this one may lose in float32.
+  double float32_factor = 1;
 };
 
 void PrintTo(const Case& test_case, std::ostream* out) { *out << test_case.name; }
@@ -81,6 +83,23 @@ std::vector<Case> Cases() {
       {"LeakyRelu", Bijection("kind: LEAKY_RELU_BIJECTION slope: 0.3"), 3, 0, Support::kReal, false},
       {"SomeColumns", Bijection("kind: AFFINE scale: 3 columns: [2, 0]"), 4, 0, Support::kReal, false},
   };
+  const std::string spline = "univariate { rational_quadratic_spline {} } ";
+  const std::vector<Case> spline_cases = {
+      {"ElementwiseSpline", "layers { elementwise { " + spline + " } }"},
+      {"ElementwiseSplineOfContext", "layers { elementwise { " + spline + kSmallMlp + " } }", 4, 3},
+      {"CouplingSpline", Coupling(spline + kSmallMlp)},
+      {"CouplingSplineContext", Coupling(spline + kResidual), 5, 2},
+      {"MafSpline", Autoregressive(spline + kSmallMlp)},
+      {"MafSplineContext", Autoregressive("order: REVERSED " + spline + kResidual), 4, 3},
+      {"IafSpline", Autoregressive("parallel: SAMPLING " + spline + kSmallMlp)},
+      {"SplineOfTwoBins",
+       Autoregressive("univariate { rational_quadratic_spline { bins: 2 bound: 1.5 } } " + kSmallMlp)},
+      {"SplineOfManyBins", Coupling("univariate { rational_quadratic_spline { bins: 33 bound: 7 } } " + kSmallMlp)},
+  };
+  for (const Case& spline_case : spline_cases) {
+    cases.push_back(spline_case);
+    cases.back().float32_factor = 20;
+  }
   for (const std::string activation : {"RELU", "GELU", "LEAKY_RELU", "ELU"}) {
     cases.push_back({"Activation_" + activation,
                      Autoregressive("conditioner { mlp { hidden: [16] activation: " + activation + " } }")});
@@ -166,6 +185,7 @@ TEST_P(TransformTest, LogDetIsThatOfTheAutogradJacobian) {
 
 TEST_P(TransformTest, Float32AgreesWithFloat64) {
   const Tensor x = Data(1).to(torch::kFloat32);
+  const double factor = GetParam().float32_factor;
   const Mapped expected = Inverse(x.to(torch::kFloat64));
   const Tensor expected_log_prob = flow_->LogProb(x.to(torch::kFloat64), context_);
   flow_->to(torch::kFloat32);
@@ -173,10 +193,10 @@ TEST_P(TransformTest, Float32AgreesWithFloat64) {
   const Mapped z = Inverse(x);
   EXPECT_EQ(z.value.scalar_type(), torch::kFloat32);
   EXPECT_EQ(z.log_abs_det.scalar_type(), torch::kFloat32);
-  EXPECT_LE(MaxAbs((z.value - expected.value) / (1 + expected.value.abs())), 1e-5);
-  EXPECT_LE(MaxAbs((z.log_abs_det - expected.log_abs_det) / (1 + expected.log_abs_det.abs())), 1e-5);
-  EXPECT_LE(MaxAbs((flow_->LogProb(x, context_) - expected_log_prob) / (1 + expected_log_prob.abs())), 2e-5);
-  EXPECT_LE(MaxAbs((Forward(z.value).value - x) / (1 + x.abs())), 5e-5);
+  EXPECT_LE(MaxAbs((z.value - expected.value) / (1 + expected.value.abs())), 1e-5 * factor);
+  EXPECT_LE(MaxAbs((z.log_abs_det - expected.log_abs_det) / (1 + expected.log_abs_det.abs())), 1e-5 * factor);
+  EXPECT_LE(MaxAbs((flow_->LogProb(x, context_) - expected_log_prob) / (1 + expected_log_prob.abs())), 2e-5 * factor);
+  EXPECT_LE(MaxAbs((Forward(z.value).value - x) / (1 + x.abs())), 5e-5 * factor);
 }
 
 TEST_P(TransformTest, TinyAndHugeInputsGiveFiniteNumbersAndGradients) {

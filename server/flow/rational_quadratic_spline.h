@@ -1,0 +1,35 @@
+// Monotone rational-quadratic splines with linear tails (Gregory & Delbourgo 1982; Durkan et al. 2019, section 3.1).
+#pragma once
+
+#include "density/v1/flow_spec.pb.h"
+#include "server/flow/univariate.h"
+
+namespace densityd::flow {
+
+/// z = s(x; theta), a spline of K bins on [-B, B] and the identity outside; so x = f(z; theta) is its inverse, also in
+/// closed form. Per column theta has 3 K - 1 numbers, from which follow
+///   - K bin widths in x, 2 B (m + (1 - K m) softmax(theta[0 … K-1])), m = 1e-3;
+///   - K bin heights in z, in the same way from theta[K … 2K-1];
+///   - the slopes at the K - 1 inner knots, m + softplus(theta[2K …] + c), with c such that 0 gives slope 1.
+/// The slopes at both ends are 1. All-zero theta is the identity.
+class RationalQuadraticSpline final : public Univariate {
+ public:
+  /// Precondition: `spec` is checked and has its defaults.
+  explicit RationalQuadraticSpline(const density::v1::RationalQuadraticSpline& spec);
+  MappedColumns Forward(const Tensor& z, const Tensor& theta) const override;
+  MappedColumns Inverse(const Tensor& x, const Tensor& theta) const override;
+
+ private:
+  struct Bin;
+  Tensor Knots(const Tensor& raw) const;
+  Tensor Slopes(const Tensor& raw) const;
+  // The bin of each number: of x by the knots in x, of z by those in z.
+  Bin FindBin(const Tensor& numbers, const Tensor& theta, bool numbers_are_x) const;
+  // `mapped` within [-B, B], the identity outside.
+  MappedColumns WithTails(const Tensor& numbers, const MappedColumns& mapped) const;
+
+  const int64_t bins_;
+  const double bound_;
+};
+
+}  // namespace densityd::flow
