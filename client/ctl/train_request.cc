@@ -21,7 +21,8 @@ void AddEnum(CLI::App& command, const std::string& flag, std::string& value, con
 
 void DefineFlow(CLI::App& command, TrainFlags& flags) {
   auto* flow = command.add_option_group("Flow", "one of --preset and --spec");
-  flow->add_option("--preset", flags.preset, "Named model: affine, elementwise, nice, realnvp, maf or iaf");
+  flow->add_option("--preset", flags.preset,
+                   "Named model: affine, elementwise, nice, realnvp, maf, iaf, nsf_coupling or nsf_ar");
   flow->add_option("--spec", flags.spec_file, "A whole FlowSpec as protobuf JSON; - is the standard input");
   flow->require_option(1);
   auto* options = command.add_option_group("Preset options");

@@ -183,7 +183,8 @@ TEST_P(EveryPreset, SamplesDoNotDependOnHowTheirRowsAreCut) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Presets, EveryPreset,
-                         testing::Combine(testing::Values("affine", "elementwise", "nice", "realnvp", "maf", "iaf"),
+                         testing::Combine(testing::Values("affine", "elementwise", "nice", "realnvp", "maf", "iaf",
+                                                          "nsf_coupling", "nsf_ar"),
                                           testing::Values(0, 3)),
                          [](const auto& info) {
                            return std::get<0>(info.param) + (std::get<1>(info.param) > 0 ? "_given_context" : "");

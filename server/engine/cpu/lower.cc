@@ -24,6 +24,13 @@ UnivariateMap LowerUnivariate(const density::v1::Univariate& univariate) {
   return {univariate.has_shift(), univariate.affine().max_log_scale()};
 }
 
+// Whether the kernels have the univariate map of `layer`, where it has one.
+bool HasCompiledUnivariate(const Layer& layer) {
+  return !layer.elementwise().univariate().has_rational_quadratic_spline() &&
+         !layer.coupling().univariate().has_rational_quadratic_spline() &&
+         !layer.autoregressive().univariate().has_rational_quadratic_spline();
+}
+
 /// Lowers one layer after the other.
 class Lowering {
  public:
@@ -32,6 +39,9 @@ class Lowering {
 
   /// Appends `layer`, whose tensors begin with `name`. UNIMPLEMENTED where it has no compiled form.
   absl::Status Append(const Layer& layer, const std::string& name, std::vector<LoweredLayer>& to) const {
+    if (!HasCompiledUnivariate(layer)) {
+      return absl::UnimplementedError(absl::StrCat(name, ": its univariate map has no compiled form"));
+    }
     switch (layer.kind_case()) {
       case Layer::kStandardize:
         to.push_back(LowerStandardize(layer.standardize()));

@@ -32,6 +32,12 @@ TEST(CompilePlanTest, UsesTheReferencePlanWhereAskedTo) {
   EXPECT_EQ(KindOf(SmallMaf(), {"cpu", NumberType::kFloat32, PlanChoice::kReference}), "reference-cpu");
 }
 
+TEST(CompilePlanTest, ServesWhatHasNoCompiledFormFromTheReferencePlan) {
+  const Model splines = RandomModel("nsf_ar", PresetSpec("nsf_ar", 4, 0, 2, 16), 1);
+  EXPECT_EQ(KindOf(splines, {"cpu", NumberType::kFloat32}), "reference-cpu");
+  EXPECT_EQ(CompileCpuPlan(splines.spec, splines.tensors).status().code(), absl::StatusCode::kUnimplemented);
+}
+
 TEST(CpuPlanTest, PromisesThatRowsAreIndependent) {
   const Model model = SmallMaf();
   const auto plan = CompileCpuPlan(model.spec, model.tensors);
