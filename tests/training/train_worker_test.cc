@@ -1,0 +1,270 @@
+// The manager with the real training process.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "nlohmann/json.hpp"
+#include "server/engine/philox.h"
+#include "server/registry/model_store.h"
+#include "server/training/event_log.h"
+#include "server/training/training_manager.h"
+#include "server/training/training_store.h"
+#include "server/training/worker_process.h"
+#include "tests/training/training_testing.h"
+
+namespace densityd::training {
+namespace {
+
+using density::v1::CANCELLED;
+using density::v1::FAILED;
+using density::v1::SUCCEEDED;
+using density::v1::Training;
+using density::v1::TrainRequest;
+using ::testing::HasSubstr;
+using testing::ManagerFixture;
+using testing::Recorder;
+using testing::RunToEnd;
+
+class TrainWorkerTest : public ::testing::Test {
+ protected:
+  TrainWorkerTest() : fixture_("training_worker") {
+    fixture_.options.data_root = fixture_.root() + "/data";
+    fixture_.Open();
+  }
+
+  static TrainRequest Request(uint64_t steps) {
+    std::vector<double> values(2 * 2000);
+    engine::FillStandardNormal<double>(/*seed=*/3, 0, 2000, 2, values.data());
+    TrainRequest request;
+    request.set_model("waves");
+    request.mutable_preset()->set_name("maf");
+    request.mutable_preset()->add_hidden(16);
+    request.add_columns("left");
+    request.add_columns("right");
+    request.mutable_options()->set_steps(steps);
+    request.mutable_options()->set_batch_size(64);
+    testing::SetRows(values, 2, request);
+    return request;
+  }
+
+  TrainingManager& manager() { return fixture_.manager(); }
+
+  registry::ModelStore Models() {
+    return registry::ModelStore::Open(fixture_.files(), fixture_.root(), /*clean_tmp=*/false).value();
+  }
+
+  // Process id of the worker of `training`, as the kernel knows it.
+  static pid_t WorkerOf(const std::string& folder) {
+    const std::vector<std::string> names = FileSystem::Real().List("/proc").value();
+    for (const std::string& name : names) {
+      std::stringstream command;
+      command << std::ifstream("/proc/" + name + "/cmdline").rdbuf();
+      if (command.str().find(folder) != std::string::npos) return std::atoi(name.c_str());
+    }
+    return 0;
+  }
+
+  ManagerFixture fixture_;
+};
+
+TEST_F(TrainWorkerTest, APublishedVersionHoldsEverythingThatIsKnownOfIt) {
+  TrainRequest request = Request(200);
+  request.set_alias("stable");
+  const Training training = RunToEnd(manager(), request);
+  ASSERT_EQ(training.state(), SUCCEEDED) << training.error();
+  EXPECT_EQ(training.version(), 1);
+  EXPECT_EQ(training.progress().step(), 200);
+  EXPECT_NEAR(training.report().validation_log_likelihood(), -2.8379, 0.3);
+
+  const auto version = Models().Read("waves", 1);
+  ASSERT_TRUE(version.ok()) << version.status();
+  const density::v1::ModelManifest& manifest = version->manifest;
+  EXPECT_EQ(manifest.report().SerializeAsString(), training.report().SerializeAsString());
+  EXPECT_EQ(manifest.schema().features(1).name(), "right");
+  EXPECT_EQ(manifest.calibration().rows(), 200);
+  EXPECT_EQ(manifest.provenance().training_id(), training.id());
+  EXPECT_EQ(manifest.provenance().data(), "inline");
+  EXPECT_EQ(manifest.provenance().data_sha256().size(), 64);
+  EXPECT_EQ(manifest.provenance().preset().name(), "maf");
+  EXPECT_FALSE(manifest.provenance().densityd_version().empty());
+  EXPECT_FALSE(manifest.provenance().libtorch_version().empty());
+  EXPECT_FALSE(version->tensors.empty());
+  EXPECT_EQ(Models().ReadAliases("waves")->versions().at("stable"), 1);
+}
+
+TEST_F(TrainWorkerTest, TheSameRequestGivesTheSameWeights) {
+  for (int i = 0; i < 2; ++i) ASSERT_EQ(RunToEnd(manager(), Request(30)).state(), SUCCEEDED);
+  const auto first = Models().Read("waves", 1);
+  const auto second = Models().Read("waves", 2);
+  ASSERT_TRUE(first.ok() && second.ok());
+  ASSERT_EQ(first->tensors.size(), second->tensors.size());
+  for (size_t i = 0; i < first->tensors.size(); ++i) {
+    EXPECT_EQ(first->tensors[i].data, second->tensors[i].data) << first->tensors[i].name;
+  }
+}
+
+TEST_F(TrainWorkerTest, ARunningTrainingCanBeCancelledAndPublishesNothing) {
+  const auto training = manager().Start(Request(10'000'000));
+  ASSERT_TRUE(training.ok()) << training.status();
+  Recorder recorder;
+  const auto token = manager().Watch(training->id(), recorder.watcher());
+  recorder.WaitForStep();
+  ASSERT_TRUE(manager().Cancel(training->id()).ok());
+  EXPECT_EQ(recorder.WaitForEnd().state(), CANCELLED);
+  EXPECT_TRUE(absl::IsNotFound(Models().Versions("waves").status()));
+}
+
+TEST_F(TrainWorkerTest, AKilledProcessFailsItsTrainingAndTheNextOneRuns) {
+  const auto training = manager().Start(Request(10'000'000));
+  ASSERT_TRUE(training.ok()) << training.status();
+  Recorder recorder;
+  const auto token = manager().Watch(training->id(), recorder.watcher());
+  recorder.WaitForStep();
+  const pid_t worker = WorkerOf(fixture_.TrainingFolder(training->id()));
+  ASSERT_GT(worker, 0);
+  kill(worker, SIGKILL);
+  const Training failed = recorder.WaitForEnd();
+  EXPECT_EQ(failed.state(), FAILED);
+  EXPECT_THAT(failed.error(), HasSubstr("SIGKILL"));
+  EXPECT_THAT(failed.error(), HasSubstr("memory"));
+  EXPECT_EQ(RunToEnd(manager(), Request(5)).state(), SUCCEEDED);
+}
+
+TEST_F(TrainWorkerTest, DatasetsAndFilesAreTrainedOn) {
+  const TrainRequest inline_request = Request(5);
+  const std::string& bytes = inline_request.rows().f64_le();
+  auto upload = fixture_.datasets().Create("", {"left", "right"});
+  ASSERT_TRUE((*upload)->Append({bytes.data(), NumberType::kFloat64, 2000, 2}).ok());
+  TrainRequest request = inline_request;
+  request.set_dataset((*upload)->Commit()->id());
+  const std::string dataset = request.dataset();
+  ASSERT_EQ(RunToEnd(manager(), inline_request).state(), SUCCEEDED);
+  ASSERT_EQ(RunToEnd(manager(), request).state(), SUCCEEDED);
+
+  Table table{2000, 2, {"left", "right"}, std::vector<double>(4000)};
+  std::memcpy(table.values.data(), bytes.data(), bytes.size());
+  densityd::testing::WriteFile(fixture_.root() + "/data/sub/rows.csv", FormatCsv(table));
+  densityd::testing::WriteFile(fixture_.root() + "/data/rows.npy", FormatNpy(table));
+  for (const char* file : {"sub/rows.csv", "rows.npy"}) {
+    request.set_file(file);
+    const Training training = RunToEnd(manager(), request);
+    ASSERT_EQ(training.state(), SUCCEEDED) << training.error();
+  }
+  // The same rows by four ways: the same digest and the same weights.
+  const std::vector<std::string> sources = {"inline", "dataset:" + dataset, "file:sub/rows.csv", "file:rows.npy"};
+  const auto first = Models().Read("waves", 1);
+  for (uint64_t version = 1; version <= 4; ++version) {
+    const auto stored = Models().Read("waves", version);
+    ASSERT_TRUE(stored.ok()) << stored.status();
+    EXPECT_EQ(stored->manifest.provenance().data(), sources[version - 1]);
+    EXPECT_EQ(stored->manifest.provenance().data_sha256(), first->manifest.provenance().data_sha256());
+    EXPECT_EQ(stored->tensors[0].data, first->tensors[0].data);
+  }
+}
+
+TEST_F(TrainWorkerTest, WhatIsWrongWithAFileIsTheTrainingsError) {
+  densityd::testing::WriteFile(fixture_.root() + "/data/ragged.csv", "a,b\n1,2\n3\n");
+  std::string constant = "a,b\n";
+  for (int i = 0; i < 20; ++i) constant += std::to_string(i) + ",7\n";
+  densityd::testing::WriteFile(fixture_.root() + "/data/constant.csv", constant);
+  TrainRequest request = Request(5);
+  request.clear_columns();
+  request.set_file("ragged.csv");
+  const Training ragged = RunToEnd(manager(), request);
+  EXPECT_EQ(ragged.state(), FAILED);
+  EXPECT_EQ(ragged.error_code(), static_cast<int>(absl::StatusCode::kInvalidArgument));
+  EXPECT_THAT(ragged.error(), HasSubstr("ragged.csv"));
+  EXPECT_THAT(ragged.error(), HasSubstr("line 3"));
+  request.set_file("constant.csv");
+  EXPECT_THAT(RunToEnd(manager(), request).error(), HasSubstr("column \"b\" is constant"));
+}
+
+TEST_F(TrainWorkerTest, DivergenceIsTheTrainingsErrorAndNothingIsPublished) {
+  TrainRequest request = Request(2000);
+  request.mutable_preset()->set_no_standardize(true);
+  std::vector<double> values(2 * 2000);
+  engine::FillStandardNormal<double>(/*seed=*/3, 0, 2000, 2, values.data());
+  for (double& value : values) value *= 1e30;
+  testing::SetRows(values, 2, request);
+  const Training training = RunToEnd(manager(), request);
+  EXPECT_EQ(training.state(), FAILED);
+  EXPECT_EQ(training.error_code(), static_cast<int>(absl::StatusCode::kFailedPrecondition));
+  EXPECT_THAT(training.error(), HasSubstr("not finite"));
+  EXPECT_TRUE(absl::IsNotFound(Models().Versions("waves").status()));
+}
+
+TEST_F(TrainWorkerTest, ItPrintsNothingButJsonLines) {
+  const Training training = RunToEnd(manager(), Request(5));
+  std::ifstream log(fixture_.TrainingFolder(training.id()) + kWorkerLogFile);
+  int lines = 0;
+  for (std::string line; std::getline(log, line); ++lines) EXPECT_TRUE(nlohmann::json::accept(line)) << line;
+  EXPECT_GE(lines, 2);
+}
+
+// However far it is: before it could ask the kernel to be told, or in the middle of its steps.
+TEST_F(TrainWorkerTest, ItDiesWithTheServerThatStartedIt) {
+  TrainingStore store = TrainingStore::Open(fixture_.files(), fixture_.root()).value();
+  for (const bool wait_for_step : {false, true}) {
+    TrainRequest request = Request(10'000'000);
+    TrainingJob job;
+    job.set_id(wait_for_step ? "training-late" : "training-early");
+    job.set_inline_rows(true);
+    job.set_device("cpu");
+    const std::string rows = request.rows().f64_le();
+    request.clear_rows();
+    *job.mutable_request() = request;
+    ASSERT_TRUE(store.Create(job, {rows.data(), NumberType::kFloat64, 2000, 2}).ok());
+    const std::string folder = store.Folder(job.id());
+
+    int started[2];
+    ASSERT_EQ(pipe(started), 0);
+    const pid_t server = fork();
+    if (server == 0) {
+      const auto worker =
+          WorkerProcess::Start(testing::TestProgram("training_worker"), folder, folder + "/worker.log", 1);
+      [[maybe_unused]] const ssize_t written = write(started[1], worker.ok() ? "y" : "n", 1);
+      for (;;) pause();
+    }
+    char answer = 0;
+    ASSERT_EQ(read(started[0], &answer, 1), 1);
+    ASSERT_EQ(answer, 'y');
+    const FileDescriptor ended(static_cast<int>(syscall(SYS_pidfd_open, WorkerOf(folder), 0)));
+    ASSERT_TRUE(ended.valid());
+    pollfd wait = {ended.get(), POLLIN, 0};
+    EventLogReader reader(fixture_.files(), folder + kEventsFile);
+    std::vector<TrainingEvent> events;
+    while (wait_for_step && events.empty()) {
+      ASSERT_TRUE(reader.ReadNew(events).ok());
+      ASSERT_EQ(poll(&wait, 1, /*milliseconds=*/10), 0) << "it ended by itself";
+    }
+    kill(server, SIGKILL);
+    EXPECT_EQ(poll(&wait, 1, /*milliseconds=*/30'000), 1) << wait_for_step;
+    waitpid(server, nullptr, 0);
+    close(started[0]);
+    close(started[1]);
+  }
+}
+
+// A worker that is started again for a training that has published finds that out, and publishes nothing.
+TEST_F(TrainWorkerTest, ATrainingPublishesOnce) {
+  const Training training = RunToEnd(manager(), Request(5));
+  const std::string command = testing::TestProgram("training_worker") + " train-worker " +
+                              fixture_.TrainingFolder(training.id()) + " 2>/dev/null";
+  EXPECT_EQ(std::system(command.c_str()), 0);
+  EXPECT_EQ(Models().Versions("waves")->size(), 1);
+}
+
+}  // namespace
+}  // namespace densityd::training
