@@ -80,12 +80,20 @@ Tensor Wave(int64_t rows, uint64_t seed) {
   return torch::stack({first, 0.3 * normal.select(1, 1) + (2 * first).sin()}, 1);
 }
 
-class TrainedPresetTest : public testing::TestWithParam<const char*> {};
+struct Training {
+  std::string preset;
+  int transforms;
+  int steps;
+};
+
+void PrintTo(const Training& training, std::ostream* out) { *out << training.preset; }
+
+class TrainedPresetTest : public testing::TestWithParam<Training> {};
 
 TEST_P(TrainedPresetTest, ComesWithinFiveHundredthsOfANatOfTheEntropy) {
   density::v1::Preset preset;
-  preset.set_name(GetParam());
-  preset.set_transforms(3);
+  preset.set_name(GetParam().preset);
+  preset.set_transforms(GetParam().transforms);
   preset.add_hidden(32);
   preset.add_hidden(32);
   preset.set_activation(density::v1::TANH);
@@ -96,10 +104,9 @@ TEST_P(TrainedPresetTest, ComesWithinFiveHundredthsOfANatOfTheEntropy) {
   const auto flow = Build(*fitted);
   flow->to(torch::kFloat32);
   torch::optim::Adam optimizer(flow->parameters(), torch::optim::AdamOptions(5e-3));
-  constexpr int kSteps = 600;
-  for (int step = 0; step < kSteps; ++step) {
+  for (int step = 0; step < GetParam().steps; ++step) {
     static_cast<torch::optim::AdamOptions&>(optimizer.param_groups()[0].options())
-        .lr(5e-3 * 0.5 * (1 + std::cos(M_PI * step / kSteps)));
+        .lr(5e-3 * 0.5 * (1 + std::cos(M_PI * step / GetParam().steps)));
     optimizer.zero_grad();
     (-flow->LogProb(Wave(256, 100 + step), Tensor()).mean()).backward();
     optimizer.step();
@@ -111,8 +118,10 @@ TEST_P(TrainedPresetTest, ComesWithinFiveHundredthsOfANatOfTheEntropy) {
   EXPECT_NEAR(cross_entropy, entropy, 0.05);
 }
 
-INSTANTIATE_TEST_SUITE_P(Presets, TrainedPresetTest, testing::Values("realnvp", "maf", "nsf_coupling", "nsf_ar"),
-                         [](const auto& info) { return std::string(info.param); });
+INSTANTIATE_TEST_SUITE_P(Presets, TrainedPresetTest,
+                         testing::Values(Training{"realnvp", 3, 600}, Training{"maf", 3, 600},
+                                         Training{"nsf_coupling", 2, 300}, Training{"nsf_ar", 2, 300}),
+                         [](const auto& info) { return info.param.preset; });
 
 }  // namespace
 }  // namespace densityd::flow
