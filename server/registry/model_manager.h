@@ -55,7 +55,8 @@ class ModelManager {
   /// Where it cannot be loaded, the aliases lead to what they led to until it is, or the server starts again.
   absl::Status OnPublished(std::string_view name, uint64_t version);
 
-  /// Loads the version first: an alias never moves to one that does not answer. Errors of Load and ModelStore::SetAlias.
+  /// Loads the version first: an alias never moves to one that does not answer. Errors of Load and
+  /// ModelStore::SetAlias.
   absl::StatusOr<density::v1::Aliases> SetAlias(const density::v1::SetAliasRequest& request);
   absl::StatusOr<density::v1::Aliases> DeleteAlias(const density::v1::DeleteAliasRequest& request);
 
