@@ -177,12 +177,17 @@ HWY_INLINE void StripRows(const Strip& strip, const StripArguments& arguments) {
   for (; unit < strip.width; unit += kLanes) StripUnits<kRows, 1>(strip, arguments, unit);
 }
 
-/// Indices of the numbers in `input` that are not zero, ascending. A NaN is not zero.
+/// Indices of the numbers in `input` that are not zero, ascending. A NaN is not zero. `inputs` has room for `depth`
+/// rounded up to whole vectors, and so many numbers can be read from `input`.
 HWY_INLINE size_t NonZeroInputs(const float* input, size_t depth, uint32_t* inputs) {
+  const FloatTag d;
+  const hn::RebindToUnsigned<FloatTag> du;
   size_t count = 0;
-  for (uint32_t k = 0; k < depth; ++k) {
-    inputs[count] = k;
-    count += input[k] != 0.0f;
+  for (size_t k = 0; k < depth; k += kLanes) {
+    const auto counts = hn::And(hn::FirstN(d, depth - k), hn::Ne(hn::LoadU(d, input + k), hn::Zero(d)));
+    const auto indices = hn::Iota(du, static_cast<uint32_t>(k));
+    hn::StoreU(hn::Compress(indices, hn::RebindMask(du, counts)), du, inputs + count);
+    count += hn::CountTrue(d, counts);
   }
   return count;
 }
