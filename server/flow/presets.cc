@@ -108,7 +108,12 @@ void AddElementwise(const Preset& preset, FlowSpec& spec) {
   if (spec.context_features() > 0) *layer.mutable_conditioner() = Network(preset);
 }
 
-void AddNice(const Preset& preset, FlowSpec& spec) { AddCouplings(preset, 8, Shift(), spec); }
+// Additive couplings keep every volume, so the paper ends with a learnt scale per column (Dinh et al. 2014,
+// section 3.3).
+void AddNice(const Preset& preset, FlowSpec& spec) {
+  AddCouplings(preset, 8, Shift(), spec);
+  if (!preset.learnt_base()) *spec.add_layers()->mutable_elementwise()->mutable_univariate() = Affine();
+}
 
 void AddRealNvp(const Preset& preset, FlowSpec& spec) { AddCouplings(preset, 8, Affine(), spec); }
 

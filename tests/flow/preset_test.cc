@@ -84,6 +84,13 @@ TEST(Preset, RealNvpAlternatesEightAffineCouplings) {
 
 TEST(Preset, NiceShifts) { EXPECT_TRUE(Expand("name: 'nice'").layers(1).coupling().univariate().has_shift()); }
 
+TEST(Preset, NiceLearnsAScalePerColumnUnlessTheBaseDoes) {
+  const FlowSpec own = Expand("name: 'nice'");
+  EXPECT_TRUE(own.layers().rbegin()->elementwise().univariate().has_affine());
+  const FlowSpec by_base = Expand("name: 'nice' learnt_base: true");
+  EXPECT_TRUE(by_base.layers().rbegin()->has_coupling());
+}
+
 TEST(Preset, MafAndIafReverseTheOrderOfEveryOtherLayer) {
   for (const auto& [name, parallel] :
        {std::pair{"maf", Autoregressive::DENSITY}, std::pair{"iaf", Autoregressive::SAMPLING}}) {
