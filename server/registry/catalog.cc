@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <set>
+#include <tuple>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -159,16 +160,18 @@ absl::StatusOr<bool> Catalog::BeginLoad(const VersionKey& key, bool pinned) {
 absl::Status Catalog::MakeRoom(const VersionKey& key, size_t bytes) {
   absl::MutexLock lock(&mutex_);
   const auto fits = [&](size_t in_use) { return bytes <= max_model_bytes_ && in_use <= max_model_bytes_ - bytes; };
-  while (bytes <= max_model_bytes_ && !fits(memory_bytes_ - UnloadingBytes())) {
-    const std::optional<VersionKey> spare = FindSpare();
-    if (!spare) break;
-    BeginUnload(*Find(*spare));
-  }
-  if (!fits(memory_bytes_ - UnloadingBytes())) {
+  // What is being unloaded already counts as gone.
+  size_t in_use = memory_bytes_ - UnloadingBytes();
+  std::vector<Record*> spares = FindSpares();
+  size_t needed = 0;
+  for (; needed < spares.size() && !fits(in_use); ++needed) in_use -= spares[needed]->info.memory_bytes();
+  if (!fits(in_use)) {
     return ResourceExhausted(
         "memory", absl::StrCat(key.Reference(), " needs ", bytes, " bytes; loaded versions use ", memory_bytes_, " of ",
                                max_model_bytes_, ". Unload others, or raise --max-model-bytes"));
   }
+  spares.resize(needed);
+  for (Record* spare : spares) BeginUnload(*spare);
   // Calls in flight may hold what makes room.
   const auto has_room = [&]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return fits(memory_bytes_); };
   if (mutex_.AwaitWithTimeout(absl::Condition(&has_room), kLongestCall)) return absl::OkStatus();
@@ -242,14 +245,18 @@ std::vector<ModelInfo> Catalog::List() const {
   return list;
 }
 
-const Catalog::Record* Catalog::Find(const VersionKey& key) const {
-  const auto model = models_.find(key.name);
-  if (model == models_.end()) return nullptr;
+template <typename Models>
+auto* Catalog::FindIn(Models& models, const VersionKey& key) {
+  const auto model = models.find(key.name);
+  using Found = decltype(&model->second.versions.begin()->second);
+  if (model == models.end()) return Found{nullptr};
   const auto record = model->second.versions.find(key.version);
-  return record == model->second.versions.end() ? nullptr : &record->second;
+  return record == model->second.versions.end() ? Found{nullptr} : &record->second;
 }
 
-Catalog::Record* Catalog::Find(const VersionKey& key) { return const_cast<Record*>(std::as_const(*this).Find(key)); }
+const Catalog::Record* Catalog::Find(const VersionKey& key) const { return FindIn(models_, key); }
+
+Catalog::Record* Catalog::Find(const VersionKey& key) { return FindIn(models_, key); }
 
 void Catalog::SetState(Record& record, VersionState state, absl::Status error) {
   record.info.set_state(state);
@@ -271,7 +278,7 @@ void Catalog::BeginUnload(Record& record) {
 
 void Catalog::AwaitRelease(const VersionKey& key) {
   // Until the last handle of what was loaded is gone, nothing is waited for; then only for its memory.
-  const auto released_or_held = [&]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
+  const auto released_or_held = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     const Record* record = Find(key);
     return record == nullptr || record->info.state() != density::v1::UNLOADING || !record->last.expired();
   };
@@ -288,22 +295,23 @@ size_t Catalog::UnloadingBytes() const {
   return bytes;
 }
 
-std::optional<VersionKey> Catalog::FindSpare() const {
-  std::optional<VersionKey> spare;
-  absl::Time oldest = absl::InfiniteFuture();
-  for (const auto& [name, model] : models_) {
-    for (const auto& [version, record] : model.versions) {
+std::vector<Catalog::Record*> Catalog::FindSpares() {
+  std::vector<Record*> spares;
+  for (auto& [name, model] : models_) {
+    for (auto& [version, record] : model.versions) {
       // Where the aliases cannot be read, any version could have one.
       const bool may_be_named = !model.aliases.ok() || !NamesOf(version, model.aliases).empty();
-      if (record.servable == nullptr || record.pinned || may_be_named) continue;
-      const absl::Time created = absl::FromUnixSeconds(record.info.create_time().seconds()) +
-                                 absl::Nanoseconds(record.info.create_time().nanos());
-      if (created >= oldest) continue;
-      oldest = created;
-      spare = VersionKey{name, version};
+      if (record.servable != nullptr && !record.pinned && !may_be_named) spares.push_back(&record);
     }
   }
-  return spare;
+  std::sort(spares.begin(), spares.end(), [](const Record* a, const Record* b) {
+    const auto age = [](const Record* record) {
+      const auto& time = record->info.create_time();
+      return std::make_tuple(time.seconds(), time.nanos(), record->info.name(), record->info.version());
+    };
+    return age(a) < age(b);
+  });
+  return spares;
 }
 
 void Catalog::Released(const VersionKey& key, uint64_t generation, size_t bytes) {

@@ -5,7 +5,6 @@
 #include <cstdint>
 #include <map>
 #include <memory>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -61,7 +60,8 @@ class Catalog {
   /// `pinned` versions never make room for others. One load runs at a time. NOT_FOUND.
   absl::StatusOr<bool> BeginLoad(const VersionKey& key, bool pinned);
   /// Makes room for `bytes` by unloading versions that nobody loaded by hand and that no alias names, oldest first, and
-  /// waits for calls in flight to let go of them. RESOURCE_EXHAUSTED where that is not enough.
+  /// waits for calls in flight to let go of them. RESOURCE_EXHAUSTED where all of them would not be enough (then none
+  /// is unloaded), or where calls hold them for too long.
   absl::Status MakeRoom(const VersionKey& key, size_t bytes);
   /// Ends a load. Precondition: there is room for it.
   void FinishLoad(const VersionKey& key, std::shared_ptr<const Servable> servable);
@@ -93,6 +93,8 @@ class Catalog {
     absl::StatusOr<density::v1::Aliases> aliases = density::v1::Aliases();
   };
 
+  template <typename Models>
+  static auto* FindIn(Models& models, const VersionKey& key);
   const Record* Find(const VersionKey& key) const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
   Record* Find(const VersionKey& key) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<VersionKey> ResolveLocked(const ModelReference& reference) const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
@@ -101,7 +103,8 @@ class Catalog {
   void BeginUnload(Record& record) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void AwaitRelease(const VersionKey& key) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   size_t UnloadingBytes() const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
-  std::optional<VersionKey> FindSpare() const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
+  /// What may be unloaded to make room, oldest first.
+  std::vector<Record*> FindSpares() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Released(const VersionKey& key, uint64_t generation, size_t bytes);
   void RebuildHandles() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 

@@ -311,6 +311,18 @@ TEST_F(ModelManagerTest, AVersionLargerThanAllMemoryIsRefusedAndEvictsNothing) {
   EXPECT_EQ(Mark("power"), 1);
 }
 
+TEST_F(ModelManagerTest, NothingIsUnloadedWhereItWouldNotBeEnough) {
+  Start(/*versions=*/2);
+  ASSERT_TRUE(Train("gas", 1).ok());
+  ASSERT_TRUE(Train("gas", 2).ok());
+  EXPECT_TRUE(Train("gas", 3).ok()) << "the first makes room";
+  EXPECT_EQ(AcquireCode("gas@1"), StatusCode::kFailedPrecondition);
+  ASSERT_TRUE(SetAlias("gas", "stable", 2).ok());
+  EXPECT_EQ(Train("power", 1).code(), StatusCode::kResourceExhausted);
+  EXPECT_EQ(Mark("gas@2"), 2);
+  EXPECT_EQ(Mark("gas@3"), 3);
+}
+
 TEST_F(ModelManagerTest, OnlyUnloadedUnnamedVersionsAreDeleted) {
   Start();
   for (int i = 1; i <= 3; ++i) ASSERT_TRUE(Train("power", i).ok());
