@@ -1,4 +1,5 @@
-// What the processor can do: a loop of fused multiply-adds that never leaves the registers, and oneDNN's matrix product.
+// What the processor can do: a loop of fused multiply-adds that never leaves the registers, and oneDNN's matrix
+// product.
 #include "benchmark/benchmark.h"
 
 #define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_SSE4 | HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128)

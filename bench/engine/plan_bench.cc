@@ -25,10 +25,10 @@ struct Shape {
   uint32_t layers;
 };
 
-constexpr Shape kShapes[] = {
-    {"realnvp", 6, 256, 8},  {"maf", 6, 256, 8},  {"realnvp", 21, 256, 8}, {"maf", 21, 256, 8},   {"realnvp", 43, 256, 8},
-    {"maf", 43, 256, 8},     {"iaf", 43, 256, 8}, {"realnvp", 63, 512, 8}, {"maf", 63, 512, 8},   {"iaf", 6, 256, 8},
-    {"realnvp", 784, 1024, 2}, {"maf", 784, 1024, 2}};
+constexpr Shape kShapes[] = {{"realnvp", 6, 256, 8}, {"maf", 6, 256, 8},        {"realnvp", 21, 256, 8},
+                             {"maf", 21, 256, 8},    {"realnvp", 43, 256, 8},   {"maf", 43, 256, 8},
+                             {"iaf", 43, 256, 8},    {"realnvp", 63, 512, 8},   {"maf", 63, 512, 8},
+                             {"iaf", 6, 256, 8},     {"realnvp", 784, 1024, 2}, {"maf", 784, 1024, 2}};
 
 /// Floating-point operations of one row.
 struct Flops {
@@ -44,7 +44,8 @@ Flops FlopsOf(const Model& model) {
     if (conditioned == nullptr) continue;
     for (const Linear& linear : conditioned->network.layers) {
       flops.dense += 2.0 * static_cast<double>(linear.units() * linear.inputs());
-      for (size_t unit = 0; unit < linear.units(); ++unit) flops.useful += 2.0 * static_cast<double>(linear.Reach(unit));
+      for (size_t unit = 0; unit < linear.units(); ++unit)
+        flops.useful += 2.0 * static_cast<double>(linear.Reach(unit));
     }
   }
   return flops;
