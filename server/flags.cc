@@ -16,7 +16,7 @@ constexpr char kExamples[] =
     "  densityd --root /var/lib/densityd\n"
     "      serves on 127.0.0.1:50051, metrics on 127.0.0.1:9464\n"
     "  densityd --root models --data-root data --address 127.0.0.1:0 --port-file port\n"
-    "      picks a free port and writes it to a file; trainings may read files below data/\n"
+    "      picks a free port and writes its address to a file; trainings may read files below data/\n"
     "  densityd --root models --address 0.0.0.0:50051 --tls-cert chain.pem --tls-key key.pem --tls-client-ca ca.pem\n"
     "      serves other machines that show a certificate\n"
     "Sizes may have a unit: 64MiB, 2GiB. SIGTERM drains and stops; a second one stops at once.";
@@ -54,12 +54,12 @@ void AddNetwork(CLI::App& app, Flags& flags) {
   app.add_option("--address", server.address, "host:port for gRPC; port 0 picks a free one")
       ->capture_default_str()
       ->group("Network");
-  app.add_option("--port-file", flags.port_file, "File that the gRPC port is written to when the server is ready")
+  app.add_option("--port-file", flags.port_file,
+                 "File that the addresses of gRPC and of metrics are written to, one per line, when the "
+                 "server is ready")
       ->group("Network");
   app.add_option("--metrics-address", flags.metrics_address, "host:port of GET /metrics; empty: none")
       ->capture_default_str()
-      ->group("Network");
-  app.add_option("--metrics-port-file", flags.metrics_port_file, "File that the metrics port is written to")
       ->group("Network");
   app.add_option("--tls-cert", server.tls.certificate,
                  "PEM file with the server's certificate chain; read again when "

@@ -18,7 +18,6 @@ struct Flags {
   std::string data_root;
   std::string port_file;
   std::string metrics_address = "127.0.0.1:9464";
-  std::string metrics_port_file;
   std::string device = "auto";
   std::string plan = "auto";
   uint64_t max_model_bytes = 0;  ///< 0: three quarters of the machine's memory

@@ -37,7 +37,7 @@ int main(int argc, char** argv) {
   int exit_code = EXIT_SUCCESS;
   if (!densityd::ParseFlags(argc, argv, flags, exit_code)) return exit_code;
   if (flags.command == densityd::Flags::Command::kTrainWorker) {
-    return densityd::training::RunTrainWorker(flags.training_folder);
+    return densityd::training::TrainWorkerMain(flags.training_folder);
   }
   ConfigureAllocator();
   ConfigureLogs(flags);

@@ -6,6 +6,7 @@
 #include <string>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "server/base/clock.h"
 #include "server/base/file_system.h"
@@ -59,9 +60,10 @@ absl::Status CheckMetricsAddress(const Flags& flags) {
                    "--insecure-listen-beyond-loopback where that is meant"));
 }
 
-absl::Status WritePort(const std::string& path, int port) {
-  if (path.empty()) return absl::OkStatus();
-  return WriteFileAtomically(FileSystem::Real(), path, absl::StrCat(port, "\n"));
+/// `address` with the port that was chosen; "" where nothing listens.
+std::string WithPort(const std::string& address, int port) {
+  if (absl::StartsWith(address, "unix:")) return address;
+  return port == 0 ? "" : absl::StrCat(address.substr(0, address.rfind(':') + 1), port);
 }
 
 void AddProcessWide(telemetry::Metrics& metrics, const training::TrainingManager& trainings) {
@@ -92,14 +94,17 @@ rpc::PlanCompiler CompilerOf(const Flags& flags) {
 
 absl::Status AnnounceReadiness(const Flags& flags, const rpc::Server& server,
                                const telemetry::MetricsEndpoint* metrics) {
-  const int metrics_port = metrics == nullptr ? 0 : metrics->port();
-  if (auto status = WritePort(flags.metrics_port_file, metrics_port); !status.ok()) return status;
-  if (auto status = WritePort(flags.port_file, server.port()); !status.ok()) return status;
+  const std::string address = WithPort(flags.server.address, server.port());
+  const std::string metrics_address = metrics == nullptr ? "" : WithPort(flags.metrics_address, metrics->port());
+  if (!flags.port_file.empty()) {
+    auto status =
+        WriteFileAtomically(FileSystem::Real(), flags.port_file, absl::StrCat(address, "\n", metrics_address, "\n"));
+    if (!status.ok()) return status;
+  }
   Log(LogLevel::kInfo, "ready",
       {{"version", kVersion},
-       {"address", flags.server.address},
-       {"port", server.port()},
-       {"metrics_port", metrics_port},
+       {"address", address},
+       {"metrics_address", metrics_address},
        {"workers", flags.server.workers},
        {"device", flags.device}});
   return absl::OkStatus();

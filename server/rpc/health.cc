@@ -1,5 +1,7 @@
 #include "server/rpc/health.h"
 
+#include <utility>
+
 #include "server/base/logging.h"
 #include "server/base/strings.h"
 
@@ -23,7 +25,12 @@ void Health::OnModelChanged(const std::string& model) {
   if (service_ != nullptr) Report(model);
 }
 
-void Health::Report(const std::string& model) { service_->SetServingStatus(model, models_->Acquire(model).ok()); }
+void Health::Report(const std::string& model) {
+  const bool serving = models_->Acquire(model).ok();
+  const auto [told, is_new] = told_.try_emplace(model, serving);
+  if (!is_new && std::exchange(told->second, serving) == serving) return;
+  service_->SetServingStatus(model, serving);
+}
 
 void Health::Stop() {
   absl::MutexLock lock(&mutex_);

@@ -1,6 +1,7 @@
 // grpc.health.v1: the server as a whole under "", and each model under its name.
 #pragma once
 
+#include <map>
 #include <string>
 
 #include "absl/base/thread_annotations.h"
@@ -31,6 +32,8 @@ class Health {
   absl::Mutex mutex_;
   grpc::HealthCheckServiceInterface* service_ ABSL_GUARDED_BY(mutex_) = nullptr;
   const registry::ModelManager* models_ ABSL_GUARDED_BY(mutex_) = nullptr;
+  /// What was told of each model: the service passes repetitions on to those that watch.
+  std::map<std::string, bool> told_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace densityd::rpc

@@ -74,10 +74,15 @@ absl::Status RowCallBase::Begin() {
   span = rows_.span;
   bytes = rows_.bytes;
   deadline = DeadlineOf(context_, arrival_);
-  return environment().scheduler->Submit(worker_->index(), *this);
+  // Before Submit: another worker may run the rows, and call Done, before Submit returns.
+  queued_ = shared_from_this();
+  absl::Status submitted = environment().scheduler->Submit(worker_->index(), *this);
+  if (!submitted.ok()) queued_.reset();
+  return submitted;
 }
 
 void RowCallBase::Done(absl::Status status) {
+  const std::shared_ptr<RowCallBase> self = std::move(queued_);
   if (status.ok()) {
     thread_local std::vector<double> scratch;
     CompleteRows(rows_, worker_->index(), scratch);

@@ -4,7 +4,7 @@
 //                 └── its peer gave up: the rows that are not computed yet never will be
 //
 // Threads: the events of a call come to the worker that posted it; Done may run on the worker that computed the last
-// rows. A call lives while an event is outstanding or Done runs.
+// rows. A call lives while an event is outstanding or the scheduler has it.
 #pragma once
 
 #include <array>
@@ -83,6 +83,7 @@ class RowCallBase : public serving::RowJob, public std::enable_shared_from_this<
   RowWorker* worker_;
   const telemetry::RpcMethod method_;
   std::array<Tag, 3> tags_{Tag{Event::kArrived, nullptr}, Tag{Event::kAnswered, nullptr}, Tag{Event::kEnded, nullptr}};
+  std::shared_ptr<RowCallBase> queued_;  ///< this, while the scheduler has it: its peer may go meanwhile
   bool arrived_ = false;
   absl::Time arrival_;
   RowRequest rows_;

@@ -1,0 +1,176 @@
+// LogProb, Sample, Inverse and Forward through real sockets.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "tests/rpc/test_server.h"
+
+namespace densityd::rpc {
+namespace {
+
+using density::v1::Encoding;
+using ::testing::HasSubstr;
+
+density::v1::Matrix Encode(Encoding encoding, size_t cols, const std::vector<double>& values) {
+  density::v1::Matrix matrix;
+  matrix.set_rows(values.size() / cols);
+  matrix.set_cols(cols);
+  const std::vector<float> floats(values.begin(), values.end());
+  const auto bytes = [](const auto& numbers) {
+    return std::string(reinterpret_cast<const char*>(numbers.data()), numbers.size() * sizeof(numbers[0]));
+  };
+  if (encoding == density::v1::ENCODING_F32_LE) {
+    matrix.set_f32_le(bytes(floats));
+  } else if (encoding == density::v1::ENCODING_F64_LE) {
+    matrix.set_f64_le(bytes(values));
+  } else {
+    matrix.mutable_values()->Add(floats.begin(), floats.end());
+  }
+  return matrix;
+}
+
+/// The numbers of a Matrix or Vector; exactly one encoding must be set, and it must be `encoding`.
+template <typename Message>
+std::vector<double> Decode(Encoding encoding, const Message& message) {
+  EXPECT_EQ(message.values_size() > 0, encoding == density::v1::ENCODING_VALUES);
+  EXPECT_EQ(!message.f32_le().empty(), encoding == density::v1::ENCODING_F32_LE);
+  EXPECT_EQ(!message.f64_le().empty(), encoding == density::v1::ENCODING_F64_LE);
+  if (!message.f64_le().empty()) {
+    std::vector<double> numbers(message.f64_le().size() / 8);
+    std::memcpy(numbers.data(), message.f64_le().data(), message.f64_le().size());
+    return numbers;
+  }
+  std::vector<float> numbers(message.values().begin(), message.values().end());
+  if (!message.f32_le().empty()) {
+    numbers.resize(message.f32_le().size() / 4);
+    std::memcpy(numbers.data(), message.f32_le().data(), message.f32_le().size());
+  }
+  return {numbers.begin(), numbers.end()};
+}
+
+class RowRpcTest : public ::testing::TestWithParam<Encoding> {
+ protected:
+  RowRpcTest() { server_.Publish("power", 2); }
+
+  TestServer server_;
+};
+
+TEST_P(RowRpcTest, LogProbAnswersInTheEncodingOfTheRows) {
+  density::v1::LogProbRequest request;
+  request.set_model("power");
+  *request.mutable_rows() = Encode(GetParam(), 2, {0, 0, 1, 2, -3, 1});
+  request.set_tail_probability(true);
+  density::v1::LogProbResponse response;
+  const grpc::Status status = server_.estimator().LogProb(Context().get(), request, &response);
+  ASSERT_TRUE(status.ok()) << status.error_message();
+  EXPECT_EQ(response.model().name(), "power");
+  EXPECT_EQ(response.model().version(), 1u);
+  EXPECT_EQ(Decode(GetParam(), response.log_prob()), (std::vector<double>{0, -2.5, -5}));
+  EXPECT_EQ(Decode(GetParam(), response.tail_probability()), (std::vector<double>{1, 0.75, 0.5}));
+}
+
+TEST_P(RowRpcTest, InverseAndForwardAreEachOthersInverse) {
+  density::v1::InverseRequest inverse;
+  inverse.set_model("power@1");
+  *inverse.mutable_rows() = Encode(GetParam(), 2, {1, 2, 3, 4});
+  density::v1::InverseResponse z;
+  ASSERT_TRUE(server_.estimator().Inverse(Context().get(), inverse, &z).ok());
+  EXPECT_EQ(Decode(GetParam(), z.rows()), (std::vector<double>{2, 4, 6, 8}));
+
+  density::v1::ForwardRequest forward;
+  forward.set_model("power@latest");
+  *forward.mutable_rows() = z.rows();
+  density::v1::ForwardResponse x;
+  ASSERT_TRUE(server_.estimator().Forward(Context().get(), forward, &x).ok());
+  EXPECT_EQ(Decode(GetParam(), x.rows()), (std::vector<double>{1, 2, 3, 4}));
+  const std::vector<double> up = Decode(GetParam(), z.log_abs_det());
+  const std::vector<double> down = Decode(GetParam(), x.log_abs_det());
+  for (size_t row = 0; row < 2; ++row) EXPECT_EQ(up[row], -down[row]);
+}
+
+TEST_P(RowRpcTest, SampleNamesItsRowsBySeedAndOffset) {
+  density::v1::SampleRequest request;
+  request.set_model("power");
+  request.set_rows(200);
+  request.set_seed(5);
+  request.set_log_prob(true);
+  request.set_encoding(GetParam());
+  density::v1::SampleResponse all;
+  ASSERT_TRUE(server_.estimator().Sample(Context().get(), request, &all).ok());
+  EXPECT_EQ(all.seed(), 5u);
+  EXPECT_EQ(all.rows().rows(), 200u);
+  const std::vector<double> rows = Decode(GetParam(), all.rows());
+  ASSERT_EQ(rows.size(), 400u);
+  EXPECT_EQ(Decode(GetParam(), all.log_prob()).size(), 200u);
+  for (size_t i = 0; i < rows.size(); ++i) EXPECT_FLOAT_EQ(rows[i], FakeSample(5, i / 2, i % 2)) << i;
+
+  request.set_rows(50);
+  request.set_row_offset(120);
+  density::v1::SampleResponse part;
+  ASSERT_TRUE(server_.estimator().Sample(Context().get(), request, &part).ok());
+  EXPECT_EQ(Decode(GetParam(), part.rows()), std::vector<double>(rows.begin() + 240, rows.begin() + 340));
+}
+
+INSTANTIATE_TEST_SUITE_P(Encodings, RowRpcTest,
+                         ::testing::Values(density::v1::ENCODING_VALUES, density::v1::ENCODING_F32_LE,
+                                           density::v1::ENCODING_F64_LE));
+
+TEST(SampleRpc, DrawsAndReturnsASeedWhereNoneIsGiven) {
+  TestServer server;
+  server.Publish("power", 1);
+  density::v1::SampleRequest request;
+  request.set_model("power");
+  request.set_rows(1);
+  density::v1::SampleResponse first, second;
+  ASSERT_TRUE(server.estimator().Sample(Context().get(), request, &first).ok());
+  ASSERT_TRUE(server.estimator().Sample(Context().get(), request, &second).ok());
+  EXPECT_NE(first.seed(), second.seed());
+  request.set_seed(first.seed());
+  ASSERT_TRUE(server.estimator().Sample(Context().get(), request, &second).ok());
+  EXPECT_EQ(first.rows().values(0), second.rows().values(0));
+}
+
+TEST(ContextRows, AreOnePerRowOrOneForAll) {
+  TestServer server;
+  server.Publish("power", 1, /*context=*/2);
+  density::v1::LogProbRequest request;
+  request.set_model("power");
+  *request.mutable_rows() = Rows(1, {0, 0, 0});
+  *request.mutable_context() = Rows(2, {1, 0, 2, 0, 3, 0});
+  density::v1::LogProbResponse response;
+  ASSERT_TRUE(server.estimator().LogProb(Context().get(), request, &response).ok());
+  EXPECT_THAT(response.log_prob().values(), ::testing::ElementsAre(-1, -2, -3));
+  *request.mutable_context() = Rows(2, {1, 4});
+  ASSERT_TRUE(server.estimator().LogProb(Context().get(), request, &response).ok());
+  EXPECT_THAT(response.log_prob().values(), ::testing::ElementsAre(-5, -5, -5));
+}
+
+TEST(Versions, AnswerUnderNumberAliasAndLatest) {
+  TestServer server;
+  server.Publish("power", 1);
+  server.Publish("power", 1);
+  density::v1::SetAliasRequest alias;
+  alias.set_name("power");
+  alias.set_alias("stable");
+  alias.set_version(1);
+  density::v1::Aliases aliases;
+  ASSERT_TRUE(server.registry().SetAlias(Context().get(), alias, &aliases).ok());
+  for (const auto& [model, version] :
+       {std::pair("power", 2u), std::pair("power@1", 1u), std::pair("power@stable", 1u)}) {
+    density::v1::LogProbRequest request;
+    request.set_model(model);
+    *request.mutable_rows() = Rows(1, {1});
+    density::v1::LogProbResponse response;
+    const grpc::Status status = server.estimator().LogProb(Context().get(), request, &response);
+    ASSERT_TRUE(status.ok()) << model << ": " << status.error_message();
+    EXPECT_EQ(response.model().version(), version) << model;
+  }
+}
+
+}  // namespace
+}  // namespace densityd::rpc
