@@ -1,7 +1,5 @@
 """Bad input through the real programs: the right exit code, a message that names the place, and nothing left behind."""
 
-import os
-import tempfile
 import unittest
 
 import harness
@@ -108,22 +106,20 @@ class BadInputTest(harness.ServerTestCase):
 class DataRootTest(harness.ServerTestCase):
     """Files below --data-root, and the ways out of it."""
 
-    def setUp(self):
-        self.data = tempfile.TemporaryDirectory(prefix="densityd-e2e-data-")
-        self.addCleanup(self.data.cleanup)
-        self.flags = ("--data-root", self.data.name)
-        super().setUp()
+    def prepare(self, folder):
+        self.data = folder / "data"
+        self.data.mkdir()
+        self.flags = ("--data-root", self.data)
 
     def test_a_file_below_the_root_is_trained_on(self):
-        os.mkdir(os.path.join(self.data.name, "tables"))
-        with open(os.path.join(self.data.name, "tables", "rows.csv"), "w", encoding="utf-8") as file:
-            file.write(csv(correlated(500)))
+        (self.data / "tables").mkdir()
+        (self.data / "tables" / "rows.csv").write_text(csv(correlated(500)))
         self.assertIn("m@1 published", self.server.ctl("train", "m", *QUICK, "--server-file", "tables/rows.csv"))
 
     def test_no_path_leads_out_of_the_root(self):
         secret = self.write("secret.csv", csv(correlated(500)))
-        os.symlink(secret, os.path.join(self.data.name, "link.csv"))
-        os.symlink(self.folder, os.path.join(self.data.name, "folder"))
+        (self.data / "link.csv").symlink_to(secret)
+        (self.data / "folder").symlink_to(self.folder)
         for path in ("../secret.csv", str(secret), "link.csv", "folder/secret.csv", "./../" + secret.name):
             with self.subTest(path=path):
                 self.server.ctl("train", "m", *QUICK, "--server-file", path, "--detach", code=3)

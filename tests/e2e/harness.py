@@ -163,8 +163,12 @@ class ServerTestCase(unittest.TestCase):
     def setUp(self):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="densityd-e2e-"))
         self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
+        self.prepare(self.folder)
         self.server = Server(self.folder, *self.flags).start()
         self.addCleanup(self._end)
+
+    def prepare(self, folder):
+        """What comes before the server's start, such as `self.flags` that depend on the folder."""
 
     def _end(self):
         if self.server.process.poll() is None:

@@ -1,0 +1,123 @@
+// Trainings through densityctl.
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/client/ctl_fixture.h"
+
+namespace densityd::ctl {
+namespace {
+
+using testing::AllOf;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::Not;
+
+/// A server on which every training succeeds, or fails where its model is called "bad".
+class CtlTrainTest : public CtlTest {
+ protected:
+  CtlTrainTest() {
+    server_.estimator.train = [this](grpc::ServerContext&, const v1::TrainRequest& request, v1::Training& training) {
+      request_ = request;
+      training.set_id("t1");
+      training.set_model(request.model());
+      training.set_state(v1::QUEUED);
+      return grpc::Status::OK;
+    };
+    server_.trainings.watch = [this](const v1::WatchTrainingRequest& request,
+                                     grpc::ServerWriter<v1::Training>& writer) {
+      v1::Training training;
+      training.set_id(request.id());
+      training.set_model(request_.model());
+      training.set_state(v1::RUNNING);
+      for (uint64_t step = 1; step <= 100; ++step) {
+        training.set_revision(step);
+        training.mutable_progress()->set_step(step);
+        training.mutable_progress()->set_total_steps(100);
+        training.mutable_progress()->set_rows_per_second(41'234);
+        training.mutable_progress()->set_validation_nll(1.25);
+        training.mutable_progress()->set_best_validation_nll(1.125);
+        training.mutable_progress()->set_eta_seconds(75);
+        writer.Write(training);
+      }
+      training.set_revision(200);
+      training.set_state(request_.model() == "bad" ? v1::FAILED : v1::SUCCEEDED);
+      training.set_version(4);
+      if (request_.model() == "bad") training.set_error("rows: column \"c\" is constant");
+      training.mutable_report()->set_validation_log_likelihood(-1.125);
+      training.mutable_report()->set_validation_standard_error(0.01);
+      writer.Write(training);
+      return grpc::Status::OK;
+    };
+  }
+
+  v1::TrainRequest request_;
+};
+
+TEST_F(CtlTrainTest, TrainUploadsTheFileAndFollowsTheTraining) {
+  const std::string rows = Write("rows.csv", "a,b,month\n1,2,3\n4,5,6\n");
+  const Outcome outcome = Ctl({"train",        "power", "--preset",    "maf",   "--hidden",          "64,32",
+                               "--activation", "gelu",  "--mixing",    "lu",    "--context-columns", "month",
+                               "--steps",      "100",   "--optimizer", "adamw", "--alias",           "candidate",
+                               "--data",       rows});
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, AllOf(HasSubstr("power@4 published by training t1"), HasSubstr("-1.1250 +- 0.0200 nats")));
+  ASSERT_EQ(server_.datasets.messages.size(), 1u);
+  EXPECT_THAT(server_.datasets.messages[0].columns(), ElementsAre("a", "b", "month"));
+  EXPECT_EQ(request_.dataset(), "d1");
+  EXPECT_EQ(request_.preset().name(), "maf");
+  EXPECT_THAT(request_.preset().hidden(), ElementsAre(64, 32));
+  EXPECT_EQ(request_.preset().activation(), v1::GELU);
+  EXPECT_EQ(request_.preset().mixing(), v1::Preset::LU);
+  EXPECT_FALSE(request_.preset().has_transforms());
+  EXPECT_THAT(request_.context_columns(), ElementsAre("month"));
+  EXPECT_EQ(request_.options().steps(), 100u);
+  EXPECT_EQ(request_.options().optimizer(), v1::TrainingOptions::ADAMW);
+  EXPECT_EQ(request_.alias(), "candidate");
+}
+
+TEST_F(CtlTrainTest, ProgressIsLinesWithoutATerminal) {
+  const Outcome outcome = Ctl({"train", "power", "--preset", "maf", "--dataset", "d1"});
+  EXPECT_THAT(outcome.err, AllOf(HasSubstr("step 51/100  41.2k rows/s"), HasSubstr("best 1.125"),
+                                 HasSubstr("1m15s left"), Not(HasSubstr("\r")), Not(HasSubstr("step 52/100"))));
+}
+
+TEST_F(CtlTrainTest, ProgressIsABarOnATerminalThatNeverWraps) {
+  for (int columns : {40, 80, 160}) {
+    const std::string err = Ctl({"train", "power", "--preset", "maf", "--dataset", "d1"}, "", columns).err;
+    EXPECT_THAT(err, HasSubstr("=] 100% "));
+    std::istringstream updates(err.substr(err.find('\r')));
+    for (std::string update; std::getline(updates, update, '\r');) {
+      const size_t end = update.find("\x1b[K");
+      if (end == std::string::npos) continue;
+      EXPECT_LT(end, static_cast<size_t>(columns)) << update;
+    }
+  }
+}
+
+TEST_F(CtlTrainTest, AFailedTrainingIsExitCodeNineWithItsReason) {
+  const Outcome outcome = Ctl({"train", "bad", "--preset", "maf", "--dataset", "d1"});
+  EXPECT_EQ(outcome.code, 9);
+  EXPECT_THAT(outcome.err, HasSubstr("training t1 failed: rows: column \"c\" is constant"));
+}
+
+TEST_F(CtlTrainTest, DetachOnlyStartsTheTraining) {
+  const Outcome outcome = Ctl({"train", "power", "--preset", "maf", "--server-file", "rows.npy", "--detach"});
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_EQ(outcome.out, "t1\n");
+  EXPECT_EQ(request_.file(), "rows.npy");
+}
+
+TEST_F(CtlTrainTest, ASpecIsReadFromJsonAndItsErrorsAreNamed) {
+  const std::string spec = Write("flow.json", R"({"layers": [{"full_affine": {}}]})");
+  EXPECT_EQ(Ctl({"train", "power", "--spec", spec, "--dataset", "d1", "--detach"}).code, 0);
+  EXPECT_TRUE(request_.spec().layers(0).has_full_affine());
+  const Outcome unknown = Ctl({"train", "power", "--spec", "-", "--dataset", "d1"}, R"({"layers": [{"fancy": {}}]})");
+  EXPECT_EQ(unknown.code, 3);
+  EXPECT_THAT(unknown.err, HasSubstr("fancy"));
+}
+
+}  // namespace
+}  // namespace densityd::ctl
