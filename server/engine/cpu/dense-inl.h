@@ -73,19 +73,27 @@ HWY_NOINLINE void PanelRows(const Panel& panel, const float* input, const float*
   }
 }
 
+/// PanelRows for a number of vectors known at run time, at most kBlockVectors.
+HWY_INLINE void PanelOfRows(size_t vectors, const Panel& panel, const float* input, const float* weights,
+                            const float* start, bool relu, float* output) {
+  if (vectors == kBlockVectors) return PanelRows<kBlockVectors>(panel, input, weights, start, relu, output);
+  if constexpr (kBlockVectors > 2) {
+    if (vectors == 3) return PanelRows<3>(panel, input, weights, start, relu, output);
+    if (vectors == 2) return PanelRows<2>(panel, input, weights, start, relu, output);
+  }
+  PanelRows<1>(panel, input, weights, start, relu, output);
+}
+
 /// All panels of a step for `vectors` vectors of rows that begin `offset` numbers into each column.
 HWY_INLINE void DensePanels(const Program& program, const DenseStep& step, const Weights& weights, float* table,
                             size_t offset, size_t vectors) {
   const bool relu = step.activation == ActivationKind::kRelu;
-  const auto rows = vectors == 1   ? &PanelRows<1>
-                    : vectors == 2 ? &PanelRows<2>
-                    : vectors == 3 ? &PanelRows<std::min<size_t>(3, kBlockVectors)>
-                                   : &PanelRows<kBlockVectors>;
   for (uint32_t p = step.first_panel; p < step.first_panel + step.panel_count; ++p) {
     const Panel& panel = program.panels[p];
     float* output = table + (step.output + panel.first_unit) * kTileRows + offset;
-    rows(panel, table + (step.input + panel.first_input) * kTileRows + offset, weights.panels + panel.weights,
-         step.accumulate ? nullptr : weights.biases + (step.bias + panel.first_unit), relu, output);
+    PanelOfRows(vectors, panel, table + (step.input + panel.first_input) * kTileRows + offset,
+                weights.panels + panel.weights,
+                step.accumulate ? nullptr : weights.biases + (step.bias + panel.first_unit), relu, output);
     if (!IsCheap(step.activation)) {
       ActivateTile(step.activation, output, output, panel.units, vectors * kLanes);
     }
