@@ -3,7 +3,7 @@
 # make_debian_tree FOLDER: a minimal Debian 12, as a fresh container has it.
 make_debian_tree() {
   local tree="$1"
-  run_quietly "$CACHE_ROOT/logs/debootstrap.log" debootstrap --variant=minbase bookworm "$tree"
+  run_quietly "$LOG_FOLDER/debootstrap.log" debootstrap --variant=minbase bookworm "$tree"
   rm -rf "$tree"/var/cache/apt/archives/*.deb
 }
 

@@ -5,6 +5,7 @@ set -euo pipefail
 
 PROJECT_ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)"
 CACHE_ROOT="${XDG_CACHE_HOME:-${HOME:?HOME is not set}/.cache}/densityd"
+LOG_FOLDER="${TMPDIR:-/tmp}/densityd-logs-$(id -u)"
 STEP_NAME=""
 STEP_HINT=""
 STEP_START=0

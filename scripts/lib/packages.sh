@@ -36,7 +36,7 @@ install_packages() {
     command -v sudo >/dev/null || fail "Run as root, or install sudo: the packages above are missing."
     as_root=(sudo)
   fi
-  run_quietly "$CACHE_ROOT/logs/apt.log" "${as_root[@]}" apt-get update
-  run_quietly "$CACHE_ROOT/logs/apt.log" "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+  run_quietly "$LOG_FOLDER/apt.log" "${as_root[@]}" apt-get update
+  run_quietly "$LOG_FOLDER/apt.log" "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
     apt-get install -y --no-install-recommends "${missing[@]}"
 }
