@@ -35,20 +35,6 @@ uint64_t DefaultModelBytes() {
   return static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<uint64_t>(sysconf(_SC_PAGESIZE)) / 4 * 3;
 }
 
-void LogVersion(const density::v1::VersionInfo& info) {
-  if (info.state() == density::v1::LOAD_FAILED) {
-    Log(LogLevel::kError, "model cannot be loaded",
-        {{"model", info.name()}, {"version", info.version()}, {"error", info.error()}});
-    return;
-  }
-  Log(LogLevel::kInfo, "model state",
-      {{"model", info.name()},
-       {"version", info.version()},
-       {"state", density::v1::VersionState_Name(info.state())},
-       {"bytes", info.memory_bytes()},
-       {"plan", info.plan()}});
-}
-
 absl::Status CheckMetricsAddress(const Flags& flags) {
   if (flags.metrics_address.empty() || flags.server.insecure_beyond_loopback ||
       rpc::IsLoopback(flags.metrics_address)) {
@@ -144,7 +130,6 @@ absl::Status Serve(const Flags& given) {
   telemetry::AccessLog access_log({.slow = absl::Seconds(flags.slow_seconds)}, Clock::Real());
   rpc::Health health;
   const auto on_change = [&metrics, &health](const density::v1::VersionInfo& info) {
-    LogVersion(info);
     metrics->OnVersion(info);
     health.OnModelChanged(info.name());
   };

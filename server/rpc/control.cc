@@ -15,7 +15,16 @@ CallTimer::CallTimer(const ControlEnvironment& environment, telemetry::RpcMethod
 void CallTimer::Report(const absl::Status& status) const {
   const absl::Duration duration = environment_->clock->Now() - arrival_;
   environment_->metrics->OnRequest(environment_->metrics->shared_shard(), method_, status.code(), duration);
-  if (!environment_->access_log->Wants(status, duration)) return;
+  if (environment_->access_log->Wants(status, duration)) Log(status, duration);
+}
+
+void CallTimer::ReportStream(const absl::Status& status) const {
+  const absl::Duration duration = environment_->clock->Now() - arrival_;
+  environment_->metrics->OnRequest(environment_->metrics->shared_shard(), method_, status.code(), duration);
+  if (!status.ok()) Log(status, duration);
+}
+
+void CallTimer::Log(const absl::Status& status, absl::Duration duration) const {
   const auto& metadata = context_->client_metadata();
   const auto traceparent = metadata.find("traceparent");
   environment_->access_log->Record(

@@ -37,8 +37,12 @@ class CallTimer {
 
   /// Counts and, where it failed or was slow, logs the call.
   void Report(const absl::Status& status) const;
+  /// The same for a stream, whose length says nothing: it is logged only where it failed.
+  void ReportStream(const absl::Status& status) const;
 
  private:
+  void Log(const absl::Status& status, absl::Duration duration) const;
+
   const ControlEnvironment* environment_;
   telemetry::RpcMethod method_;
   const grpc::CallbackServerContext* context_;

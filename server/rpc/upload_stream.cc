@@ -87,7 +87,7 @@ void UploadStream::Commit() {
 void UploadStream::End(const absl::Status& status) {
   // What was written goes before the caller hears of it.
   writer_.reset();
-  timer_.Report(status);
+  timer_.ReportStream(status);
   Finish(ToGrpcStatus(status));
 }
 

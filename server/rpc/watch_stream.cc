@@ -66,7 +66,7 @@ void WatchStream::Advance() {
   }
   if (!ending_ && !final_) return;
   finished_ = true;
-  timer_.Report(end_);
+  timer_.ReportStream(end_);
   Finish(ToGrpcStatus(end_));
 }
 
