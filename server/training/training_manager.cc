@@ -225,7 +225,6 @@ void TrainingManager::Impl::RunTraining(const TrainingJob& job, LiveTraining& li
     *training.mutable_start_time() = ToTimestamp(Clock::Real().Now());
   });
   Log(LogLevel::kInfo, "training started", {{"training", job.id()}, {"model", job.request().model()}});
-  if (options_.observer != nullptr) options_.observer->OnStarted(live.Get());
   const uint32_t threads = std::max(1u, job.request().options().threads());
   RunResult result =
       run.Run(options_.worker_binary, threads, [&](const TrainingEvent& event) { TakeEvent(event, live); });
@@ -257,7 +256,6 @@ void TrainingManager::Impl::RunTraining(const TrainingJob& job, LiveTraining& li
 void TrainingManager::Impl::TakeEvent(const TrainingEvent& event, LiveTraining& live) {
   if (!event.has_progress()) return;
   live.Update([&](Training& training) { *training.mutable_progress() = event.progress(); });
-  if (options_.observer != nullptr) options_.observer->OnProgress(live.Get());
 }
 
 void TrainingManager::Impl::Finish(LiveTraining& live, Training final_state) {
@@ -277,7 +275,6 @@ void TrainingManager::Impl::Finish(LiveTraining& live, Training final_state) {
     final_state.set_revision(training.revision());
     training = final_state;
   });
-  if (options_.observer != nullptr) options_.observer->OnFinished(live.Get());
 }
 
 absl::StatusOr<std::unique_ptr<TrainingManager>> TrainingManager::Open(FileSystem& files, DatasetStore& datasets,

@@ -16,18 +16,6 @@
 
 namespace densityd::training {
 
-/// Told what happens, for metrics. Called without locks held, on the threads that follow trainings; must not block.
-class TrainingObserver {
- public:
-  virtual ~TrainingObserver() = default;
-  /// The training's process starts.
-  virtual void OnStarted(const density::v1::Training& training) = 0;
-  /// `training.progress` changed.
-  virtual void OnProgress(const density::v1::Training& training) = 0;
-  /// The training reached a final state, with or without having started. Once per training.
-  virtual void OnFinished(const density::v1::Training& training) = 0;
-};
-
 struct TrainingManagerOptions {
   std::string root;            ///< the server's root; trainings live in <root>/trainings/<id>/
   std::string data_root;       ///< where TrainRequest.file is looked up; empty: such requests are refused
@@ -35,7 +23,6 @@ struct TrainingManagerOptions {
   std::string device = "cpu";  ///< handed to the worker
   int max_running = 1;         ///< trainings that run at the same time; the others wait QUEUED in order
   absl::Duration stop_grace = absl::Seconds(10);  ///< between asking a process to stop and killing it
-  TrainingObserver* observer = nullptr;           ///< may be null; must outlive the manager
 };
 
 /// Runs trainings. Valid transitions of a training:
