@@ -2,7 +2,19 @@
 
 #include <utility>
 
+#include "server/base/errors.h"
+#include "server/base/strings.h"
+
 namespace densityd::rpc {
+namespace {
+
+/// A spec was checked before its version was published: an error in it now is damage.
+absl::Status OfStoredSpec(const absl::Status& status) {
+  if (!absl::IsInvalidArgument(status)) return status;
+  return DataLoss("manifest.json", "spec", ToStd(status.message()));
+}
+
+}  // namespace
 
 ServedModel::ServedModel(std::shared_ptr<const engine::Plan> float32, std::shared_ptr<const engine::Plan> float64,
                          TailProbability tail_probability, std::shared_ptr<telemetry::ModelSeries> series)
@@ -21,9 +33,9 @@ registry::Loader MakeLoader(PlanCompiler compile, std::string device, telemetry:
     auto tail_probability = TailProbability::Create(stored.manifest.calibration());
     if (!tail_probability.ok()) return tail_probability.status();
     auto float32 = compile(stored.manifest.spec(), stored.tensors, {device, NumberType::kFloat32});
-    if (!float32.ok()) return float32.status();
+    if (!float32.ok()) return OfStoredSpec(float32.status());
     auto float64 = compile(stored.manifest.spec(), stored.tensors, {device, NumberType::kFloat64});
-    if (!float64.ok()) return float64.status();
+    if (!float64.ok()) return OfStoredSpec(float64.status());
     return std::make_shared<ServedModel>(*std::move(float32), *std::move(float64), *std::move(tail_probability),
                                          metrics.ForModel(stored.name));
   };
