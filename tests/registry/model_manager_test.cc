@@ -6,81 +6,21 @@
 #include <atomic>
 #include <filesystem>
 #include <thread>
-#include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/synchronization/notification.h"
-#include "tests/base/temp_folder.h"
-#include "tests/registry/fake_servable.h"
-#include "tests/registry/sample_version.h"
+#include "tests/registry/model_manager_fixture.h"
 
 namespace densityd::registry {
 namespace {
 
 using absl::StatusCode;
 using density::v1::VersionInfo;
-using densityd::testing::TempFolder;
 using ::testing::ElementsAre;
-using testing::FakeLoader;
 using testing::FakeServable;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-using testing::OpenStore;
-using testing::SampleManifest;
-using testing::SampleTensors;
-
-constexpr size_t kVersionBytes = 10'000;
-
-class ModelManagerTest : public ::testing::Test {
- protected:
-  /// Room for `versions` versions.
-  void Start(size_t versions = 100) {
-    manager_ = std::make_unique<ModelManager>(
-        store_, loader_.AsLoader(), versions * kVersionBytes, ModelEvents{[this](const VersionInfo& info) {
-          absl::MutexLock lock(&mutex_);
-          events_.push_back(
-              absl::StrCat(info.name(), "@", info.version(), " ", density::v1::VersionState_Name(info.state())));
-        }});
-  }
-  uint64_t Publish(const std::string& name, double mark = 1) {
-    const auto version = store_.Publish(name, SampleManifest(mark), SampleTensors(mark));
-    EXPECT_TRUE(version.ok()) << version.status();
-    return version.value_or(0);
-  }
-  /// Publishes and tells the manager.
-  absl::Status Train(const std::string& name, double mark = 1) {
-    return manager_->OnPublished(name, Publish(name, mark));
-  }
-  StatusCode AcquireCode(std::string_view reference) { return manager_->Acquire(reference).status().code(); }
-  double Mark(std::string_view reference) {
-    const auto handle = manager_->Acquire(reference);
-    EXPECT_TRUE(handle.ok()) << handle.status();
-    return handle.ok() ? static_cast<const FakeServable&>(*handle->servable).mark() : -1;
-  }
-  density::v1::VersionState State(const std::string& reference) {
-    const auto detail = manager_->Get(reference);
-    EXPECT_TRUE(detail.ok()) << detail.status();
-    return detail.ok() ? detail->info().state() : density::v1::VERSION_STATE_UNSPECIFIED;
-  }
-  std::vector<std::string> Events() {
-    absl::MutexLock lock(&mutex_);
-    return std::exchange(events_, {});
-  }
-  absl::StatusOr<density::v1::Aliases> SetAlias(const std::string& name, const std::string& alias, uint64_t version) {
-    density::v1::SetAliasRequest request;
-    request.set_name(name);
-    request.set_alias(alias);
-    request.set_version(version);
-    return manager_->SetAlias(request);
-  }
-
-  TempFolder folder_;
-  ModelStore store_ = OpenStore(FileSystem::Real(), folder_.path());
-  FakeLoader loader_{kVersionBytes};
-  absl::Mutex mutex_;
-  std::vector<std::string> events_ ABSL_GUARDED_BY(mutex_);
-  std::unique_ptr<ModelManager> manager_;
-};
+using testing::kVersionBytes;
+using testing::ModelManagerTest;
 
 TEST_F(ModelManagerTest, EveryAliasedVersionIsServedAfterARestart) {
   for (int i = 1; i <= 3; ++i) Publish("power", i);
@@ -267,62 +207,6 @@ TEST_F(ModelManagerTest, AVersionThatCannotBeLoadedLeavesTheOldOneServing) {
   EXPECT_EQ(store_.ReadAliases("power")->versions().count("stable"), 0u) << "the alias was not moved";
 }
 
-TEST_F(ModelManagerTest, WhatNobodyNamesMakesRoomOldestFirst) {
-  Start(/*versions=*/3);
-  for (int i = 1; i <= 3; ++i) ASSERT_TRUE(Train("power", i).ok());
-  ASSERT_TRUE(Train("power", 4).ok());
-  EXPECT_EQ(State("power@1"), density::v1::NOT_LOADED);
-  EXPECT_EQ(Mark("power@2"), 2);
-  EXPECT_EQ(Mark("power"), 4);
-  EXPECT_EQ(loader_.alive(), 3);
-}
-
-TEST_F(ModelManagerTest, ALoadWaitsForCallsThatHoldWhatMakesRoomAndUnloadsNoMoreThanItNeeds) {
-  Start(/*versions=*/3);
-  for (int i = 1; i <= 3; ++i) ASSERT_TRUE(Train("power", i).ok());
-  auto handle = manager_->Acquire("power@1");
-  const uint64_t next = Publish("power", 4);
-  std::thread loading([&] { EXPECT_TRUE(manager_->OnPublished("power", next).ok()); });
-  while (State("power@1") == density::v1::READY) std::this_thread::yield();
-  handle = absl::CancelledError();
-  loading.join();
-  EXPECT_EQ(Mark("power"), 4);
-  EXPECT_EQ(Mark("power@2"), 2);
-}
-
-TEST_F(ModelManagerTest, WhatIsNamedOrLoadedByHandMakesNoRoom) {
-  Start(/*versions=*/3);
-  for (int i = 1; i <= 3; ++i) ASSERT_TRUE(Train("power", i).ok());
-  ASSERT_TRUE(SetAlias("power", "stable", 1).ok());
-  ASSERT_TRUE(manager_->Load("power@2").ok());
-  const absl::Status status = Train("power", 4);
-  EXPECT_EQ(status.code(), StatusCode::kResourceExhausted);
-  EXPECT_THAT(std::string(status.message()), HasSubstr("30000 of 30000"));
-  for (int i = 1; i <= 3; ++i) EXPECT_EQ(Mark(absl::StrCat("power@", i)), i);
-  ASSERT_TRUE(manager_->Unload("power@2").ok());
-  EXPECT_TRUE(manager_->Load("power@4").ok());
-}
-
-TEST_F(ModelManagerTest, AVersionLargerThanAllMemoryIsRefusedAndEvictsNothing) {
-  Start(/*versions=*/1);
-  ASSERT_TRUE(Train("power", 1).ok());
-  const auto refused = std::make_unique<ModelManager>(store_, loader_.AsLoader(), 10, ModelEvents{});
-  EXPECT_EQ(refused->Load("power").status().code(), StatusCode::kResourceExhausted);
-  EXPECT_EQ(Mark("power"), 1);
-}
-
-TEST_F(ModelManagerTest, NothingIsUnloadedWhereItWouldNotBeEnough) {
-  Start(/*versions=*/2);
-  ASSERT_TRUE(Train("gas", 1).ok());
-  ASSERT_TRUE(Train("gas", 2).ok());
-  EXPECT_TRUE(Train("gas", 3).ok()) << "the first makes room";
-  EXPECT_EQ(AcquireCode("gas@1"), StatusCode::kFailedPrecondition);
-  ASSERT_TRUE(SetAlias("gas", "stable", 2).ok());
-  EXPECT_EQ(Train("power", 1).code(), StatusCode::kResourceExhausted);
-  EXPECT_EQ(Mark("gas@2"), 2);
-  EXPECT_EQ(Mark("gas@3"), 3);
-}
-
 TEST_F(ModelManagerTest, OnlyUnloadedUnnamedVersionsAreDeleted) {
   Start();
   for (int i = 1; i <= 3; ++i) ASSERT_TRUE(Train("power", i).ok());
@@ -397,62 +281,6 @@ TEST_F(ModelManagerTest, AListenerMayAskAndChange) {
   asked = &manager;
   manager.LoadAll();
   EXPECT_GE(ready, 1);
-}
-
-TEST_F(ModelManagerTest, ReadersNeverSeeAGapOrAWrongVersionWhileVersionsComeAndGo) {
-  Start(/*versions=*/4);
-  ASSERT_TRUE(Train("power", 1).ok());
-  std::atomic<bool> stop = false;
-  std::vector<std::thread> readers;
-  for (int i = 0; i < 3; ++i) {
-    readers.emplace_back([&] {
-      double last = 0;
-      while (!stop) {
-        const auto handle = manager_->Acquire("power");
-        ASSERT_TRUE(handle.ok()) << handle.status();
-        const double mark = static_cast<const FakeServable&>(*handle->servable).mark();
-        ASSERT_EQ(mark, static_cast<double>(handle->version));
-        ASSERT_GE(mark, last) << "latest never goes back";
-        last = mark;
-      }
-    });
-  }
-  for (int version = 2; version <= 40; ++version) {
-    EXPECT_TRUE(Train("power", version).ok());
-    if (version % 3 != 0) continue;
-    EXPECT_TRUE(manager_->Unload(absl::StrCat("power@", version - 1)).ok());
-  }
-  stop = true;
-  for (std::thread& reader : readers) reader.join();
-  EXPECT_LE(loader_.alive(), 4);
-}
-
-TEST_F(ModelManagerTest, ConcurrentLoadsAndUnloadsKeepTheBooks) {
-  Start(/*versions=*/2);
-  for (int i = 1; i <= 4; ++i) Publish("power", i);
-  manager_->LoadAll();
-  std::vector<std::thread> threads;
-  for (int i = 1; i <= 4; ++i) {
-    threads.emplace_back([this, i] {
-      const std::string reference = absl::StrCat("power@", i);
-      for (int round = 0; round < 50; ++round) {
-        const auto loaded = manager_->Load(reference);
-        EXPECT_TRUE(loaded.ok() || absl::IsResourceExhausted(loaded.status())) << loaded.status();
-        if (const auto handle = manager_->Acquire(reference); handle.ok()) {
-          EXPECT_EQ(static_cast<const FakeServable&>(*handle->servable).mark(), i);
-        }
-        const auto unloaded = manager_->Unload(reference);
-        EXPECT_TRUE(unloaded.ok()) << unloaded.status();
-      }
-    });
-  }
-  for (std::thread& thread : threads) thread.join();
-  for (int i = 1; i <= 4; ++i) {
-    EXPECT_EQ(manager_->Unload(absl::StrCat("power@", i))->memory_bytes(), 0u);
-  }
-  EXPECT_EQ(loader_.alive(), 0);
-  EXPECT_TRUE(manager_->Load("power@1").ok()) << "all memory was given back";
-  EXPECT_TRUE(manager_->Load("power@2").ok());
 }
 
 }  // namespace
