@@ -50,6 +50,21 @@ Rows Part(const Rows& rows, size_t begin, size_t count, size_t features, size_t 
   return part;
 }
 
+/// Kernels run on this SIMD target until it is destroyed.
+class OnTarget {
+ public:
+  explicit OnTarget(int64_t target) {
+    hwy::SetSupportedTargetsForTest(target);
+    hwy::GetChosenTarget().Update(target);
+  }
+  ~OnTarget() {
+    hwy::SetSupportedTargetsForTest(0);
+    hwy::GetChosenTarget().Update(hwy::SupportedTargets());
+  }
+  OnTarget(const OnTarget&) = delete;
+  OnTarget& operator=(const OnTarget&) = delete;
+};
+
 class BitsTest : public testing::TestWithParam<Model> {
  protected:
   void SetUp() override {
@@ -123,15 +138,23 @@ TEST_P(BitsTest, Avx2AndAvx512GiveTheSameBits) {
   if ((supported & HWY_AVX3) == 0 || (supported & HWY_AVX2) == 0) GTEST_SKIP() << "needs AVX-512 and AVX2";
   for (Op op : kOps) {
     const Answer tile = RunPlan(*plan_, op, rows_, 64);
-    hwy::SetSupportedTargetsForTest(HWY_AVX2);
-    hwy::GetChosenTarget().Update(HWY_AVX2);
+    const OnTarget avx2(HWY_AVX2);
     EXPECT_STREQ(TargetName(), "AVX2");
     ExpectSameBits(RunPlan(*plan_, op, rows_, 64), tile, std::string(OpName(op)) + " in tiles");
     for (size_t run_rows : {1, 4, 6, 23}) {
       ExpectSameBits(RunPlan(*plan_, op, rows_, run_rows), tile, OpName(op));
     }
-    hwy::SetSupportedTargetsForTest(0);
-    hwy::GetChosenTarget().Update(hwy::SupportedTargets());
+  }
+}
+
+TEST_P(BitsTest, ThePortableTargetKeepsThePromiseForItself) {
+  const OnTarget portable(HWY_STATIC_TARGET);
+  ASSERT_EQ(std::string(TargetName()).find("AVX"), std::string::npos) << TargetName();
+  for (Op op : kOps) {
+    const Answer tile = RunPlan(*plan_, op, rows_, 64);
+    for (size_t run_rows : {1, 4, 6, 23}) {
+      ExpectSameBits(RunPlan(*plan_, op, rows_, run_rows), tile, OpName(op));
+    }
   }
 }
 
