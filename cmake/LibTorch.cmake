@@ -46,6 +46,10 @@ target_link_libraries(densityd::torch INTERFACE
   ${DENSITYD_LIBTORCH}/lib/libtorch_cpu.so ${DENSITYD_LIBTORCH}/lib/libc10.so)
 
 if(DENSITYD_CUDA)
+  if(NOT EXISTS ${DENSITYD_LIBTORCH}/lib/libtorch_cuda.so)
+    message(FATAL_ERROR "LibTorch in '${DENSITYD_LIBTORCH}' is for CPUs only; DENSITYD_CUDA needs one with "
+                        "lib/libtorch_cuda.so.")
+  endif()
   enable_language(CUDA)
   find_package(CUDAToolkit REQUIRED)
   # Registered by their static initialisers, so they must stay although no symbol of theirs is called. The libraries

@@ -20,7 +20,7 @@ absl::StatusOr<density::v1::Dataset> UploadFile(Session& session, const Client& 
   if (display_name.empty() && path != "-") options.display_name = path.substr(0, kLongestDisplayName);
   std::ostream& err = session.streams.err;
   const bool bar = session.streams.err_columns > 0;
-  const absl::StatusOr<density::v1::Dataset> dataset =
+  absl::StatusOr<density::v1::Dataset> dataset =
       client.Upload({table->values, table->cols}, options, [&](size_t sent, size_t rows) {
         if (bar) err << absl::StrFormat("\ruploading %d of %d rows\x1b[K", sent, rows) << std::flush;
       });

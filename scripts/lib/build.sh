@@ -24,3 +24,8 @@ build() {
 find_nvcc() {
   command -v nvcc || { [ -x /usr/local/cuda/bin/nvcc ] && echo /usr/local/cuda/bin/nvcc; }
 }
+
+# libtorch_folder PRESET: prints the LibTorch that the preset was configured with.
+libtorch_folder() {
+  sed -n 's/^DENSITYD_LIBTORCH:[A-Z]*=//p' "$PROJECT_ROOT/build/$1/CMakeCache.txt"
+}

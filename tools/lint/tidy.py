@@ -46,10 +46,12 @@ def fingerprint(includes, source, command, arguments):
     digest = hashlib.sha256()
     digest.update(command.replace(str(_ROOT), "").encode())
     digest.update(" ".join(arguments).encode())
-    for file in [".clang-tidy", source, *sorted(closure(includes, source))]:
+    files = [source, *sorted(closure(includes, source))]
+    for file in [".clang-tidy", *files]:
         digest.update(file.encode() + b"\0" + (_ROOT / file).read_bytes())
-    for proto in sorted((_ROOT / "proto").rglob("*.proto")):
-        digest.update(proto.read_bytes())
+    if any(header.startswith("density/") for file in files for header in includes[file]):
+        for proto in sorted((_ROOT / "proto").rglob("*.proto")):
+            digest.update(proto.read_bytes())
     return digest.hexdigest()
 
 
