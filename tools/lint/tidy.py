@@ -71,7 +71,7 @@ def parse_arguments():
     parser.add_argument("--cache", type=pathlib.Path, help="folder that remembers which files passed")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--seconds", type=float, default=float("inf"))
-    return parser.parse_args()
+    return parser.parse_intermixed_args()
 
 
 def main():
