@@ -80,8 +80,9 @@ class HeaderParser {
 
   bool Descr() {
     std::optional<std::string> descr = String();
-    if (descr) header_.descr = *std::move(descr);
-    return descr.has_value();
+    if (!descr.has_value()) return false;
+    header_.descr = *std::move(descr);
+    return true;
   }
 
   bool Order() {

@@ -22,7 +22,7 @@ class RowWorker {
   RowWorker(int index, std::unique_ptr<grpc::ServerCompletionQueue> queue, const RowEnvironment& environment);
 
   /// Posts a call; before Run, or on the worker's thread.
-  void Post(std::shared_ptr<RowCallBase> call) { call->Post(); }
+  void Post(const std::shared_ptr<RowCallBase>& call) { call->Post(); }
 
   /// Works until Stop was called and the last call has gone. On one thread.
   void Run();
