@@ -109,9 +109,9 @@ void RowWorker::Stop() {
   Wake();
 }
 
-void RowWorker::OnCallArrived(std::shared_ptr<RowCallBase> next) {
+void RowWorker::OnCallArrived(const std::shared_ptr<RowCallBase>& next) {
   calls_.fetch_add(1, std::memory_order_relaxed);
-  if (!stopping_.load(std::memory_order_acquire)) Post(std::move(next));
+  if (!stopping_.load(std::memory_order_acquire)) Post(next);
 }
 
 void RowWorker::OnCallGone() {

@@ -38,7 +38,7 @@ class RowWorker {
   grpc::ServerCompletionQueue& queue() { return *queue_; }
 
   /// A call arrived on this worker; `next` takes its place.
-  void OnCallArrived(std::shared_ptr<RowCallBase> next);
+  void OnCallArrived(const std::shared_ptr<RowCallBase>& next);
   /// gRPC has no more use for a call that arrived. Thread-safe.
   void OnCallGone();
 

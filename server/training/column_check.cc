@@ -48,7 +48,8 @@ bool AgreeInEveryRow(absl::Span<const double> values, absl::Span<const Column> c
 }  // namespace
 
 Column Summarize(absl::Span<const double> values, size_t cols, size_t column) {
-  const auto rows = static_cast<double>(values.size() / cols);
+  const size_t count = values.size() / cols;
+  const auto rows = static_cast<double>(count);
   double low = std::numeric_limits<double>::infinity();
   double high = -low;
   // Differences from the first value: a column far from 0 would lose its digits otherwise.

@@ -183,7 +183,7 @@ absl::Status DatasetStore::Delete(std::string_view id) {
   if (absl::Status status = registry::CheckId("dataset", id); !status.ok()) return status;
   const std::string folder = absl::StrCat(root_, "/datasets/", ToAbsl(id));
   const std::string removed = absl::StrCat(root_, "/tmp/deleted-", ToAbsl(id));
-  const absl::Status renamed = files_->Rename(folder, removed);
+  absl::Status renamed = files_->Rename(folder, removed);
   if (absl::IsNotFound(renamed)) return NotFound("dataset", id, "no such dataset");
   if (!renamed.ok()) return renamed;
   if (absl::Status status = files_->SyncFolder(root_ + "/datasets"); !status.ok()) return status;

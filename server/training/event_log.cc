@@ -62,7 +62,7 @@ absl::Status EventLogReader::ReadNew(std::vector<TrainingEvent>& events) {
     if (absl::IsNotFound(bytes.status())) return absl::OkStatus();
     if (!bytes.ok()) return bytes.status();
     std::vector<std::string> payloads;
-    const absl::Status parsed = parser_.Parse(*bytes, payloads);
+    absl::Status parsed = parser_.Parse(*bytes, payloads);
     for (const std::string& payload : payloads) {
       TrainingEvent event;
       if (!event.ParseFromString(payload)) return DataLoss(path_, "event", "is no training event");
