@@ -26,6 +26,15 @@ absl::Status CheckNames(const TrainRequest& request) {
   return registry::CheckAliasName("alias", request.alias());
 }
 
+// Fields that are declared but not served yet are refused rather than passed over.
+absl::Status CheckServed(const TrainRequest& request) {
+  const bool is_plain = request.idempotency_key().empty() && request.priority() == 0 && !request.has_limits() &&
+                        request.warm_start().empty() && !request.options().has_checkpoint_interval_seconds();
+  if (is_plain) return absl::OkStatus();
+  return absl::UnimplementedError(
+      "idempotency_key, priority, limits, warm_start and options.checkpoint_interval_seconds are not served yet");
+}
+
 // What is known of data that are not read yet.
 absl::Status CheckShape(const TrainRequest& request, uint64_t rows, size_t cols,
                         const std::vector<std::string>& names) {
@@ -101,6 +110,7 @@ absl::StatusOr<FlowSpec> ResolveSpec(const TrainRequest& request, const ColumnSe
 absl::StatusOr<ConstMatrix> CheckTrainRequest(const TrainRequest& request, const DatasetStore& datasets,
                                               const std::string& data_root) {
   if (absl::Status status = CheckNames(request); !status.ok()) return status;
+  if (absl::Status status = CheckServed(request); !status.ok()) return status;
   if (absl::Status status = CheckOptions(request.options()); !status.ok()) return status;
   if (request.flow_case() == TrainRequest::FLOW_NOT_SET) {
     return InvalidArgument("preset", "neither `preset` nor `spec` is set; one says what to train");
