@@ -1,11 +1,13 @@
 #include "server/engine/compile.h"
 
 #include <string_view>
+#include <utility>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "server/base/errors.h"
 #include "server/engine/cpu/cpu_plan.h"
+#include "server/engine/measure.h"
 #include "server/engine/reference_plan.h"
 #include "torch/cuda.h"
 
@@ -44,17 +46,38 @@ absl::StatusOr<std::string> ResolveDevice(const std::string& flag) {
   return absl::StrCat("cuda:", *index);
 }
 
-absl::StatusOr<std::unique_ptr<Plan>> CompilePlan(const density::v1::FlowSpec& spec,
-                                                  absl::Span<const registry::Tensor> tensors,
-                                                  const CompileOptions& options) {
-  const bool may_compile =
-      options.choice == PlanChoice::kFastest && options.device == "cpu" && options.precision == NumberType::kFloat32;
-  if (may_compile) {
+namespace {
+
+/// Why nothing is compiled for `options`, whatever the flow; empty where it is.
+std::string ObstacleTo(const CompileOptions& options) {
+  if (options.choice == PlanChoice::kReference) return "the reference plan was asked for";
+  if (options.device != "cpu") return "plans are compiled for CPUs only";
+  if (options.precision == NumberType::kFloat64) return "plans are compiled for float32 only";
+  return "";
+}
+
+/// A plan whose run times are not known yet.
+absl::StatusOr<std::unique_ptr<Plan>> CompileUnmeasured(const density::v1::FlowSpec& spec,
+                                                        absl::Span<const registry::Tensor> tensors,
+                                                        const CompileOptions& options) {
+  std::string obstacle = ObstacleTo(options);
+  if (obstacle.empty()) {
     absl::StatusOr<std::unique_ptr<Plan>> plan = cpu::CompileCpuPlan(spec, tensors);
     // A layer without compiled form is no error: the reference plan has them all.
     if (!absl::IsUnimplemented(plan.status())) return plan;
+    obstacle = std::string(plan.status().message());
   }
-  return CompileReferencePlan(spec, tensors, options);
+  return CompileReferencePlan(spec, tensors, options, std::move(obstacle));
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Plan>> CompilePlan(const density::v1::FlowSpec& spec,
+                                                  absl::Span<const registry::Tensor> tensors,
+                                                  const CompileOptions& options) {
+  absl::StatusOr<std::unique_ptr<Plan>> plan = CompileUnmeasured(spec, tensors, options);
+  if (plan.ok()) MeasureRunTimes(**plan);
+  return plan;
 }
 
 }  // namespace densityd::engine

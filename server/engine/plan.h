@@ -1,14 +1,18 @@
 // Compiled inference program of one model version on one device.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/types/span.h"
 #include "server/base/matrix.h"
+#include "server/engine/description.h"
+#include "server/engine/run_time.h"
 
 namespace densityd::engine {
 
@@ -40,12 +44,15 @@ RowSpan Slice(const RowSpan& span, size_t begin, size_t rows);
 
 /// Constant facts about a plan.
 struct PlanInfo {
-  std::string kind;    ///< "compiled-cpu", "reference-cpu" or "reference-cuda"
-  std::string device;  ///< "cpu" or "cuda:<n>"
+  std::string kind;                  ///< "compiled-cpu", "reference-cpu", "cuda" or "reference-cuda"
+  std::string not_compiled_because;  ///< why the reference plan serves, naming the layer; empty where it does not
+  std::string device;                ///< "cpu" or "cuda:<n>"
+  std::string instructions;          ///< vector instructions in use, "AVX3"; empty where LibTorch computes
   NumberType precision = NumberType::kFloat32;
   size_t features = 0;                ///< D
   size_t context_features = 0;        ///< C
   size_t bytes = 0;                   ///< memory of weights; an upper bound
+  size_t workspace_bytes = 0;         ///< scratch memory of a run of tile_rows rows, which each worker keeps
   size_t tile_rows = 64;              ///< rows of one run that use the device well; a run may have up to this many
   bool rows_are_independent = false;  ///< the bit promise: a row's bits do not depend on the rows around it
 };
@@ -65,16 +72,26 @@ class Workspace {
   size_t bytes_ = 0;
 };
 
-/// Immutable and thread-safe.
+/// Immutable and thread-safe once it is shared.
 class Plan {
  public:
   virtual ~Plan() = default;
   virtual const PlanInfo& info() const = 0;
 
+  /// What `op` does with a row. Slow: for people.
+  virtual PlanDescription Describe(Op /*op*/) const { return {}; }
+
+  /// Time of runs of `op` as measured when the plan was made (see measure.h); unknown for plans that were not.
+  const RunTime& run_time(Op op) const { return run_times_[static_cast<size_t>(op)]; }
+  void set_run_time(Op op, RunTime time) { run_times_[static_cast<size_t>(op)] = std::move(time); }
+
   /// Computes `op` for all rows of `spans`, at most info().tile_rows in all, into their outputs.
   /// Precondition: shapes fit info(), and inputs are finite. INTERNAL where the device fails; RESOURCE_EXHAUSTED where
   /// its memory is short.
   virtual absl::Status Run(Op op, absl::Span<const RowSpan> spans, Workspace& workspace) const = 0;
+
+ private:
+  std::array<RunTime, kOpCount> run_times_;
 };
 
 }  // namespace densityd::engine

@@ -61,7 +61,7 @@ void Scatter(const Tensor& result, absl::Span<const RowSpan> spans, MutableMatri
 
 class ReferencePlan final : public Plan {
  public:
-  ReferencePlan(std::shared_ptr<Flow> flow, const CompileOptions& options);
+  ReferencePlan(std::shared_ptr<Flow> flow, const CompileOptions& options, std::string not_compiled_because);
 
   const PlanInfo& info() const override { return info_; }
   absl::Status Run(Op op, absl::Span<const RowSpan> spans, Workspace& workspace) const override;
@@ -85,16 +85,19 @@ class ReferencePlan final : public Plan {
   NumberType context_type_;  ///< type in which the context does
 };
 
-ReferencePlan::ReferencePlan(std::shared_ptr<Flow> flow, const CompileOptions& options)
+ReferencePlan::ReferencePlan(std::shared_ptr<Flow> flow, const CompileOptions& options,
+                             std::string not_compiled_because)
     : flow_(std::move(flow)), device_(options.device) {
   const density::v1::FlowSpec& spec = flow_->spec();
   info_.kind = device_.is_cuda() ? "reference-cuda" : "reference-cpu";
+  info_.not_compiled_because = std::move(not_compiled_because);
   info_.device = options.device;
   info_.precision = options.precision;
   info_.features = spec.features();
   info_.context_features = spec.context_features();
   info_.bytes = UpperBoundOfBytes(*flow_);
   info_.tile_rows = device_.is_cuda() ? kCudaTileRows : kCpuTileRows;
+  info_.workspace_bytes = info_.tile_rows * (info_.features + info_.context_features) * sizeof(double);
   data_type_ = spec.layers(0).has_standardize() ? NumberType::kFloat64 : options.precision;
   context_type_ = spec.has_context_preprocessing() ? NumberType::kFloat64 : options.precision;
 }
@@ -187,13 +190,14 @@ Tensor ReferencePlan::GatherContext(absl::Span<const RowSpan> spans, size_t rows
 
 absl::StatusOr<std::unique_ptr<Plan>> CompileReferencePlan(const density::v1::FlowSpec& spec,
                                                            absl::Span<const registry::Tensor> tensors,
-                                                           const CompileOptions& options) try {
+                                                           const CompileOptions& options,
+                                                           std::string not_compiled_because) try {
   absl::StatusOr<std::shared_ptr<Flow>> flow = flow::BuildFlow(spec, /*seed=*/0);
   if (!flow.ok()) return flow.status();
   if (absl::Status status = LoadWeights(**flow, tensors); !status.ok()) return status;
   (*flow)->eval();
   (*flow)->to(torch::Device(options.device), ScalarTypeOf(options.precision));
-  return std::make_unique<ReferencePlan>(*std::move(flow), options);
+  return std::make_unique<ReferencePlan>(*std::move(flow), options, std::move(not_compiled_because));
 } catch (const std::exception& error) {
   return ExceptionStatus(error, "compiling the flow for " + options.device);
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
@@ -16,9 +17,10 @@ namespace densityd::engine {
 /// As CompilePlan, always with LibTorch. A float32 plan takes float64 rows and context as they are where the flow
 /// standardises them first, so that columns with large means keep their differences.
 /// info().rows_are_independent is false: LibTorch's matrix products round differently for other numbers of rows. The
-/// noise of kSample does not depend on how rows are cut.
+/// noise of kSample does not depend on how rows are cut. `not_compiled_because` goes into info().
 absl::StatusOr<std::unique_ptr<Plan>> CompileReferencePlan(const density::v1::FlowSpec& spec,
                                                            absl::Span<const registry::Tensor> tensors,
-                                                           const CompileOptions& options);
+                                                           const CompileOptions& options,
+                                                           std::string not_compiled_because = "");
 
 }  // namespace densityd::engine

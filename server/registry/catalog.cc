@@ -189,6 +189,7 @@ void Catalog::FinishLoad(const VersionKey& key, std::shared_ptr<const Servable> 
   memory_bytes_ += bytes;
   record.info.set_memory_bytes(bytes);
   record.info.set_plan(servable->plan_name());
+  record.info.set_rows_are_independent(servable->rows_are_independent());
   record.servable =
       releases_.Track(std::move(servable), [this, key, generation, bytes] { Released(key, generation, bytes); });
   record.last = record.servable;
@@ -266,6 +267,7 @@ void Catalog::SetState(Record& record, VersionState state, absl::Status error) {
   if (state != density::v1::READY && state != density::v1::UNLOADING) {
     record.info.clear_memory_bytes();
     record.info.clear_plan();
+    record.info.clear_rows_are_independent();
   }
   events_.Push(record.info);
 }

@@ -30,6 +30,8 @@ class Servable {
   virtual size_t memory_bytes() const = 0;
   /// How rows are computed, for people: "reference-cpu".
   virtual std::string plan_name() const = 0;
+  /// The bit promise: a row's bits do not depend on the rows that it is computed with.
+  virtual bool rows_are_independent() const = 0;
 };
 
 /// Keeps a loaded version alive; cheap to copy. A version that is unloaded meanwhile lives on until its last handle.

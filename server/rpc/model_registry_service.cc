@@ -2,7 +2,10 @@
 
 #include <utility>
 
+#include "server/rpc/matrix.h"
 #include "server/rpc/page.h"
+#include "server/rpc/plan_detail.h"
+#include "server/rpc/served_model.h"
 
 namespace densityd::rpc {
 
@@ -29,6 +32,28 @@ grpc::ServerUnaryReactor* ModelRegistryService::Get(grpc::CallbackServerContext*
                                                     density::v1::ModelDetail* response) {
   return AnswerWith(*environment_, RpcMethod::kModelsGet, context, request->model(), response,
                     [this, request] { return models_->Get(request->model()); });
+}
+
+grpc::ServerUnaryReactor* ModelRegistryService::GetPlan(grpc::CallbackServerContext* context,
+                                                        const density::v1::GetPlanRequest* request,
+                                                        density::v1::PlanDetail* response) {
+  return AnswerWith(*environment_, RpcMethod::kModelsGetPlan, context, request->model(), response,
+                    [this, request] { return PlanOf(*request); });
+}
+
+absl::StatusOr<density::v1::PlanDetail> ModelRegistryService::PlanOf(const density::v1::GetPlanRequest& request) const {
+  const absl::StatusOr<engine::Op> op = ResolveOp("op", request.op());
+  if (!op.ok()) return op.status();
+  const absl::StatusOr<NumberType> precision = ResolvePrecision("precision", request.precision());
+  if (!precision.ok()) return precision.status();
+  const absl::StatusOr<registry::ModelHandle> handle = models_->Acquire(request.model());
+  if (!handle.ok()) return handle.status();
+  // Every servable of this server comes from MakeLoader.
+  const auto& model = static_cast<const ServedModel&>(*handle->servable);
+  density::v1::PlanDetail detail = DescribePlan(*model.plan(*precision), *op);
+  detail.set_name(handle->name);
+  detail.set_version(handle->version);
+  return detail;
 }
 
 grpc::ServerUnaryReactor* ModelRegistryService::Load(grpc::CallbackServerContext* context,

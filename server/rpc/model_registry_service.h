@@ -16,6 +16,8 @@ class ModelRegistryService final : public density::v1::ModelRegistry::CallbackSe
                                  density::v1::ListModelsResponse* response) override;
   grpc::ServerUnaryReactor* Get(grpc::CallbackServerContext* context, const density::v1::GetModelRequest* request,
                                 density::v1::ModelDetail* response) override;
+  grpc::ServerUnaryReactor* GetPlan(grpc::CallbackServerContext* context, const density::v1::GetPlanRequest* request,
+                                    density::v1::PlanDetail* response) override;
   grpc::ServerUnaryReactor* Load(grpc::CallbackServerContext* context, const density::v1::LoadModelRequest* request,
                                  density::v1::VersionInfo* response) override;
   grpc::ServerUnaryReactor* Unload(grpc::CallbackServerContext* context, const density::v1::UnloadModelRequest* request,
@@ -35,6 +37,8 @@ class ModelRegistryService final : public density::v1::ModelRegistry::CallbackSe
                                                                    density::v1::VersionInfo* response) override;
 
  private:
+  absl::StatusOr<density::v1::PlanDetail> PlanOf(const density::v1::GetPlanRequest& request) const;
+
   registry::ModelManager* models_;
   const ControlEnvironment* environment_;
 };

@@ -27,6 +27,8 @@ size_t ServedModel::memory_bytes() const { return float32_->info().bytes + float
 
 std::string ServedModel::plan_name() const { return float32_->info().kind; }
 
+bool ServedModel::rows_are_independent() const { return float32_->info().rows_are_independent; }
+
 registry::Loader MakeLoader(PlanCompiler compile, std::string device, telemetry::Metrics& metrics) {
   return [compile = std::move(compile), device = std::move(device), &metrics](
              const registry::StoredVersion& stored) -> absl::StatusOr<std::shared_ptr<const registry::Servable>> {

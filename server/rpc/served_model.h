@@ -24,6 +24,7 @@ class ServedModel final : public registry::Servable {
 
   size_t memory_bytes() const override;
   std::string plan_name() const override;
+  bool rows_are_independent() const override;
 
   /// Plan that computes in `precision`.
   const std::shared_ptr<const engine::Plan>& plan(NumberType precision) const {

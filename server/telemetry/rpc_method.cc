@@ -26,6 +26,7 @@ constexpr std::array<const char*, kRpcMethodCount> kNames = {
     "Datasets/Delete",
     "ModelRegistry/List",
     "ModelRegistry/Get",
+    "ModelRegistry/GetPlan",
     "ModelRegistry/Load",
     "ModelRegistry/Unload",
     "ModelRegistry/Delete",

@@ -23,6 +23,7 @@ enum class RpcMethod {
   kDatasetsDelete,
   kModelsList,
   kModelsGet,
+  kModelsGetPlan,
   kModelsLoad,
   kModelsUnload,
   kModelsDelete,

@@ -25,6 +25,7 @@ class FakeServable final : public Servable {
 
   size_t memory_bytes() const override { return bytes_; }
   std::string plan_name() const override { return "fake"; }
+  bool rows_are_independent() const override { return true; }
   /// The mark of the manifest that it was loaded from.
   double mark() const { return mark_; }
 

@@ -75,6 +75,46 @@ TEST_F(RegistryRpcTest, GetTellsTheWholeManifest) {
   EXPECT_GT(detail.manifest().files_size(), 0);
 }
 
+TEST_F(RegistryRpcTest, GetPlanTellsHowALoadedVersionComputes) {
+  server_.Publish("power", 2, 1);
+  density::v1::GetPlanRequest request;
+  request.set_model("power");
+  density::v1::PlanDetail plan;
+  ASSERT_TRUE(server_.registry().GetPlan(Context().get(), request, &plan).ok());
+  EXPECT_EQ(plan.name(), "power");
+  EXPECT_EQ(plan.version(), 1u);
+  EXPECT_EQ(plan.op(), density::v1::ROW_OP_LOG_PROB);
+  EXPECT_EQ(plan.precision(), density::v1::PRECISION_FLOAT32);
+  EXPECT_EQ(plan.kind(), "fake");
+  EXPECT_GT(plan.tile_rows(), 0u);
+
+  request.set_op(density::v1::ROW_OP_SAMPLE);
+  request.set_precision(density::v1::PRECISION_FLOAT64);
+  ASSERT_TRUE(server_.registry().GetPlan(Context().get(), request, &plan).ok());
+  EXPECT_EQ(plan.op(), density::v1::ROW_OP_SAMPLE);
+  EXPECT_EQ(plan.precision(), density::v1::PRECISION_FLOAT64);
+}
+
+TEST_F(RegistryRpcTest, GetPlanRefusesWhatIsNotThere) {
+  server_.Publish("power", 2);
+  density::v1::GetPlanRequest request;
+  density::v1::PlanDetail plan;
+  const auto code = [&] { return server_.registry().GetPlan(Context().get(), request, &plan).error_code(); };
+  request.set_model("weather");
+  EXPECT_EQ(code(), grpc::StatusCode::NOT_FOUND);
+  request.set_model("../power");
+  EXPECT_EQ(code(), grpc::StatusCode::INVALID_ARGUMENT);
+  request.set_model("power");
+  request.set_op(static_cast<density::v1::RowOp>(99));
+  EXPECT_EQ(code(), grpc::StatusCode::INVALID_ARGUMENT);
+  request.clear_op();
+  request.set_precision(static_cast<density::v1::Precision>(99));
+  EXPECT_EQ(code(), grpc::StatusCode::INVALID_ARGUMENT);
+  request.clear_precision();
+  ASSERT_TRUE(Unload("power").ok());
+  EXPECT_EQ(code(), grpc::StatusCode::FAILED_PRECONDITION);
+}
+
 TEST_F(RegistryRpcTest, ListIsPagedByName) {
   for (const char* name : {"c", "a", "b"}) server_.Publish(name, 1);
   density::v1::ListModelsRequest request;

@@ -49,12 +49,14 @@ class CpuPlan final : public Plan {
     columns_ = std::max(inverse_.columns, forward_.columns);
     info_.kind = "compiled-cpu";
     info_.device = "cpu";
+    info_.instructions = TargetName();
     info_.precision = NumberType::kFloat32;
     info_.features = flow.features;
     info_.context_features = flow.context_features;
     info_.bytes = sizeof(*this) + arena_.bytes() + BytesOf(inverse_) + BytesOf(forward_) + BytesOf(base_density_) +
                   BytesOf(base_sample_);
     info_.tile_rows = kTileRows;
+    info_.workspace_bytes = WorkspaceBytes();
     info_.rows_are_independent = true;
   }
 
@@ -66,8 +68,7 @@ class CpuPlan final : public Plan {
     const size_t rows = RowsOf(spans);
     if (rows == 0) return absl::OkStatus();
     if (rows > kTileRows) return InternalError("a run has more rows than the plan's tile");
-    // A tile is the larger of the two tables: one size for both, so that a workspace grows once.
-    auto* memory = static_cast<float*>(workspace.Reserve((columns_ + 1) * kTileRows * sizeof(float)));
+    auto* memory = static_cast<float*>(workspace.Reserve(WorkspaceBytes()));
     if (memory == nullptr) return ResourceExhausted("memory", "not enough memory for a tile of rows");
     if (rows <= kMaxFewRows) {
       RunRows(op, spans, rows, memory);
@@ -91,6 +92,9 @@ class CpuPlan final : public Plan {
     std::copy(packed.biases.begin(), packed.biases.end(), arena_.data() + biases_at);
     weights_ = {arena_.data(), arena_.data() + strips_at, arena_.data() + biases_at};
   }
+
+  /// A tile is the larger of the two tables: one size for both, so that a workspace grows once.
+  size_t WorkspaceBytes() const { return (columns_ + 1) * kTileRows * sizeof(float); }
 
   const Program& MapOf(Op op) const { return IsInverse(op) ? inverse_ : forward_; }
 
