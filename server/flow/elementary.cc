@@ -24,6 +24,8 @@ double InverseSoftplus(double positive) { return positive + std::log(-std::expm1
 
 Tensor SoftBound(const Tensor& raw, double c) { return c * torch::tanh(raw / c); }
 
+Tensor SoftClip(const Tensor& raw, double c) { return raw / (1 + (raw / c).abs()); }
+
 MappedColumns AffineMap(const Tensor& a, double scale, double shift) {
   return {a * scale + shift, torch::full_like(a, std::log(std::abs(scale)))};
 }

@@ -20,6 +20,9 @@ double InverseSoftplus(double positive);
 /// c * tanh(raw / c): a log-scale that cannot leave (-c, c), and is `raw` near 0.
 Tensor SoftBound(const Tensor& raw, double c);
 
+/// raw / (1 + |raw| / c): the same bound, approached more slowly.
+Tensor SoftClip(const Tensor& raw, double c);
+
 MappedColumns AffineMap(const Tensor& a, double scale, double shift);
 MappedColumns ExpMap(const Tensor& a);
 MappedColumns SoftplusMap(const Tensor& a);

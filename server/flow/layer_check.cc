@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "server/base/errors.h"
 #include "server/flow/columns.h"
+#include "server/flow/univariate_check.h"
 
 namespace densityd::flow {
 namespace {
@@ -24,9 +25,6 @@ using density::v1::Mlp;
 using density::v1::Permutation;
 using density::v1::ResidualMlp;
 using density::v1::Standardize;
-using density::v1::Univariate;
-
-constexpr double kMaxLogScale = 6.9;
 
 template <typename List>
 absl::Status CheckColumns(const List& columns, int64_t features, const std::string& field) {
@@ -84,30 +82,6 @@ absl::Status CheckResidualMlp(const ResidualMlp& residual, const std::string& fi
   if (!Activation_IsValid(residual.activation())) return UnknownEnum(field + ".activation", residual.activation());
   if (!(residual.dropout() >= 0 && residual.dropout() < 1)) {
     return InvalidArgument(field + ".dropout", absl::StrCat("is ", residual.dropout(), "; it must be within [0, 1)"));
-  }
-  return absl::OkStatus();
-}
-
-absl::Status CheckSpline(const density::v1::RationalQuadraticSpline& spline, const std::string& field) {
-  if (spline.bins() != 0 && (spline.bins() < kMinSplineBins || spline.bins() > kMaxSplineBins)) {
-    return InvalidArgument(field + ".bins",
-                           absl::StrCat("is ", spline.bins(), "; it must be ", kMinSplineBins, " … ", kMaxSplineBins));
-  }
-  if (spline.bound() == 0 || (spline.bound() >= kMinSplineBound && spline.bound() <= kMaxSplineBound)) {
-    return absl::OkStatus();
-  }
-  return InvalidArgument(field + ".bound", absl::StrCat("is ", spline.bound(), "; it must be within [", kMinSplineBound,
-                                                        ", ", kMaxSplineBound, "]"));
-}
-
-absl::Status CheckUnivariate(const Univariate& univariate, const std::string& field) {
-  if (univariate.has_rational_quadratic_spline()) {
-    return CheckSpline(univariate.rational_quadratic_spline(), field + ".rational_quadratic_spline");
-  }
-  const double max_log_scale = univariate.affine().max_log_scale();
-  if (!(max_log_scale >= 0 && max_log_scale <= kMaxLogScale)) {
-    return InvalidArgument(field + ".affine.max_log_scale",
-                           absl::StrCat("is ", max_log_scale, "; it must be within (0, ", kMaxLogScale, "]"));
   }
   return absl::OkStatus();
 }

@@ -12,10 +12,6 @@ namespace densityd::flow {
 inline constexpr int kMaxHiddenLayers = 16;
 inline constexpr uint32_t kMaxHiddenUnits = 8192;
 inline constexpr uint32_t kMaxResidualBlocks = 64;
-inline constexpr uint32_t kMinSplineBins = 2;
-inline constexpr uint32_t kMaxSplineBins = 64;
-inline constexpr double kMinSplineBound = 1e-3;
-inline constexpr double kMaxSplineBound = 1e3;
 
 /// INVALID_ARGUMENT with the path of the first wrong field below `field` ("spec.layers[3]"), for D = `features`.
 absl::Status CheckLayer(const density::v1::Layer& layer, int64_t features, const std::string& field);

@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "server/base/errors.h"
 #include "server/flow/layer_check.h"
+#include "server/flow/univariate_check.h"
 
 namespace densityd::flow {
 namespace {

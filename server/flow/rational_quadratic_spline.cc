@@ -1,12 +1,8 @@
 #include "server/flow/rational_quadratic_spline.h"
 
+#include <cmath>
+
 namespace densityd::flow {
-namespace {
-
-// Smallest width and height of a bin as a share of the interval, and smallest slope.
-constexpr double kMinimum = 1e-3;
-
-}  // namespace
 
 // A number's bin, each field (N, K): its lower left corner, its size, and the slopes at its two knots.
 struct RationalQuadraticSpline::Bin {
@@ -31,7 +27,12 @@ struct RationalQuadraticSpline::Bin {
 };
 
 RationalQuadraticSpline::RationalQuadraticSpline(const density::v1::RationalQuadraticSpline& spec)
-    : bins_(spec.bins()), bound_(spec.bound()) {}
+    : bins_(spec.bins()),
+      bound_(spec.bound()),
+      soft_clip_(spec.parameterization() == density::v1::RationalQuadraticSpline::SOFT_CLIP),
+      min_width_(spec.min_width()),
+      min_height_(spec.min_height()),
+      min_slope_(spec.min_slope()) {}
 
 MappedColumns RationalQuadraticSpline::Inverse(const Tensor& x, const Tensor& theta) const {
   const Tensor inside = x.clamp(-bound_, bound_);
@@ -59,8 +60,13 @@ MappedColumns RationalQuadraticSpline::Forward(const Tensor& z, const Tensor& th
   return WithTails(z, {x, -bin.LogSlope(t)});
 }
 
-Tensor RationalQuadraticSpline::Knots(const Tensor& raw) const {
-  const Tensor sizes = 2 * bound_ * (kMinimum + (1 - kMinimum * static_cast<double>(bins_)) * raw.softmax(-1));
+Tensor RationalQuadraticSpline::Shares(const Tensor& raw, double minimum) const {
+  if (soft_clip_) return SoftClip(raw, -std::log(min_slope_) / 2).softmax(-1);
+  return minimum + (1 - minimum * static_cast<double>(bins_)) * raw.softmax(-1);
+}
+
+Tensor RationalQuadraticSpline::Knots(const Tensor& raw, double minimum) const {
+  const Tensor sizes = 2 * bound_ * Shares(raw, minimum);
   // Summed from both ends, so that rounding does not pile up at one of them, and both ends are exact.
   const int64_t from_left = bins_ / 2;
   const int64_t from_right = bins_ - 1 - from_left;
@@ -71,16 +77,16 @@ Tensor RationalQuadraticSpline::Knots(const Tensor& raw) const {
 }
 
 Tensor RationalQuadraticSpline::Slopes(const Tensor& raw) const {
-  static const double kOffset = InverseSoftplus(1 - kMinimum);
-  const Tensor inner = kMinimum + Softplus(raw + kOffset);
+  const Tensor inner = soft_clip_ ? SoftClip(raw, -std::log(min_slope_)).exp()
+                                  : min_slope_ + Softplus(raw + InverseSoftplus(1 - min_slope_));
   const Tensor end = torch::ones_like(raw.narrow(-1, 0, 1));
   return torch::cat({end, inner, end}, -1);
 }
 
 RationalQuadraticSpline::Bin RationalQuadraticSpline::FindBin(const Tensor& numbers, const Tensor& theta,
                                                               bool numbers_are_x) const {
-  const Tensor x_knots = Knots(theta.narrow(-1, 0, bins_));
-  const Tensor z_knots = Knots(theta.narrow(-1, bins_, bins_));
+  const Tensor x_knots = Knots(theta.narrow(-1, 0, bins_), min_width_);
+  const Tensor z_knots = Knots(theta.narrow(-1, bins_, bins_), min_height_);
   const Tensor slopes = Slopes(theta.narrow(-1, 2 * bins_, bins_ - 1));
   const Tensor inner_knots = (numbers_are_x ? x_knots : z_knots).narrow(-1, 1, bins_ - 1);
   const Tensor left = (numbers.unsqueeze(-1) >= inner_knots).sum(-1, /*keepdim=*/true);

@@ -8,10 +8,11 @@ namespace densityd::flow {
 
 /// z = s(x; theta), a spline of K bins on [-B, B] and the identity outside; so x = f(z; theta) is its inverse, also in
 /// closed form. Per column theta has 3 K - 1 numbers, from which follow
-///   - K bin widths in x, 2 B (m + (1 - K m) softmax(theta[0 … K-1])), m = 1e-3;
+///   - K bin widths in x, 2 B (m + (1 - K m) softmax(theta[0 … K-1])), m the smallest share of the interval;
 ///   - K bin heights in z, in the same way from theta[K … 2K-1];
 ///   - the slopes at the K - 1 inner knots, m + softplus(theta[2K …] + c), with c such that 0 gives slope 1.
-/// The slopes at both ends are 1. All-zero theta is the identity.
+/// The other parameterization, SOFT_CLIP, is described in flow_spec.proto. The slopes at both ends are 1. All-zero
+/// theta is the identity.
 class RationalQuadraticSpline final : public Univariate {
  public:
   /// Precondition: `spec` is checked and has its defaults.
@@ -21,7 +22,9 @@ class RationalQuadraticSpline final : public Univariate {
 
  private:
   struct Bin;
-  Tensor Knots(const Tensor& raw) const;
+  // Sizes of the bins as shares of the interval, from K raw numbers each.
+  Tensor Shares(const Tensor& raw, double minimum) const;
+  Tensor Knots(const Tensor& raw, double minimum) const;
   Tensor Slopes(const Tensor& raw) const;
   // The bin of each number: of x by the knots in x, of z by those in z.
   Bin FindBin(const Tensor& numbers, const Tensor& theta, bool numbers_are_x) const;
@@ -30,6 +33,10 @@ class RationalQuadraticSpline final : public Univariate {
 
   const int64_t bins_;
   const double bound_;
+  const bool soft_clip_;
+  const double min_width_;
+  const double min_height_;
+  const double min_slope_;
 };
 
 }  // namespace densityd::flow

@@ -4,6 +4,7 @@ namespace densityd::flow {
 namespace {
 
 using density::v1::Activation;
+using density::v1::Affine;
 using density::v1::Autoregressive;
 using density::v1::Bijection;
 using density::v1::Conditioner;
@@ -11,22 +12,46 @@ using density::v1::FlowSpec;
 using density::v1::Layer;
 using density::v1::Mask;
 using density::v1::Permutation;
+using density::v1::RationalQuadraticSpline;
 using density::v1::Univariate;
 
 Activation OrRelu(Activation activation) {
   return activation == density::v1::ACTIVATION_UNSPECIFIED ? density::v1::RELU : activation;
 }
 
+void FillSpline(RationalQuadraticSpline& spline) {
+  if (spline.bins() == 0) spline.set_bins(8);
+  if (spline.bound() == 0) spline.set_bound(3);
+  if (spline.parameterization() == RationalQuadraticSpline::PARAMETERIZATION_UNSPECIFIED) {
+    spline.set_parameterization(RationalQuadraticSpline::SOFTPLUS);
+  }
+  if (spline.parameterization() == RationalQuadraticSpline::SOFTPLUS) {
+    if (!spline.has_min_width()) spline.set_min_width(1e-3);
+    if (!spline.has_min_height()) spline.set_min_height(1e-3);
+  }
+  if (!spline.has_min_slope()) spline.set_min_slope(1e-3);
+}
+
+void FillAffine(Affine& affine) {
+  if (affine.scale_function() == Affine::SCALE_FUNCTION_UNSPECIFIED) affine.set_scale_function(Affine::TANH);
+  if (affine.direction() == Affine::DIRECTION_UNSPECIFIED) affine.set_direction(Affine::FORWARD);
+  switch (affine.scale_function()) {
+    case Affine::SOFTPLUS:
+    case Affine::SIGMOID:
+      if (!affine.has_min_scale()) affine.set_min_scale(1e-3);
+      if (affine.scale_function() == Affine::SIGMOID && !affine.has_max_scale()) affine.set_max_scale(2);
+      break;
+    case Affine::EXP:
+      break;
+    default:
+      if (affine.max_log_scale() == 0) affine.set_max_log_scale(3);
+  }
+}
+
 void FillUnivariate(Univariate& univariate) {
   if (univariate.has_shift()) return;
-  if (univariate.has_rational_quadratic_spline()) {
-    auto& spline = *univariate.mutable_rational_quadratic_spline();
-    if (spline.bins() == 0) spline.set_bins(8);
-    if (spline.bound() == 0) spline.set_bound(3);
-    return;
-  }
-  auto& affine = *univariate.mutable_affine();
-  if (affine.max_log_scale() == 0) affine.set_max_log_scale(3);
+  if (univariate.has_rational_quadratic_spline()) return FillSpline(*univariate.mutable_rational_quadratic_spline());
+  FillAffine(*univariate.mutable_affine());
 }
 
 void FillConditioner(Conditioner& conditioner) {

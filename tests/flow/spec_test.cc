@@ -57,12 +57,38 @@ const BadSpec kBadSpecs[] = {
     {"MeanOfWrongSize", Layer("standardize { mean: [1, 2] }"), "spec.layers[0].standardize.mean", "has 2 numbers"},
     {"MeanNotFinite", Layer("standardize { mean: [1, nan, 2] }"), "spec.layers[0].standardize.mean[1]", "finite"},
     {"ScaleZero", Layer("standardize { scale: [1, 2, 0] }"), "spec.layers[0].standardize.scale[2]", "> 0"},
-    {"LogScaleTooLarge", Layer("elementwise { univariate { affine { max_log_scale: 7 } } }"),
-     "spec.layers[0].elementwise.univariate.affine.max_log_scale", "6.9"},
+    {"LogScaleTooLarge", Layer("elementwise { univariate { affine { max_log_scale: 17 } } }"),
+     "spec.layers[0].elementwise.univariate.affine.max_log_scale", "(0, 16]"},
     {"LogScaleNegative", Layer("autoregressive { univariate { affine { max_log_scale: -1 } } }"),
-     "spec.layers[0].autoregressive.univariate.affine.max_log_scale", "6.9"},
+     "spec.layers[0].autoregressive.univariate.affine.max_log_scale", "(0, 16]"},
     {"LogScaleNaN", Layer("coupling { univariate { affine { max_log_scale: nan } } }"),
-     "spec.layers[0].coupling.univariate.affine.max_log_scale", "6.9"},
+     "spec.layers[0].coupling.univariate.affine.max_log_scale", "(0, 16]"},
+    {"LogScaleOfAFunctionWithout", Layer("coupling { univariate { affine { scale_function: EXP max_log_scale: 2 } } }"),
+     "spec.layers[0].coupling.univariate.affine.max_log_scale", "belongs to TANH and SOFT_CLIP"},
+    {"ScaleFunctionUnknown", Layer("coupling { univariate { affine { scale_function: 9 } } }"),
+     "spec.layers[0].coupling.univariate.affine.scale_function", "9"},
+    {"AffineDirectionUnknown", Layer("coupling { univariate { affine { direction: 9 } } }"),
+     "spec.layers[0].coupling.univariate.affine.direction", "9"},
+    {"MinScaleOfTanh", Layer("coupling { univariate { affine { min_scale: 0.1 } } }"),
+     "spec.layers[0].coupling.univariate.affine.min_scale", "belongs to SOFTPLUS and SIGMOID"},
+    {"MinScaleTooLarge", Layer("coupling { univariate { affine { scale_function: SOFTPLUS min_scale: 1 } } }"),
+     "spec.layers[0].coupling.univariate.affine.min_scale", "[0, 1)"},
+    {"MaxScaleOfSoftplus", Layer("coupling { univariate { affine { scale_function: SOFTPLUS max_scale: 2 } } }"),
+     "spec.layers[0].coupling.univariate.affine.max_scale", "belongs to SIGMOID"},
+    {"MaxScaleTooSmall", Layer("coupling { univariate { affine { scale_function: SIGMOID max_scale: 1 } } }"),
+     "spec.layers[0].coupling.univariate.affine.max_scale", "(1, 1000]"},
+    {"SplineParameterizationUnknown",
+     Layer("coupling { univariate { rational_quadratic_spline { parameterization: 9 } } }"),
+     "spec.layers[0].coupling.univariate.rational_quadratic_spline.parameterization", "9"},
+    {"MinWidthTooLarge", Layer("coupling { univariate { rational_quadratic_spline { bins: 4 min_width: 0.25 } } }"),
+     "spec.layers[0].coupling.univariate.rational_quadratic_spline.min_width", "[0, 0.25)"},
+    {"MinHeightNegative", Layer("coupling { univariate { rational_quadratic_spline { min_height: -0.1 } } }"),
+     "spec.layers[0].coupling.univariate.rational_quadratic_spline.min_height", "[0, 0.125)"},
+    {"MinHeightOfSoftClip",
+     Layer("coupling { univariate { rational_quadratic_spline { parameterization: SOFT_CLIP min_height: 0.1 } } }"),
+     "spec.layers[0].coupling.univariate.rational_quadratic_spline.min_height", "belongs to SOFTPLUS"},
+    {"MinSlopeZero", Layer("coupling { univariate { rational_quadratic_spline { min_slope: 0 } } }"),
+     "spec.layers[0].coupling.univariate.rational_quadratic_spline.min_slope", "1)"},
     {"OneBin", Layer("coupling { univariate { rational_quadratic_spline { bins: 1 } } }"),
      "spec.layers[0].coupling.univariate.rational_quadratic_spline.bins", "2 … 64"},
     {"TooManyBins", Layer("elementwise { univariate { rational_quadratic_spline { bins: 65 } } }"),
@@ -156,20 +182,31 @@ TEST(WithDefaults, WritesOutEveryDefaultOnce) {
       Parse("features: 3 context_features: 1 layers { elementwise { conditioner {} } } layers { coupling {} }"
             "layers { autoregressive { conditioner { residual_mlp {} } } } layers { permutation {} }"
             "layers { bijection { kind: AFFINE } } layers { bijection { kind: LEAKY_RELU_BIJECTION } }"
-            "layers { elementwise {} } layers { elementwise { univariate { rational_quadratic_spline {} } } }"));
+            "layers { elementwise {} } layers { elementwise { univariate { rational_quadratic_spline {} } } }"
+            "layers { elementwise { univariate { rational_quadratic_spline { parameterization: SOFT_CLIP } } } }"
+            "layers { elementwise { univariate { affine { scale_function: EXP } } } }"
+            "layers { elementwise { univariate { affine { scale_function: SOFTPLUS } } } }"
+            "layers { elementwise { univariate { affine { scale_function: SIGMOID direction: INVERSE } } } }"));
   const FlowSpec expected = Parse(R"(
       features: 3 context_features: 1 base { standard_normal {} }
-      layers { elementwise { univariate { affine { max_log_scale: 3 } }
+      layers { elementwise { univariate { affine { max_log_scale: 3 scale_function: TANH direction: FORWARD } }
                              conditioner { mlp { hidden: [64, 64] activation: RELU } } } }
-      layers { coupling { mask { pattern: ALTERNATING_ODD } univariate { affine { max_log_scale: 3 } }
+      layers { coupling { mask { pattern: ALTERNATING_ODD } univariate { affine { max_log_scale: 3 scale_function: TANH direction: FORWARD } }
                           conditioner { mlp { hidden: [64, 64] activation: RELU } } } }
-      layers { autoregressive { parallel: DENSITY order: NATURAL univariate { affine { max_log_scale: 3 } }
+      layers { autoregressive { parallel: DENSITY order: NATURAL univariate { affine { max_log_scale: 3 scale_function: TANH direction: FORWARD } }
                                 conditioner { residual_mlp { hidden: 64 blocks: 2 activation: RELU } } } }
       layers { permutation { kind: REVERSE } }
       layers { bijection { kind: AFFINE scale: 1 } }
       layers { bijection { kind: LEAKY_RELU_BIJECTION slope: 0.01 } }
-      layers { elementwise { univariate { affine { max_log_scale: 3 } } } }
-      layers { elementwise { univariate { rational_quadratic_spline { bins: 8 bound: 3 } } } })");
+      layers { elementwise { univariate { affine { max_log_scale: 3 scale_function: TANH direction: FORWARD } } } }
+      layers { elementwise { univariate { rational_quadratic_spline {
+          bins: 8 bound: 3 parameterization: SOFTPLUS min_width: 0.001 min_height: 0.001 min_slope: 0.001 } } } }
+      layers { elementwise { univariate { rational_quadratic_spline {
+          bins: 8 bound: 3 parameterization: SOFT_CLIP min_slope: 0.001 } } } }
+      layers { elementwise { univariate { affine { scale_function: EXP direction: FORWARD } } } }
+      layers { elementwise { univariate { affine { scale_function: SOFTPLUS direction: FORWARD min_scale: 0.001 } } } }
+      layers { elementwise { univariate { affine {
+          scale_function: SIGMOID direction: INVERSE min_scale: 0.001 max_scale: 2 } } } })");
   EXPECT_TRUE(MessageDifferencer::Equals(spec, expected)) << spec.DebugString();
   EXPECT_TRUE(MessageDifferencer::Equals(WithDefaults(spec), spec));
 }

@@ -100,6 +100,22 @@ std::vector<Case> Cases() {
     cases.push_back(spline_case);
     cases.back().float32_factor = 20;
   }
+  for (const std::string options :
+       {"direction: INVERSE", "scale_function: SOFT_CLIP max_log_scale: 6.9077552789821371 direction: INVERSE",
+        "scale_function: EXP", "scale_function: EXP direction: INVERSE", "scale_function: SOFTPLUS direction: INVERSE",
+        "scale_function: SOFTPLUS reciprocal_scale: true", "scale_function: SIGMOID",
+        "scale_function: SIGMOID min_scale: 0 max_scale: 2 reciprocal_scale: true"}) {
+    const std::string affine = "univariate { affine { " + options + " } } ";
+    cases.push_back({"CouplingAffineOption" + std::to_string(cases.size()), Coupling(affine + kSmallMlp)});
+    cases.push_back({"MafOption" + std::to_string(cases.size()), Autoregressive(affine + kSmallMlp), 4, 3});
+  }
+  for (const std::string options :
+       {"parameterization: SOFT_CLIP", "parameterization: SOFT_CLIP min_slope: 0.1 bound: 5",
+        "min_width: 0.1 min_height: 0 min_slope: 0.3"}) {
+    const std::string option = "univariate { rational_quadratic_spline { " + options + " } } ";
+    cases.push_back({"CouplingSplineOption" + std::to_string(cases.size()), Coupling(option + kSmallMlp)});
+    cases.back().float32_factor = 20;
+  }
   for (const std::string activation : {"RELU", "GELU", "LEAKY_RELU", "ELU"}) {
     cases.push_back({"Activation_" + activation,
                      Autoregressive("conditioner { mlp { hidden: [16] activation: " + activation + " } }")});

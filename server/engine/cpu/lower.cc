@@ -24,11 +24,20 @@ UnivariateMap LowerUnivariate(const density::v1::Univariate& univariate) {
   return {univariate.has_shift(), univariate.affine().max_log_scale()};
 }
 
+// Whether the kernels have this univariate map; precondition: it has its defaults.
+bool HasCompiledForm(const density::v1::Univariate& univariate) {
+  if (univariate.has_shift()) return true;
+  const auto& affine = univariate.affine();
+  return univariate.has_affine() && affine.scale_function() == density::v1::Affine::TANH &&
+         affine.direction() == density::v1::Affine::FORWARD && !affine.reciprocal_scale();
+}
+
 // Whether the kernels have the univariate map of `layer`, where it has one.
 bool HasCompiledUnivariate(const Layer& layer) {
-  return !layer.elementwise().univariate().has_rational_quadratic_spline() &&
-         !layer.coupling().univariate().has_rational_quadratic_spline() &&
-         !layer.autoregressive().univariate().has_rational_quadratic_spline();
+  if (layer.has_elementwise()) return HasCompiledForm(layer.elementwise().univariate());
+  if (layer.has_coupling()) return HasCompiledForm(layer.coupling().univariate());
+  if (layer.has_autoregressive()) return HasCompiledForm(layer.autoregressive().univariate());
+  return true;
 }
 
 /// Lowers one layer after the other.
