@@ -1,167 +1,324 @@
-"""Compiled plans against zuko and against the processor's peak, on one core.
+"""Compiled plans against Python's flow libraries and against the processor's peak, on one core.
 
-Runs engine_bench and, in the same minutes on the same core, zuko's flows of the same shape, and prints a table of times
-and ratios. Run it through `./scripts/bench engine`, which builds the program and makes the Python environment.
+For each model, round by round: engine_bench with the processor's peak, then the same operations in zuko, nflows and
+torch.compile of zuko, so that a clock that drifts touches all of them. Figures are medians over the rounds; ratios are
+taken within a round. Times are processor time. Run it through `./scripts/bench engine`.
 """
 
 import argparse
+import contextlib
 import json
+import logging
 import os
+import pathlib
+import signal
 import subprocess
 import sys
 import time
 
-import torch
-import zuko
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "common"))
+from suite import Suite, median, spread  # noqa: E402
+
+import torch  # noqa: E402
+from comparison import compare_plans  # noqa: E402
+from peers import PEERS, VERSIONS  # noqa: E402
 
 CORE = "1"
-OPS = ("log_prob", "sample")
-# (preset, D, hidden, layers)
-QUICK = [("realnvp", 6, 256, 8), ("maf", 6, 256, 8)]
-SHAPES = QUICK + [
-    ("realnvp", 43, 256, 8),
-    ("maf", 43, 256, 8),
-    ("realnvp", 63, 512, 8),
-    ("maf", 63, 512, 8),
-]
-
-# (what, shape, op, rows, bound on zuko's time / ours)
-SPEEDUP_BARS = [
-    ("RealNVP log_prob against zuko", QUICK[0], "log_prob", 4096, 2.5),
-    ("RealNVP sample against zuko", QUICK[0], "sample", 4096, 2.5),
-    ("MAF log_prob against zuko", QUICK[1], "log_prob", 4096, 5),
-    ("MAF sample against zuko, D = 6", QUICK[1], "sample", 4096, 25),
-    ("MAF sample against zuko, D = 63", SHAPES[-1], "sample", 4096, 100),
-]
-MAX_ONE_ROW_US = 25
-MAX_SAMPLE_TO_LOG_PROB = 1.15
-MIN_SHARE_OF_ONEDNN = 0.80
+PRESETS = ("realnvp", "maf", "nsf_coupling", "nsf_ar")
+# D: (hidden units of both hidden layers, transforms)
+SIZES = {6: (256, 8), 21: (256, 8), 43: (256, 8), 63: (512, 8), 784: (1024, 2)}
+OPS = ("log_prob", "inverse", "forward", "sample")
+ROWS = (1, 64, 4096)
+# What torch.compile is measured on: compiling one call takes it up to a minute.
+COMPILED = {(preset, 6, rows) for preset in PRESETS for rows in (1, 4096)}
+COMPILED |= {("realnvp", 63, 4096), ("maf", 63, 4096)}
+# Seconds that torch.compile may take for one call.
+MOST_COMPILE_SECONDS = 180
+# Seconds that one call of a peer may take; what would take longer is left out, and said.
+MOST_SECONDS = {"log_prob": 60, "sample": 45, "inverse": 2, "forward": 2}
+# Calls that take longer are made once, without one to warm up.
+LONG_SECONDS = 1.0
+ROUNDS = 3
+# Other things that engine_bench measures.
+SPLINES = "spline"
+SCALING = "scaling"
+SCALED_SHAPES = (("maf", 6, 256, 8), ("maf", 63, 512, 8))
 
 
-def run_engine(program, shapes, rows, seconds):
-    """Results of engine_bench by name: time in microseconds of processor time, and useful FLOP/s."""
-    presets = "|".join(f"{preset}/{features}/{hidden}/{layers}" for preset, features, hidden, layers in shapes)
-    sizes = "|".join(str(size) for size in rows)
-    command = [
-        program,
-        f"--benchmark_filter=^peak|^plan/({presets})/.*/({sizes})$",
-        f"--benchmark_min_time={seconds}",
-        "--benchmark_format=json",
-    ]
+def shape_name(shape):
+    return "/".join(str(part) for part in shape)
+
+
+def run_bench(program, pattern, seconds, pinned=True):
+    """Results of engine_bench by name, and what it says about the machine."""
+    command = [program, f"--benchmark_filter={pattern}", f"--benchmark_min_time={seconds}", "--benchmark_format=json"]
+    if pinned:
+        command = ["taskset", "-c", CORE, *command]
+    else:
+        command = ["taskset", "-c", f"0-{os.cpu_count() - 1}", *command]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    output = subprocess.run(["taskset", "-c", CORE, *command], check=True, stdout=subprocess.PIPE, env=environment).stdout
-    return {
-        result["name"]: {"us": result["cpu_time"], "useful": result["useful"]}
-        for result in json.loads(output)["benchmarks"]
-    }
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+    output = json.loads(done.stdout) if done.stdout.strip() else {"benchmarks": [], "context": {}}
+    return {result["name"]: result for result in output["benchmarks"]}, output["context"]
 
 
-def zuko_flow(preset, features, hidden, layers):
-    make = {"realnvp": zuko.flows.RealNVP, "maf": zuko.flows.MAF}[preset]
-    return make(features, 0, transforms=layers, hidden_features=(hidden, hidden)).eval()
+@contextlib.contextmanager
+def time_limit(seconds):
+    """Raises TimeoutError in the block when it takes longer."""
+
+    def expire(_signal, _frame):
+        raise TimeoutError(f"took longer than {seconds} s")
+
+    previous = signal.signal(signal.SIGALRM, expire)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, previous)
 
 
-def microseconds(call, budget):
-    """Shortest processor time of a call, from as many as fit the budget in seconds; at least two."""
-    call()
-    best, spent, calls = float("inf"), 0.0, 0
-    while calls < 2 or spent < budget:
+class PeerCell:
+    """One operation of one peer: measured in every round, or once where it is slow, or not at all."""
+
+    def __init__(self, call, rows_of_time):
+        self._call = call
+        self._estimate = rows_of_time  # seconds that one call is expected to take
+        self._warm = False
+        self.skipped = None
+        self.rounds = []
+
+    def measure(self, most, budget):
+        """Adds a round of about `budget` seconds."""
+        if self._estimate > most and not self.rounds:
+            self.skipped = f"one call takes about {self._estimate:.0f} s"
+        long = self._estimate > LONG_SECONDS
+        if self.skipped or (long and self.rounds):
+            return
+        try:
+            if not self._warm and not long:
+                with time_limit(MOST_COMPILE_SECONDS):
+                    self._seconds()
+                self._warm = True
+            spent, calls = 0.0, 0
+            while calls == 0 or spent < budget:
+                spent, calls = spent + self._seconds(), calls + 1
+        except Exception as error:  # pylint: disable=broad-exception-caught
+            self.skipped = f"{type(error).__name__}: {error}".partition("\n")[0]
+            return
+        self.rounds.append(spent / calls * 1e6)
+        self._estimate = spent / calls
+
+    def _seconds(self):
         begin = time.process_time()
-        call()
-        took = time.process_time() - begin
-        best, spent, calls = min(best, took), spent + took, calls + 1
-    return best * 1e6
+        self._call()
+        return time.process_time() - begin
+
+    def seconds(self):
+        return median(self.rounds) / 1e6 if self.rounds else 0.0
 
 
-def run_zuko(shape, op, rows, budget):
-    preset, features, hidden, layers = shape
-    flow = zuko_flow(preset, features, hidden, layers)
-    x = torch.randn(rows, features)
-    with torch.no_grad():
-        if op == "log_prob":
-            return microseconds(lambda: flow().log_prob(x), budget)
-        return microseconds(lambda: flow().sample((rows,)), budget)
+class ModelRun:
+    """All operations of one model, ours and the peers'."""
 
+    def __init__(self, suite, program, shape, rows):
+        self.suite = suite
+        self.program = program
+        self.shape = shape
+        self.rows = rows
+        self.ours = {}  # (op, rows): results of the rounds
+        self.peaks = []  # (multiply-adds, oneDNN) of the rounds, FLOP/s
+        self.error = None
+        self.context = {}
+        self._flows = {}
+        self.cells = {}  # (peer, op, rows): PeerCell
 
-def measure(arguments):
-    shapes = QUICK if arguments.quick else SHAPES
-    rows = [1, 64, 4096]
-    engine = run_engine(arguments.program, shapes, rows, 0.1 if arguments.quick else 0.5)
-    peak = engine.pop("peak/multiply-add")["useful"]
-    onednn = engine.pop("peak/onednn-512", {}).get("useful")
-    results = []
-    for shape in shapes:
+    def measure(self, seconds, peers):
+        preset, features, hidden, layers = self.shape
+        sizes = "|".join(str(rows) for rows in self.rows)
+        results, self.context = run_bench(self.program, f"^peak|^plan/{shape_name(self.shape)}/.*/({sizes})$", seconds)
+        self.peaks.append(tuple(results.get(f"peak/{name}", {}).get("useful", 0.0)
+                                for name in ("multiply-add", "onednn-512")))
         for op in OPS:
-            for size in rows:
-                name = "plan/" + "/".join(str(part) for part in shape) + f"/{op}/{size}"
-                theirs = run_zuko(shape, op, size, 0.3 if arguments.quick else 1)
-                ours = engine[name]
-                results.append({
-                    "shape": shape,
-                    "op": op,
-                    "rows": size,
-                    "us": ours["us"],
-                    "useful_gflops": ours["useful"] / 1e9,
-                    "share_of_peak": ours["useful"] / (onednn or peak),
-                    "zuko_us": theirs,
-                    "speedup": theirs / ours["us"],
-                })
-    return {"peak_gflops": peak / 1e9, "onednn_512_gflops": onednn and onednn / 1e9, "results": results}
+            for rows in self.rows:
+                result = results[f"plan/{shape_name(self.shape)}/{op}/{rows}"]
+                if result.get("error_occurred"):
+                    self.error = result["error_message"]
+                else:
+                    self.ours.setdefault((op, rows), []).append(result)
+        for peer in peers:
+            make_flow, make_calls = PEERS[peer]
+            if peer not in self._flows:
+                torch.manual_seed(0)
+                self._flows[peer] = make_flow(preset, features, hidden, layers).eval()
+            for rows in self.rows:
+                if peer == "torch.compile" and (preset, features, rows) not in COMPILED:
+                    continue
+                self._measure_peer(peer, make_calls, rows, seconds)
+
+    def _measure_peer(self, peer, make_calls, rows, seconds):
+        preset, features, _, _ = self.shape
+        calls = make_calls(self._flows[peer], rows, features)
+        passes = features if preset in ("maf", "nsf_ar") else 2
+        for op in OPS:
+            if op not in calls:
+                continue
+            if (peer, op, rows) not in self.cells:
+                parallel = self.cells.get((peer, "log_prob", rows))
+                estimate = 0.0 if parallel is None else parallel.seconds()
+                if op in ("forward", "sample"):
+                    estimate *= passes
+                self.cells[peer, op, rows] = PeerCell(calls[op], estimate)
+            most = MOST_SECONDS[op] if rows == max(ROWS) else 2
+            with torch.no_grad():
+                self.cells[peer, op, rows].measure(most, seconds)
+
+    def figures(self):
+        """One entry per operation and number of rows."""
+        preset, features, hidden, layers = self.shape
+        onednn = [one for _, one in self.peaks]
+        entries = []
+        for (op, rows), rounds in self.ours.items():
+            us = [result["cpu_time"] for result in rounds]
+            entry = {
+                "preset": preset, "features": features, "hidden": hidden, "layers": layers, "op": op, "rows": rows,
+                "us": median(us),
+                "spread": spread(us),
+                "useful_gflops": median([result["useful"] for result in rounds]) / 1e9,
+                "dense_gflops": median([result["dense"] for result in rounds]) / 1e9,
+                "share_of_multiply_adds": median([r["useful"] / p for r, (p, _) in zip(rounds, self.peaks)]),
+                "share_of_onednn": median([r["useful"] / p for r, p in zip(rounds, onednn)]) if all(onednn) else None,
+                "peers": {},
+            }
+            for peer in PEERS:
+                cell = self.cells.get((peer, op, rows))
+                if cell is not None and cell.rounds:
+                    ratios = [theirs / ours for theirs, ours in zip(cell.rounds, us)]
+                    entry["peers"][peer] = {"us": median(cell.rounds), "ratio": median(ratios)}
+                elif cell is not None:
+                    entry["peers"][peer] = {"left_out": cell.skipped}
+            ratios = [peer["ratio"] for peer in entry["peers"].values() if "ratio" in peer]
+            entry["ratio_to_best_peer"] = min(ratios) if ratios else None
+            entries.append(entry)
+        return entries
 
 
-def print_table(measured):
-    print(f"register-resident multiply-adds: {measured['peak_gflops']:.0f} GF/s")
-    if measured["onednn_512_gflops"]:
-        print(f"oneDNN 512 x 512 x 512: {measured['onednn_512_gflops']:.0f} GF/s")
-    print(f"{'model':<22}{'op':<10}{'rows':>6}{'us':>11}{'GF/s':>7}{'share':>7}{'zuko us':>12}{'ratio':>8}")
-    for result in measured["results"]:
-        preset, features, hidden, layers = result["shape"]
-        model = f"{preset} {features}, {hidden}x2, {layers}"
-        print(f"{model:<22}{result['op']:<10}{result['rows']:>6}{result['us']:>11.1f}{result['useful_gflops']:>7.0f}"
-              f"{result['share_of_peak']:>7.2f}{result['zuko_us']:>12.1f}{result['speedup']:>7.1f}x")
+HEADER = (f"{'model':<26}{'op':<9}{'rows':>5}{'us':>11}{'useful':>8}{'dense':>7}{'of 512^3':>9}{'zuko us':>12}"
+          f"{'nflows us':>12}{'compile us':>12}{'ratio':>8}")
 
 
-def missed_bars(measured):
-    """What is missed, in words."""
-    by_key = {(tuple(result["shape"]), result["op"], result["rows"]): result for result in measured["results"]}
-    missed = []
-    for what, shape, op, rows, bound in SPEEDUP_BARS:
-        result = by_key.get((shape, op, rows))
-        if result and result["speedup"] < bound:
-            missed.append(f"{what}: {result['speedup']:.1f}x, at least {bound}x is wanted")
-    for (shape, op, rows), result in by_key.items():
-        model = f"{shape[0]} D = {shape[1]} {op}"
-        if rows == 1 and shape[1] == 6 and result["us"] > MAX_ONE_ROW_US:
-            missed.append(f"{model}, 1 row: {result['us']:.1f} us, at most {MAX_ONE_ROW_US} are wanted")
-        if rows == 4096 and measured["onednn_512_gflops"] and result["share_of_peak"] < MIN_SHARE_OF_ONEDNN:
-            missed.append(f"{model}, 4096 rows: {result['share_of_peak']:.2f} of oneDNN's rate, at least "
-                          f"{MIN_SHARE_OF_ONEDNN} is wanted")
-        if rows == 4096 and shape[0] == "maf" and op == "sample":
-            ratio = result["us"] / by_key[(shape, "log_prob", rows)]["us"]
-            if ratio > MAX_SAMPLE_TO_LOG_PROB:
-                missed.append(f"{model}: {ratio:.2f} times its log_prob, at most {MAX_SAMPLE_TO_LOG_PROB} is wanted")
-    return missed
+def print_entry(entry):
+    model = f"{entry['preset']} {entry['features']}, {entry['hidden']}x2, {entry['layers']}"
+    share = f"{entry['share_of_onednn']:.2f}" if entry["share_of_onednn"] else "-"
+    line = (f"{model:<26}{entry['op']:<9}{entry['rows']:>5}{entry['us']:>11.1f}{entry['useful_gflops']:>8.1f}"
+            f"{entry['dense_gflops']:>7.1f}{share:>9}")
+    for peer in PEERS:
+        us = entry["peers"].get(peer, {}).get("us")
+        line += f"{us:>12.1f}" if us else f"{'-':>12}"
+    best = entry["ratio_to_best_peer"]
+    print(line + (f"{best:>7.1f}x" if best else f"{'-':>8}"), flush=True)
+
+
+def measure_models(suite, program, peers):
+    quick = suite.options.quick
+    presets = PRESETS
+    sizes = {6: SIZES[6]} if quick else SIZES
+    rounds = 1 if quick else ROUNDS
+    entries, not_compiled, peaks = [], {}, []
+    for features, size in sizes.items():
+        for preset in presets:
+            shape = (preset, features, *size)
+            if not suite.wants(f"plan/{shape_name(shape)}"):
+                continue
+            model = ModelRun(suite, program, shape, ROWS)
+            for _ in range(rounds):
+                model.measure(0.05 if quick else 0.1, peers)
+            peaks += model.peaks
+            suite.figures["simd_target"] = model.context.get("simd_target")
+            if model.error:
+                not_compiled[shape_name(shape)] = model.error
+            figures = model.figures()
+            entries += figures
+            multiply_adds, onednn = (median([peak[i] for peak in model.peaks]) / 1e9 for i in (0, 1))
+            suite.note(f"{shape_name(shape)}: peak {multiply_adds:.0f} GF/s, oneDNN 512^3 {onednn:.0f} GF/s"
+                       + (f"; no compiled plan: {model.error}" if model.error else ""))
+            print(HEADER)
+            for entry in figures:
+                print_entry(entry)
+            for (peer, op, rows), cell in model.cells.items():
+                if cell.skipped:
+                    print(f"    {peer} {op} of {rows} rows left out: {cell.skipped}")
+    suite.figures["plans"] = entries
+    suite.figures["no_compiled_plan"] = not_compiled
+    if peaks:
+        suite.figures["peak_gflops"] = median([peak[0] for peak in peaks]) / 1e9
+        suite.figures["onednn_512_gflops"] = median([peak[1] for peak in peaks]) / 1e9
+
+
+def measure_splines(suite, program):
+    if not suite.wants(SPLINES):
+        return
+    rounds = [run_bench(program, f"^{SPLINES}/", 0.1)[0] for _ in range(1 if suite.options.quick else 5)]
+    figures = {name.removeprefix(f"{SPLINES}/"): 1e9 / median([results[name]["elements"] for results in rounds])
+               for name in rounds[0]}
+    suite.figures["spline_ns_per_element"] = figures
+    for name, value in figures.items():
+        suite.note(f"spline kernel, {name}: {value:.2f} ns per element")
+        suite.compare("spline_density" if name.startswith("density") else "spline_inverse", name, value)
+
+
+def measure_scaling(suite, program):
+    if not suite.wants(SCALING):
+        return
+    figures = []
+    for shape in SCALED_SHAPES[:1] if suite.options.quick else SCALED_SHAPES:
+        rates = {1: [], 2: []}
+        error = None
+        for _ in range(1 if suite.options.quick else ROUNDS):
+            results, _ = run_bench(program, f"^{SCALING}/{shape_name(shape)}/", 0.5, pinned=False)
+            for name, result in results.items():
+                cores = int(name.partition("cores:")[2].partition("/")[0])
+                error = result.get("error_message") or error
+                rates[cores].append(result.get("rows"))
+        if error:
+            suite.note(f"{SCALING} {shape_name(shape)}: {error}")
+            continue
+        ratio = median([two / one for one, two in zip(rates[1], rates[2])])
+        entry = {"model": shape_name(shape), "rows_per_second": {str(n): median(rates[n]) for n in rates},
+                 "ratio": ratio}
+        figures.append(entry)
+        suite.note(f"two cores, {entry['model']}: {ratio:.2f}x one core's {median(rates[1]):.0f} rows/s")
+        suite.compare("two_cores", entry["model"], ratio)
+    suite.figures["scaling"] = figures
+
+
+def peer_list(text):
+    names = [] if text == "none" else text.split(",")
+    unknown = set(names) - set(PEERS)
+    if unknown:
+        raise argparse.ArgumentTypeError(f"unknown: {', '.join(sorted(unknown))}")
+    return names
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--program", required=True, help="engine_bench")
-    parser.add_argument("--quick", action="store_true", help="two models, short runs")
-    parser.add_argument("--check", action="store_true", help="fail where a bar is missed, and name it")
-    parser.add_argument("--json", help="file for the figures")
-    arguments = parser.parse_args()
+    suite = Suite("engine", __doc__,
+                  lambda parser: parser.add_argument("--peers", type=peer_list, metavar="LIST",
+                                                     help=f"some of {','.join(PEERS)}, or none (default: all; without "
+                                                          "torch.compile for --quick)"))
+    peers = suite.options.peers
+    if peers is None:
+        peers = [peer for peer in PEERS if not (suite.options.quick and peer == "torch.compile")]
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it looks for a GPU
+    suite.machine["versions"].update(VERSIONS)
+    program = str(suite.options.programs / "engine_bench")
     os.sched_setaffinity(0, {int(CORE)})
     torch.set_num_threads(1)
-    measured = measure(arguments)
-    print_table(measured)
-    if arguments.json:
-        with open(arguments.json, "w", encoding="utf-8") as file:
-            json.dump(measured, file, indent=2)
-    missed = missed_bars(measured)
-    for line in missed:
-        print("missed:", line)
-    return 1 if arguments.check and missed else 0
+    measure_scaling(suite, program)
+    measure_splines(suite, program)
+    measure_models(suite, program, peers)
+    compare_plans(suite, suite.figures["plans"])
+    suite.finish()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,5 +1,5 @@
 // The floor that the row service is measured against: answers LogProb with zeros, on gRPC's callback API, without
-// looking at the rows. Prints "ready <port>" and runs until it is killed.
+// looking at the rows. Its messages are as long as the service's. Prints "ready <port>" and runs until it is killed.
 #include <grpcpp/grpcpp.h>
 
 #include <cstdio>
@@ -11,6 +11,8 @@ namespace {
 class Echo final : public density::v1::DensityEstimator::CallbackService {
   grpc::ServerUnaryReactor* LogProb(grpc::CallbackServerContext* context, const density::v1::LogProbRequest* request,
                                     density::v1::LogProbResponse* response) override {
+    response->mutable_model()->set_name(request->model());
+    response->mutable_model()->set_version(1);
     response->mutable_log_prob()->mutable_f32_le()->resize(request->rows().rows() * sizeof(float));
     grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
     reactor->Finish(grpc::Status::OK);

@@ -33,15 +33,15 @@ double CpuSeconds(int64_t pid) {
 }
 
 /// Rows that look like standardised data, the same in every run.
-LogProbRequest MakeRequest(const LoadOptions& options) {
+LogProbRequest MakeRequest(const Stream& stream, uint64_t cols) {
   LogProbRequest request;
-  request.set_model(options.model);
+  request.set_model(stream.model);
   auto& matrix = *request.mutable_rows();
-  matrix.set_rows(options.rows);
-  matrix.set_cols(options.cols);
+  matrix.set_rows(stream.rows);
+  matrix.set_cols(cols);
   std::mt19937_64 generator(1);
   std::normal_distribution<float> normal;
-  std::vector<float> values(options.rows * options.cols);
+  std::vector<float> values(stream.rows * cols);
   for (float& value : values) value = normal(generator);
   matrix.set_f32_le(values.data(), values.size() * sizeof(float));
   return request;
@@ -49,17 +49,26 @@ LogProbRequest MakeRequest(const LoadOptions& options) {
 
 /// One call in flight; its address is the completion queue's tag.
 struct Call {
+  size_t stream = 0;
+  size_t connection = 0;
   absl::Time start;
   std::optional<grpc::ClientContext> context;
   LogProbResponse response;
   grpc::Status status;
   std::unique_ptr<grpc::ClientAsyncResponseReader<LogProbResponse>> reader;
-  size_t connection = 0;
+};
+
+/// What was measured of one stream so far.
+struct Tally {
+  std::vector<double> seconds;
+  uint64_t failures = 0;
+  std::string first_failure;
 };
 
 class Run {
  public:
-  explicit Run(const LoadOptions& options) : options_(options), request_(MakeRequest(options)) {
+  explicit Run(const LoadOptions& options) : options_(options), tallies_(options.streams.size()) {
+    for (const Stream& stream : options.streams) requests_.push_back(MakeRequest(stream, options.cols));
     for (int i = 0; i < options.connections; ++i) {
       grpc::ChannelArguments arguments;
       arguments.SetInt("bench.connection", i);  // distinct arguments keep gRPC from sharing a connection
@@ -73,53 +82,58 @@ class Run {
     begin_ = absl::Now();
     measure_from_ = begin_ + options_.warmup;
     end_ = measure_from_ + options_.duration;
+    for (size_t stream = options_.arrival.has_value() ? 1 : 0; stream < options_.streams.size(); ++stream) {
+      for (int i = 0; i < options_.streams[stream].concurrency; ++i) Start(NewCall(stream), absl::Now());
+    }
     if (options_.arrival.has_value()) {
       OpenLoop();
     } else {
-      ClosedLoop();
+      ClosedLoops();
     }
     return Result();
   }
 
  private:
+  /// Calls are spread over the connections in the order in which they are made.
+  Call& NewCall(size_t stream) {
+    Call& call = *calls_.emplace_back(std::make_unique<Call>());
+    call.stream = stream;
+    call.connection = (calls_.size() - 1) % stubs_.size();
+    return call;
+  }
+
   void Start(Call& call, absl::Time intended_start) {
     call.start = intended_start;
     call.context.emplace();
     call.response.Clear();
-    call.reader = stubs_[call.connection]->AsyncLogProb(&*call.context, request_, &queue_);
+    call.reader = stubs_[call.connection]->AsyncLogProb(&*call.context, requests_[call.stream], &queue_);
     call.reader->Finish(&call.response, &call.status, &call);
     ++in_flight_;
   }
 
-  void Finished(const Call& call) {
+  void Finished(const Call& call, absl::Time now) {
     --in_flight_;
     if (call.start < measure_from_ || call.start >= end_) return;
+    Tally& tally = tallies_[call.stream];
     if (!call.status.ok()) {
-      if (failures_++ == 0) first_failure_ = call.status.error_message();
+      if (tally.failures++ == 0) tally.first_failure = call.status.error_message();
       return;
     }
-    seconds_.push_back(absl::ToDoubleSeconds(absl::Now() - call.start));
+    tally.seconds.push_back(absl::ToDoubleSeconds(now - call.start));
   }
 
   void NoteCpu(absl::Time now) {
-    if (!cpu_begin_.has_value() && now >= measure_from_) {
-      cpu_begin_ = CpuSeconds(options_.server_pid);
-    }
+    if (!cpu_begin_.has_value() && now >= measure_from_) cpu_begin_ = CpuSeconds(options_.server_pid);
     if (!cpu_end_.has_value() && now >= end_) cpu_end_ = CpuSeconds(options_.server_pid);
   }
 
-  void ClosedLoop() {
-    std::vector<Call> calls(static_cast<size_t>(options_.concurrency));
-    for (size_t i = 0; i < calls.size(); ++i) {
-      calls[i].connection = i % stubs_.size();
-      Start(calls[i], absl::Now());
-    }
+  void ClosedLoops() {
     void* tag = nullptr;
     bool ok = false;
     while (in_flight_ > 0 && queue_.Next(&tag, &ok)) {
       Call& call = *static_cast<Call*>(tag);
-      Finished(call);
       const absl::Time now = absl::Now();
+      Finished(call, now);
       NoteCpu(now);
       if (now < end_) Start(call, now);
     }
@@ -127,18 +141,15 @@ class Run {
 
   void OpenLoop() {
     Arrivals arrivals(*options_.arrival, options_.rate, 7);
-    std::vector<std::unique_ptr<Call>> calls;
     std::vector<Call*> idle;
     absl::Time next = begin_ + arrivals.NextGap();
-    size_t started = 0;
     while (next < end_ || in_flight_ > 0) {
       const absl::Time now = absl::Now();
       NoteCpu(now);
       if (next <= now && next < end_) {
-        if (idle.empty()) idle.push_back(calls.emplace_back(std::make_unique<Call>()).get());
+        if (idle.empty()) idle.push_back(&NewCall(0));
         Call& call = *idle.back();
         idle.pop_back();
-        call.connection = started++ % stubs_.size();
         Start(call, next);
         next += arrivals.NextGap();
         continue;
@@ -146,10 +157,14 @@ class Run {
       void* tag = nullptr;
       bool ok = false;
       // Polls instead of blocking: the next start must not be late because of a sleeping thread.
-      if (queue_.AsyncNext(&tag, &ok, gpr_inf_past(GPR_CLOCK_REALTIME)) == grpc::CompletionQueue::GOT_EVENT) {
-        Call& call = *static_cast<Call*>(tag);
-        Finished(call);
+      if (queue_.AsyncNext(&tag, &ok, gpr_inf_past(GPR_CLOCK_REALTIME)) != grpc::CompletionQueue::GOT_EVENT) continue;
+      Call& call = *static_cast<Call*>(tag);
+      const absl::Time done = absl::Now();
+      Finished(call, done);
+      if (call.stream == 0) {
         idle.push_back(&call);
+      } else if (done < end_) {
+        Start(call, done);
       }
     }
   }
@@ -157,29 +172,32 @@ class Run {
   LoadResult Result() {
     NoteCpu(absl::InfiniteFuture());
     LoadResult result;
-    result.latency = Summarise(seconds_);
     const double duration = absl::ToDoubleSeconds(options_.duration);
-    const auto calls = static_cast<double>(result.latency.calls);
-    result.calls_per_second = calls / duration;
-    result.rows_per_second = result.calls_per_second * static_cast<double>(options_.rows);
-    result.failures = failures_;
-    result.first_failure = first_failure_;
+    double calls = 0;
+    for (size_t i = 0; i < tallies_.size(); ++i) {
+      StreamResult& stream = result.streams.emplace_back();
+      stream.latency = Summarise(tallies_[i].seconds);
+      stream.calls_per_second = static_cast<double>(stream.latency.calls) / duration;
+      stream.rows_per_second = stream.calls_per_second * static_cast<double>(options_.streams[i].rows);
+      stream.failures = tallies_[i].failures;
+      stream.first_failure = tallies_[i].first_failure;
+      calls += static_cast<double>(stream.latency.calls);
+    }
     if (calls > 0) result.server_cpu_per_call = (*cpu_end_ - *cpu_begin_) / calls;
     return result;
   }
 
   const LoadOptions& options_;
-  const LogProbRequest request_;
+  std::vector<LogProbRequest> requests_;  ///< by stream
   std::vector<std::unique_ptr<DensityEstimator::Stub>> stubs_;
+  std::vector<std::unique_ptr<Call>> calls_;
   grpc::CompletionQueue queue_;
   absl::Time begin_;
   absl::Time measure_from_;
   absl::Time end_;
   std::optional<double> cpu_begin_;
   std::optional<double> cpu_end_;
-  std::vector<double> seconds_;
-  uint64_t failures_ = 0;
-  std::string first_failure_;
+  std::vector<Tally> tallies_;  ///< by stream
   size_t in_flight_ = 0;
 };
 

@@ -14,27 +14,38 @@
 
 namespace densityd::bench {
 
+/// One kind of call.
+struct Stream {
+  std::string model;    ///< model reference
+  uint64_t rows = 1;    ///< rows per call
+  int concurrency = 1;  ///< closed loop: calls in flight, in all
+};
+
 struct LoadOptions {
   std::string target;  ///< host:port
-  std::string model;   ///< model reference
-  uint64_t rows = 1;   ///< rows per call
   uint64_t cols = 6;   ///< columns per row
   int connections = 1;
-  int concurrency = 1;                    ///< closed loop: calls in flight, in all
-  std::optional<Arrivals::Kind> arrival;  ///< set: open loop
+  /// All at the same time, over the same connections. At least one.
+  std::vector<Stream> streams;
+  std::optional<Arrivals::Kind> arrival;  ///< set: the first stream is an open loop; the others stay closed loops
   double rate = 0;                        ///< open loop: calls per second
   absl::Duration warmup = absl::Milliseconds(500);
   absl::Duration duration = absl::Seconds(3);
   int64_t server_pid = 0;  ///< 0: CPU time is not measured
 };
 
-struct LoadResult {
+/// What became of one stream's calls.
+struct StreamResult {
   LatencySummary latency;  ///< open loop: from the intended start, so that a stall is not forgiven
   double calls_per_second = 0;
   double rows_per_second = 0;
   uint64_t failures = 0;
   std::string first_failure;
-  double server_cpu_per_call = 0;  ///< seconds; 0 where it was not measured
+};
+
+struct LoadResult {
+  std::vector<StreamResult> streams;  ///< as in the options
+  double server_cpu_per_call = 0;     ///< seconds, over calls of all streams; 0 where it was not measured
 };
 
 /// Drives one run on the calling thread. Calls that start in the warm-up are not counted.

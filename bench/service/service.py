@@ -1,189 +1,285 @@
 """The row service against an empty echo and against what a Python user would serve with.
 
-Starts each server on one core and the load generator on another, runs the same loads against each in turn, and prints
-a table of latencies, rates and ratios. Every bar of docs/benchmarks.md is a ratio within one run. Run it through
-`./scripts/bench service`, which builds the programs and makes the Python environment.
+Each server runs on one core and the load generator on another. Servers that are compared get the same load in turn,
+round by round, because the echo's own rate moves with the host; ratios are taken within a round. Figures are medians
+over the rounds. Run it through `./scripts/bench service`.
 """
 
-import argparse
 import contextlib
 import json
+import os
 import pathlib
 import subprocess
 import sys
-import tempfile
+import threading
 import time
 
-from protos import import_protos
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "common"))
+from suite import Suite, median  # noqa: E402
 
-FEATURES = 6
-SERVER_CORE = "0"
-LOAD_CORE = "1"
-# Rounds of echo and service back to back; the echo's rate moves with the host, so ratios are taken within a round.
-ROUNDS = 3
+from protos import import_protos  # noqa: E402
+from servers import FEATURES, Control, densityd, printing_server, publish_models, python_alternative  # noqa: E402
 
-LOADS = {
+SERVER_CORE = 0
+LOAD_CORE = 1
+LARGE = 4096
+SHARES = (0.5, 0.7, 0.9)
+# Seconds between two swaps of versions under load.
+SWAP_SECONDS = 1.0
+
+BUSY = "1 row, c=64, 1 connection"
+CLOSED_LOOPS = {
     "1 row, c=1": ["--concurrency=1"],
     "1 row, c=4": ["--concurrency=4"],
-    "1 row, c=64, 1 connection": ["--concurrency=64"],
+    BUSY: ["--concurrency=64"],
     "1 row, c=64, 64 connections": ["--concurrency=64", "--connections=64"],
-    "4096 rows, c=4": ["--concurrency=4", "--rows=4096"],
+    f"{LARGE} rows, c=4": ["--concurrency=4", f"--rows={LARGE}"],
+}
+# Loads that the Python server gets, too.
+PYTHON_LOADS = ("1 row, c=1", BUSY, f"{LARGE} rows, c=4")
+MIXED = f"1 row, c=16, beside {LARGE} rows, c=2"
+TWO_MODELS = "1 row, c=32 on each of two models"
+
+# bar: (load, figure, server, the server that it is compared with)
+RATIOS = {
+    "c1_p50": ("1 row, c=1", "p50_us", "densityd", "echo"),
+    "c4_rate": ("1 row, c=4", "calls_per_second", "densityd", "echo"),
+    "c64_rate": (BUSY, "calls_per_second", "densityd", "echo"),
+    "c64x64_rate": ("1 row, c=64, 64 connections", "calls_per_second", "densityd", "echo"),
+    "c64_cpu": (BUSY, "server_cpu_us", "densityd", "echo"),
+    "c64_p99": (BUSY, "p99_us", "densityd", "echo"),
+    "c64_python": (BUSY, "calls_per_second", "densityd", "python"),
+    "null_rate": (BUSY, "calls_per_second", "null model", "echo"),
+    "large_rate": (f"{LARGE} rows, c=4", "rows_per_second", "densityd", "in process"),
 }
 
-# name: (load, figure, how it is compared with the echo's, bound)
-BARS = [
-    ("p50 at c=1 / echo's", "1 row, c=1", "p50_us", "at most", 1.3),
-    ("rate at c=4 / echo's", "1 row, c=4", "calls_per_second", "at least", 0.5),
-    ("rate at c=64 on 1 connection / echo's", "1 row, c=64, 1 connection", "calls_per_second", "at least", 0.78),
-    ("rate at c=64 on 64 connections / echo's", "1 row, c=64, 64 connections", "calls_per_second", "at least", 0.72),
-    ("CPU per call at c=64 / echo's", "1 row, c=64, 1 connection", "server_cpu_us", "at most", 1.3),
-    ("p99 at c=64 / echo's", "1 row, c=64, 1 connection", "p99_us", "at most", 1.5),
-]
+
+class Bench:
+    """The running servers, and what was measured of them."""
+
+    def __init__(self, suite):
+        self.suite = suite
+        self.programs = suite.options.programs
+        self.seconds, self.rounds = (1.0, 1) if suite.options.quick else (3.0, 5)
+        self.servers = {}  # name: (port, pid, model)
+        self.rounds_of = {}  # (load, server): figures of the rounds
+
+    def load(self, name, server, arguments):
+        """One run; its figures are one round of (name, server)."""
+        port, pid, model = self.servers[server]
+        command = ["taskset", "-c", str(LOAD_CORE), str(self.programs / "densityd_load"), f"--target=127.0.0.1:{port}",
+                   f"--cols={FEATURES}", f"--seconds={self.seconds}", f"--server-pid={pid}"]
+        if not any(argument.startswith("--model=") for argument in arguments):
+            command.append(f"--model={model}")
+        done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=True,
+                              timeout=60 + self.seconds)
+        figures = json.loads(done.stdout)
+        for stream in (figures, *figures["also"]):
+            if stream["failures"]:
+                self.suite.note(f"{stream['failures']} calls failed: {stream['first_failure']}")
+        self.rounds_of.setdefault((name, server), []).append(figures)
+        return figures
+
+    def in_process(self, name):
+        """Rows per second of the plan itself, on the server's core."""
+        command = ["taskset", "-c", str(SERVER_CORE), str(self.programs / "engine_bench"),
+                   f"--benchmark_filter=^plan/maf/{FEATURES}/256/8/log_prob/{LARGE}$", "--benchmark_format=json",
+                   f"--benchmark_min_time={self.seconds}"]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        rate = json.loads(done.stdout)["benchmarks"][0]["rows"]
+        self.rounds_of.setdefault((name, "in process"), []).append({"rows_per_second": rate})
+
+    def print_rounds(self, name):
+        """A line for each server that was measured under this load."""
+        for (load, server), rounds in self.rounds_of.items():
+            if load != name:
+                continue
+            line = f"{name:44s} {server:11s}"
+            for figure in ("p50_us", "p99_us", "p999_us", "calls_per_second", "rows_per_second", "server_cpu_us"):
+                values = [figures[figure] for figures in rounds if figure in figures]
+                line += f" {median(values):11.1f}" if values else f" {'-':>11s}"
+            print(line + f" {sum(failures(figures) for figures in rounds):7d}", flush=True)
+            for i, _ in enumerate(rounds[0].get("also", [])):
+                stream = [figures["also"][i] for figures in rounds]
+                parts = (f"{figure} {median([figures[figure] for figures in stream]):.1f}"
+                         for figure in ("p50_us", "p99_us", "calls_per_second", "rows_per_second"))
+                print(f"{'':44s} beside it: {', '.join(parts)}")
+
+    def ratio(self, load, figure, server, other):
+        """Median over the rounds, or None where one of the two was not measured."""
+        ours, theirs = (self.rounds_of.get((load, name), []) for name in (server, other))
+        ratios = [a[figure] / b[figure] for a, b in zip(ours, theirs) if b[figure] > 0]
+        return median(ratios) if ratios else None
+
+
+def failures(figures):
+    return figures.get("failures", 0) + sum(stream["failures"] for stream in figures.get("also", []))
+
+
+def closed_loops(bench):
+    for name, arguments in CLOSED_LOOPS.items():
+        if not bench.suite.wants(name):
+            continue
+        for _ in range(bench.rounds):
+            bench.load(name, "echo", arguments)
+            bench.load(name, "densityd", arguments)
+            if name == BUSY:
+                bench.load(name, "null model", arguments)
+            if name in PYTHON_LOADS:
+                bench.load(name, "python", arguments)
+            if name.startswith(f"{LARGE} rows"):
+                bench.in_process(name)
+        bench.print_rounds(name)
+
+
+def mixed_loops(bench):
+    if bench.suite.wants(MIXED):
+        for _ in range(bench.rounds):
+            for server in ("echo", "densityd"):
+                model = bench.servers[server][2]
+                bench.load(MIXED, server, ["--concurrency=16", f"--also={model}:{LARGE}:2"])
+        bench.print_rounds(MIXED)
+    if bench.suite.wants(TWO_MODELS):
+        for _ in range(bench.rounds):
+            bench.load(TWO_MODELS, "echo", ["--concurrency=32", "--also=other:1:32"])
+            bench.load(TWO_MODELS, "densityd", ["--concurrency=32", "--also=other:1:32"])
+        bench.print_rounds(TWO_MODELS)
+
+
+def capacity(bench):
+    """Calls per second that the service answers at most, from the closed loop; measured once where that was not run."""
+    if (BUSY, "densityd") not in bench.rounds_of:
+        bench.load(BUSY, "densityd", CLOSED_LOOPS[BUSY])
+    return median([figures["calls_per_second"] for figures in bench.rounds_of[BUSY, "densityd"]])
+
+
+def open_loops(bench):
+    for share in SHARES:
+        names = {kind: f"1 row, {kind} arrivals at {share:.0%}" for kind in ("constant", "poisson", "bursty")}
+        if not any(bench.suite.wants(name) for name in names.values()):
+            continue
+        rate = share * capacity(bench)
+        for _ in range(max(1, bench.rounds - 2)):
+            for kind, name in names.items():
+                bench.load(name, "densityd", [f"--arrival={kind}", f"--rate={rate}"])
+        for name in names.values():
+            bench.print_rounds(name)
 
 
 @contextlib.contextmanager
-def process(command, **options):
-    child = subprocess.Popen(["taskset", "-c", SERVER_CORE, *command], **options)
+def swapping(control, counter):
+    """Points the alias `bench@live` at version 2, 1, 2, … once a second, and unloads the other version each time, so
+    that every swap loads one. Appends a swap's seconds to `counter`."""
+    stop = threading.Event()
+    problems = []
+
+    def swap():
+        version = 2
+        try:
+            while not stop.wait(SWAP_SECONDS):
+                begin = time.monotonic()
+                control.set_alias("bench", "live", version)
+                counter.append(time.monotonic() - begin)
+                version = 3 - version
+                control.unload("bench", version)
+        except Exception as error:  # pylint: disable=broad-exception-caught
+            problems.append(error)
+
+    thread = threading.Thread(target=swap)
+    thread.start()
     try:
-        yield child
+        yield
     finally:
-        child.terminate()
-        child.wait(timeout=60)
+        stop.set()
+        thread.join()
+        if problems:
+            raise problems[0]
+        control.set_alias("bench", "live", 1)
 
 
-@contextlib.contextmanager
-def printing_server(command):
-    """A server that prints "ready <port>": yields (port, pid)."""
-    with process(command, stdout=subprocess.PIPE, text=True) as child:
-        word, port = child.stdout.readline().split()
-        assert word == "ready", word
-        yield int(port), child.pid
+def reloads(bench, control):
+    name = "1 row, poisson arrivals at 50%, version swaps"
+    if not bench.suite.wants(name):
+        return
+    arguments = ["--model=bench@live", "--arrival=poisson", f"--rate={0.5 * capacity(bench)}"]
+    swaps = []
+    control.set_alias("bench", "live", 1)
+    for _ in range(bench.rounds):
+        bench.load(name, "no swaps", arguments)
+        with swapping(control, swaps):
+            bench.load(name, "swaps", arguments)
+    bench.print_rounds(name)
+    bench.suite.note(f"{len(swaps)} swaps, {1e3 * median(swaps):.0f} ms each" if swaps else "no swap took place")
+    bench.suite.figures["swap_ms"] = 1e3 * median(swaps) if swaps else None
+    value = bench.ratio(name, "p99_us", "swaps", "no swaps")
+    if swaps and value:
+        bench.suite.compare("reload_p99", "one swap a second", value)
 
 
-@contextlib.contextmanager
-def densityd(binary):
-    """densityd with a trained model "bench": MAF, 6 columns, 8 transforms, hidden 256x2. Yields (port, pid)."""
-    with tempfile.TemporaryDirectory() as folder:
-        port_file = pathlib.Path(folder, "port")
-        command = [binary, "--root", f"{folder}/root", "--address", "127.0.0.1:0", "--metrics-address", "127.0.0.1:0",
-                   "--workers", "1", "--port-file", str(port_file), "--log-level", "warning"]
-        with process(command) as child:
-            deadline = time.monotonic() + 60
-            while not (port_file.exists() and port_file.read_text().strip()):
-                if child.poll() is not None or time.monotonic() > deadline:
-                    raise RuntimeError("densityd did not start")
-                time.sleep(0.05)
-            port = int(port_file.read_text().split()[0].rsplit(":")[-1])
-            train(port)
-            yield port, child.pid
+def compare(bench):
+    for bar, (load, figure, server, other) in RATIOS.items():
+        value = bench.ratio(load, figure, server, other)
+        if value is not None:
+            bench.suite.compare(bar, load, value)
+    many = "1 row, c=64, 64 connections"
+    for bar, figure in (("c64_cpu", "server_cpu_us"), ("c64_p99", "p99_us")):
+        value = bench.ratio(many, figure, "densityd", "echo")
+        if value is not None:
+            bench.suite.compare(bar, many, value)
+    poisson, constant = (bench.rounds_of.get((f"1 row, {kind} arrivals at 70%", "densityd"), [])
+                         for kind in ("poisson", "constant"))
+    if poisson and constant:
+        bench.suite.compare("poisson_p99", "70% load", median([a["p99_us"] / b["p99_us"]
+                                                               for a, b in zip(poisson, constant)]))
+    bench.suite.compare("failed_calls", "all loads",
+                        sum(failures(figures) for (_, server), rounds in bench.rounds_of.items()
+                            for figures in rounds if server != "python"))
 
 
-def train(port):
-    import grpc
-    import numpy
-    from density.v1 import density_estimator_pb2_grpc, flow_spec_pb2, matrix_pb2, training_pb2, training_pb2_grpc
-
-    generator = numpy.random.default_rng(0)
-    rows = generator.normal(size=(4096, FEATURES)).astype("<f4")
-    rows[:, 1] += 0.5 * rows[:, 0] ** 2
-    channel = grpc.insecure_channel(f"127.0.0.1:{port}")
-    request = training_pb2.TrainRequest(
-        model="bench",
-        preset=flow_spec_pb2.Preset(name="maf", transforms=8, hidden=[256, 256]),
-        rows=matrix_pb2.Matrix(rows=len(rows), cols=FEATURES, f32_le=rows.tobytes()),
-        options=training_pb2.TrainingOptions(steps=50),
-    )
-    training = density_estimator_pb2_grpc.DensityEstimatorStub(channel).Train(request)
-    watch = training_pb2_grpc.TrainingsStub(channel).Watch(training_pb2.WatchTrainingRequest(id=training.id))
-    for training in watch:
-        pass
-    if training.state != training_pb2.SUCCEEDED:
-        raise RuntimeError(f"the training failed: {training.error}")
-
-
-def load(binary, port, pid, seconds, arguments):
-    command = ["taskset", "-c", LOAD_CORE, binary, f"--target=127.0.0.1:{port}", "--model=bench", f"--cols={FEATURES}",
-               f"--seconds={seconds}", f"--server-pid={pid}", *arguments]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    if result.returncode != 0:
-        raise RuntimeError(f"{' '.join(command)}: {result.stdout}{result.stderr}")
-    return json.loads(result.stdout)
-
-
-def median(values):
-    return sorted(values)[len(values) // 2]
-
-
-def print_row(server, name, figures):
-    print(f"{server:10s} {name:28s} {figures['p50_us']:10.0f} {figures['p99_us']:10.0f} {figures['p999_us']:10.0f} "
-          f"{figures['calls_per_second']:12.0f} {figures['rows_per_second']:12.0f} {figures['server_cpu_us']:10.1f}",
-          flush=True)
+def figures_of(bench):
+    """What goes into the JSON file: medians over the rounds, and the rounds themselves."""
+    numbers = ("p50_us", "p99_us", "p999_us", "max_us", "calls_per_second", "rows_per_second", "server_cpu_us")
+    return [{"load": load, "server": server,
+             **{key: median([figures[key] for figures in rounds]) for key in numbers if key in rounds[0]},
+             "failures": sum(failures(figures) for figures in rounds), "rounds": rounds}
+            for (load, server), rounds in bench.rounds_of.items()]
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--programs", required=True, help="folder of densityd, densityd_load and densityd_echo_server")
-    parser.add_argument("--protos", required=True, help="folder that holds density/v1/*.proto")
-    parser.add_argument("--json", help="also write the figures here")
-    parser.add_argument("--quick", action="store_true", help="half a second a load, one round")
-    parser.add_argument("--check", action="store_true", help="exit with 1, naming each bar that is missed")
-    options = parser.parse_args()
-    seconds, rounds = (0.5, 1) if options.quick else (3, ROUNDS)
-    import_protos(options.protos)
-    programs = pathlib.Path(options.programs)
-    generator = str(programs / "densityd_load")
-    alternative = [sys.executable, str(pathlib.Path(__file__).with_name("python_alternative.py")),
-                   "--protos", options.protos]
+    suite = Suite("service", __doc__,
+                  lambda parser: parser.add_argument("--protos", required=True, type=pathlib.Path,
+                                                     help="folder that holds density/v1/*.proto"))
+    if os.cpu_count() < 2:
+        sys.exit("two cores are needed: one for the server, one for the load generator")
+    import_protos(suite.options.protos)
+    import grpc  # pylint: disable=import-outside-toplevel
 
-    print(f"{'server':10s} {'load':28s} {'p50 us':>10s} {'p99 us':>10s} {'p99.9 us':>10s} {'calls/s':>12s} "
-          f"{'rows/s':>12s} {'CPU us':>10s}")
-    figures = {"echo": {}, "densityd": {}, "python": {}}
-    ratios = {bar[0]: [] for bar in BARS}
-    with printing_server([str(programs / "densityd_echo_server")]) as echo, densityd(str(programs / "densityd")) as own:
-        for name, arguments in LOADS.items():
-            for _ in range(rounds):
-                for server, (port, pid) in (("echo", echo), ("densityd", own)):
-                    figures[server][name] = load(generator, port, pid, seconds, arguments)
-                for title, bar_load, figure, _, _ in BARS:
-                    if bar_load == name:
-                        ratios[title].append(figures["densityd"][name][figure] / max(figures["echo"][name][figure], 1e-9))
-            print_row("echo", name, figures["echo"][name])
-            print_row("densityd", name, figures["densityd"][name])
-        capacity = figures["densityd"]["1 row, c=64, 1 connection"]["calls_per_second"]
-        for share in (0.5, 0.7, 0.9):
-            for kind in ("constant", "poisson", "bursty"):
-                name = f"1 row, {kind} at {share:.0%}"
-                figures["densityd"][name] = load(generator, *own, seconds,
-                                                 [f"--arrival={kind}", f"--rate={share * capacity}"])
-                print_row("densityd", name, figures["densityd"][name])
-    with printing_server(alternative) as (port, pid):
-        for name in ("1 row, c=1", "1 row, c=64, 1 connection", "4096 rows, c=4"):
-            figures["python"][name] = load(generator, port, pid, seconds, LOADS[name])
-            print_row("python", name, figures["python"][name])
-
-    missed = report(figures, ratios)
-    if options.json:
-        pathlib.Path(options.json).write_text(json.dumps({"figures": figures, "ratios": ratios}, indent=1) + "\n")
-    sys.exit(1 if missed and options.check else 0)
-
-
-def report(figures, ratios):
-    """Prints each bar with what was measured; returns the names of those that were missed."""
-    own = figures["densityd"]
-    results = [(title, median(ratios[title]), kind, bound) for title, _, _, kind, bound in BARS]
-    busiest = "1 row, c=64, 1 connection"
-    results.append(("rate at c=64 / Python's",
-                    own[busiest]["calls_per_second"] / figures["python"][busiest]["calls_per_second"], "at least", 12))
-    results.append(("p99, Poisson / constant at 70 %",
-                    own["1 row, poisson at 70%"]["p99_us"] / own["1 row, constant at 70%"]["p99_us"], "at most", 2))
-    print()
-    missed = []
-    for title, value, kind, bound in results:
-        holds = value <= bound if kind == "at most" else value >= bound
-        print(f"{'ok    ' if holds else 'MISSED'} {title:42s} {value:8.2f}   ({kind} {bound})")
-        if not holds:
-            missed.append(title)
-    return missed
+    suite.machine["versions"]["grpcio"] = grpc.__version__
+    os.sched_setaffinity(0, {LOAD_CORE})
+    bench = Bench(suite)
+    programs = bench.programs
+    with contextlib.ExitStack() as stack:
+        port, pid = stack.enter_context(densityd(SERVER_CORE, programs / "densityd"))
+        control = Control(port)
+        suite.note("training the models")
+        publish_models(control)
+        bench.servers["densityd"] = (port, pid, "bench@1")
+        bench.servers["null model"] = (port, pid, "null")
+        bench.servers["swaps"] = bench.servers["no swaps"] = bench.servers["densityd"]
+        echo = stack.enter_context(printing_server(SERVER_CORE, [str(programs / "densityd_echo_server")]))
+        bench.servers["echo"] = (*echo, "bench@1")
+        python = stack.enter_context(python_alternative(SERVER_CORE, suite.options.protos))
+        bench.servers["python"] = (*python, "bench@1")
+        suite.note("measuring")
+        print(f"{'load':44s} {'server':11s} {'p50 us':>11s} {'p99 us':>11s} {'p99.9 us':>11s} {'calls/s':>11s} "
+              f"{'rows/s':>11s} {'CPU us':>11s} {'failed':>7s}")
+        closed_loops(bench)
+        mixed_loops(bench)
+        open_loops(bench)
+        reloads(bench, control)
+    suite.figures["loads"] = figures_of(bench)
+    compare(bench)
+    suite.finish()
 
 
 if __name__ == "__main__":

@@ -1,11 +1,14 @@
-# The Python libraries that the benchmarks compare with, in a virtual environment in the user's cache folder. Source
-# after common.sh.
+# What the benchmarks compare with: Python libraries in a virtual environment in the user's cache folder, and a matrix
+# product. Source after common.sh.
 
 PEERS_FOLDER="$CACHE_ROOT/peers-1"
 PEERS_REQUIREMENTS=(
   torch==2.11.0 zuko==1.6.0 nflows==0.14 normflows==1.7.3 numpy==2.2.6 matplotlib==3.10.0 grpcio==1.76.0
   grpcio-tools==1.76.0
 )
+
+# oneDNN, whose matrix product is the engine's yardstick.
+PEERS_PACKAGES=(libdnnl-dev python3-venv)
 
 # install_peers: makes the environment unless it is there, all or nothing. About 5 GB.
 install_peers() {

@@ -1,0 +1,59 @@
+"""The bars: what the benchmarks are held to. `--check` compares a run's figures with them.
+
+Ratios compare two figures of the same run. A bar is checked wherever it applies (say, for each dimension), and every
+place where it is missed is named.
+"""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Bar:
+    suite: str
+    figure: str
+    at_least: bool
+    bound: float
+    unit: str = "x"
+
+    def holds(self, value):
+        return value >= self.bound if self.at_least else value <= self.bound
+
+    def wanted(self):
+        return f"{'at least' if self.at_least else 'at most'} {self.bound:g} {self.unit}".rstrip()
+
+
+def _at_least(suite, figure, bound, unit="x"):
+    return Bar(suite, figure, True, bound, unit)
+
+
+def _at_most(suite, figure, bound, unit="x"):
+    return Bar(suite, figure, False, bound, unit)
+
+
+BARS = {
+    "kernel_share": _at_least("engine", "useful rate / oneDNN 512^3, 4096 rows", 0.80),
+    "realnvp_zuko": _at_least("engine", "zuko's time / ours, RealNVP, 4096 rows, D = 6", 2.5),
+    "maf_log_prob_zuko": _at_least("engine", "zuko's time / ours, MAF log_prob, 4096 rows, D = 6", 5),
+    "maf_sample_log_prob": _at_most("engine", "MAF sample / its log_prob, 4096 rows", 1.15),
+    "maf_sample_zuko_6": _at_least("engine", "zuko's time / ours, MAF sample, 4096 rows, D = 6", 25),
+    "maf_sample_zuko_63": _at_least("engine", "zuko's time / ours, MAF sample, 4096 rows, D = 63", 100),
+    "nsf_zuko": _at_least("engine", "zuko's time / ours, NSF, 4096 rows", 5),
+    "nsf_ar_sample_zuko": _at_least("engine", "zuko's time / ours, autoregressive NSF sample, 4096 rows", 40),
+    "one_row": _at_most("engine", "1 row, RealNVP and MAF, D = 6", 25, "us"),
+    "spline_density": _at_most("engine", "spline kernel, density", 5, "ns per element"),
+    "spline_inverse": _at_most("engine", "spline kernel, inverse", 6, "ns per element"),
+    "two_cores": _at_least("engine", "two cores / one, 4096-row requests in process", 1.8),
+    "c1_p50": _at_most("service", "p50 / echo's, 1 row, c = 1", 1.3),
+    "c4_rate": _at_least("service", "rate / echo's, 1 row, c = 4", 0.5),
+    "c64_rate": _at_least("service", "rate / echo's, 1 row, c = 64, 1 connection", 0.78),
+    "c64x64_rate": _at_least("service", "rate / echo's, 1 row, c = 64, 64 connections", 0.72),
+    "c64_cpu": _at_most("service", "CPU per call / echo's, 1 row, c = 64", 1.3),
+    "c64_p99": _at_most("service", "p99 / echo's, 1 row, c = 64", 1.5),
+    "c64_python": _at_least("service", "rate / the Python server's, 1 row, c = 64", 12),
+    "null_rate": _at_least("service", "null model's rate / echo's, c = 64", 1.0),
+    "large_rate": _at_least("service", "rows/s / in process, 4096 rows, c = 4", 0.95),
+    "poisson_p99": _at_most("service", "p99, Poisson / constant arrivals, 70 % load", 2),
+    "reload_p99": _at_most("service", "p99, while versions are swapped / before", 1.25),
+    "failed_calls": _at_most("service", "failed calls", 0, ""),
+    "training_zuko": _at_least("training", "steps/s / zuko's, batch 512", 1.7),
+}

@@ -1,0 +1,235 @@
+"""Writes docs/benchmarks.md, and its picture, from the JSON files of the benchmarks: nothing on the page is typed.
+
+Reads engine.json, service.json and training.json of build/bench/, as the whole runs leave them; a part that was not run
+is said to be absent. Run it through `./scripts/bench report`.
+"""
+
+import argparse
+import json
+import pathlib
+import sys
+
+HERE = pathlib.Path(__file__).resolve().parent
+PROJECT = HERE.parents[1]
+SUITES = ("engine", "service", "training")
+PRESETS = {"realnvp": "RealNVP", "maf": "MAF", "nsf_coupling": "NSF, coupling", "nsf_ar": "NSF, autoregressive"}
+PICTURE = "images/benchmarks.png"
+
+INTRODUCTION = """# Benchmarks
+
+This page is written by `./scripts/bench report` from what these commands measured, and is not edited by hand:
+
+```
+./scripts/bench engine && ./scripts/bench service && ./scripts/bench training && ./scripts/bench report
+```
+
+Leave the machine alone while they run. `--check` compares a run with the bars below and fails where one is missed;
+`--quick` takes two minutes, `--only PATTERN` measures a part. Ratios are between figures of the same run on the same core,
+taken within a round and then the median over the rounds, because clocks of rented machines drift by a factor of two.
+"""
+
+
+def number(value):
+    """Three significant digits, without exponent."""
+    if value is None:
+        return "–"
+    if value >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def milliseconds(us):
+    return number(us / 1000) if us is not None else "–"
+
+
+def table(head, rows):
+    """A Markdown table; all columns but the first are numbers."""
+    lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
+    lines += ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def model_name(entry):
+    return f"{PRESETS[entry['preset']]}, D = {entry['features']}, {entry['hidden']}x2, {entry['layers']} layers"
+
+
+def run_section(runs):
+    rows = []
+    for name, run in runs.items():
+        rows.append([f"`{run['command']}`", run["date"], f"{run['seconds'] / 60:.0f} min", f"`{run['commit']}`"])
+    first = next(iter(runs.values()))
+    versions = {}
+    for run in runs.values():
+        versions.update(run["versions"])
+    text = "## The runs\n" + table(["command", "date", "took", "commit"], rows)
+    text += f"\n{first['processor']}, {first['cores']} cores, {first['memory_gib']} GiB; {first['system']}"
+    simd = runs.get("engine", {}).get("simd_target")
+    text += f"; SIMD target {simd}.\n" if simd else ".\n"
+    text += "Versions: " + ", ".join(f"{name} {version}" for name, version in versions.items() if version) + ".\n"
+    absent = [name for name in SUITES if name not in runs]
+    if absent:
+        text += "\nNot run: " + ", ".join(f"`./scripts/bench {name}`" for name in absent) + ".\n"
+    return text
+
+
+def bars_section(runs):
+    groups = {}
+    for run in runs.values():
+        for result in run["bars"]:
+            groups.setdefault((result["figure"], result["wanted"]), []).append(result)
+    rows = []
+    for (figure, wanted), results in groups.items():
+        worst = (min if wanted.startswith("at least") else max)(results, key=lambda result: result["value"])
+        value = number(worst["value"]) if worst["value"] else "0"
+        if len(results) > 1:
+            value += f" ({worst['where']})"
+        met = sum(result["met"] for result in results)
+        rows.append([figure, wanted, value, "yes" if met == len(results) else f"{met} of {len(results)}"])
+    text = "## Bars\nThe worst value of each, where it applies more than once.\n\n"
+    text += table(["figure", "wanted", "measured", "met"], rows)
+    absent = [key for run in runs.values() for key in run["bars_not_measured"]]
+    if absent:
+        text += f"\nNot measured: {', '.join(absent)}.\n"
+    missed = [f"- {result['figure']}, {result['where']}: {number(result['value'])} ({result['wanted']})"
+              + (f"; {result['note']}" if result["note"] else "")
+              for run in runs.values() for result in run["bars"] if not result["met"]]
+    if missed:
+        text += "\nMissed:\n" + "\n".join(missed) + "\n"
+    return text
+
+
+def plans_table(entries, op, rows):
+    lines = []
+    for entry in entries:
+        if (entry["op"], entry["rows"]) != (op, rows):
+            continue
+        unit = milliseconds if rows > 1 else number
+        peers = entry["peers"]
+        line = [model_name(entry), unit(entry["us"])]
+        if rows > 64:
+            line += [number(entry["useful_gflops"]), number(entry["dense_gflops"]), number(entry["share_of_onednn"])]
+        line += [unit(peers.get(peer, {}).get("us")) for peer in ("zuko", "nflows", "torch.compile")]
+        best = entry["ratio_to_best_peer"]
+        lines.append(line + [f"{number(best)}x" if best else "–"])
+    unit = "ms" if rows > 1 else "us"
+    head = ["model", unit] + (["GF/s", "dense GF/s", "of oneDNN"] if rows > 64 else [])
+    return table(head + [f"zuko, {unit}", f"nflows, {unit}", f"torch.compile, {unit}", "best peer"], lines)
+
+
+def left_out(entries):
+    """Calls of peers that were not made, with the reason, grouped by peer and op."""
+    lines = []
+    for entry in entries:
+        for peer, figures in entry["peers"].items():
+            if "left_out" in figures and entry["op"] in ("log_prob", "sample"):
+                lines.append(f"- {peer}, {entry['op']}, {entry['rows']} rows of {model_name(entry)}: "
+                             f"{figures['left_out']}")
+    return "\n".join(lines)
+
+
+def engine_section(run):
+    text = f"""## Engine: one core, in process
+Useful GF/s count the multiply-adds of conditioners that masks leave; dense GF/s those of the same networks without masks.
+A register-resident loop of multiply-adds reaches {number(run['peak_gflops'])} GF/s here, oneDNN's product of two 512 x 512
+matrices {number(run['onednn_512_gflops'])}: "of oneDNN" is the useful rate divided by that. "best peer" is the time of the
+fastest library divided by ours. All flows have the same hidden layers; splines have 8 bins. torch.compile (of zuko) was
+measured at D = 6, and for RealNVP and MAF at D = 63.
+
+"""
+    entries = run["plans"]
+    for op, title in (("log_prob", "Density"), ("sample", "Samples"), ("inverse", "x to z"), ("forward", "z to x")):
+        text += f"### {title}, 4096 rows\n{plans_table(entries, op, 4096)}\n"
+    for rows in (64, 1):
+        for op, title in (("log_prob", "Density"), ("sample", "Samples")):
+            text += f"### {title}, {rows} row{'s' if rows > 1 else ''}\n{plans_table(entries, op, rows)}\n"
+    if run.get("no_compiled_plan"):
+        text += "Without a compiled plan: " + ", ".join(sorted(run["no_compiled_plan"])) + ".\n\n"
+    skipped = left_out(entries)
+    if skipped:
+        text += f"Left out of the peers:\n{skipped}\n\n"
+    if run.get("spline_ns_per_element"):
+        rows = [[name, number(value)] for name, value in run["spline_ns_per_element"].items()]
+        text += "### The spline kernel alone\n" + table(["rational-quadratic spline, 8 bins", "ns per element"], rows) + "\n"
+    if run.get("scaling"):
+        rows = [[f"`{entry['model']}`", number(entry["rows_per_second"]["1"]), number(entry["rows_per_second"]["2"]),
+                 f"{number(entry['ratio'])}x"] for entry in run["scaling"]]
+        text += "### Two cores\nFour requests of 4096 rows in flight through the scheduler.\n\n"
+        text += table(["model", "rows/s, 1 core", "rows/s, 2 cores", "ratio"], rows)
+    return text
+
+
+def service_section(run):
+    text = """## Service: one core serves, another one calls
+Model: MAF, D = 6, 8 layers, hidden 256x2. The echo is an empty server on gRPC's callback API with messages of the same size;
+"null model" is a flow of one scale and shift per column; "python" is grpc.aio with zuko and a micro-batcher. Open loops count
+latency from the moment at which a call was meant to start. "CPU" is the server's processor time per call.
+
+"""
+    rows = []
+    for entry in run["loads"]:
+        if "p50_us" not in entry:
+            rows.append([entry["load"], entry["server"], "", "", "", "", number(entry["rows_per_second"]), "", ""])
+            continue
+        rows.append([entry["load"], entry["server"], *(number(entry[key]) for key in (
+            "p50_us", "p99_us", "p999_us", "calls_per_second", "rows_per_second", "server_cpu_us")),
+                     str(entry["failures"])])
+    text += table(["load", "server", "p50, us", "p99, us", "p99.9, us", "calls/s", "rows/s", "CPU, us", "failed"], rows)
+    if run.get("swap_ms"):
+        text += f"\nA swap (load, move the alias, unload the other version) took {number(run['swap_ms'])} ms.\n"
+    return text
+
+
+def training_section(run):
+    text = """## Training: one core
+Steps of 512 rows with Adam, a cosine schedule and clipped gradients; densityd through `Train`, with its warm-up and a
+validation, zuko in a loop that is warm.
+
+"""
+    rows = [[model_name(entry), number(entry["ms_per_step"]), number(entry["steps_per_second"]),
+             number(entry["zuko_ms_per_step"]), f"{number(entry['ratio'])}x"] for entry in run["trainings"]]
+    return text + table(["model", "ms a step", "steps/s", "zuko, ms", "ratio"], rows)
+
+
+SECTIONS = {"engine": engine_section, "service": service_section, "training": training_section}
+
+
+def page(runs, picture):
+    """The whole page."""
+    parts = [INTRODUCTION]
+    if picture:
+        parts.append(f"![How many times faster than Python's libraries]({picture})\n")
+    parts += [run_section(runs), bars_section(runs)]
+    parts += [SECTIONS[name](run) for name, run in runs.items()]
+    return "\n".join(parts)
+
+
+def read_runs(folder):
+    runs = {}
+    for name in SUITES:
+        path = folder / f"{name}.json"
+        if path.exists():
+            runs[name] = json.loads(path.read_text(encoding="utf-8"))
+    return runs
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--results", type=pathlib.Path, default=PROJECT / "build" / "bench", help="folder of the JSON files")
+    parser.add_argument("--docs", type=pathlib.Path, default=PROJECT / "docs", help="folder to write into")
+    parser.add_argument("--no-picture", action="store_true", help="do without matplotlib")
+    options = parser.parse_args()
+    runs = read_runs(options.results)
+    if not runs:
+        sys.exit(f"{options.results} holds no results: run ./scripts/bench engine, service and training first")
+    picture = None
+    if "engine" in runs and not options.no_picture:
+        from picture import draw  # pylint: disable=import-outside-toplevel
+
+        draw(runs, options.docs / PICTURE)
+        picture = PICTURE
+    (options.docs / "benchmarks.md").write_text(page(runs, picture), encoding="utf-8")
+    print(f"wrote {options.docs / 'benchmarks.md'}")
+
+
+if __name__ == "__main__":
+    main()

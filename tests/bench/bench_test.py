@@ -1,0 +1,199 @@
+"""The programs and scripts of bench/ work, on tiny sizes. No test looks at how long anything took."""
+
+import contextlib
+import io
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import unittest
+from unittest import mock
+
+SOURCE = pathlib.Path(os.environ["DENSITYD_SOURCE_DIR"])
+PROGRAMS = pathlib.Path(os.environ["DENSITYD_BINARY_DIR"]) / "bin"
+BENCH = SOURCE / "bench"
+sys.path[:0] = [str(BENCH / folder) for folder in ("common", "engine", "report")]
+
+import bars  # noqa: E402
+import comparison  # noqa: E402
+import report  # noqa: E402
+from suite import Suite  # noqa: E402
+
+
+def run(*command):
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False, timeout=240)
+    if done.returncode != 0:
+        raise AssertionError(f"{command}: {done.stdout}{done.stderr}")
+    return json.loads(done.stdout)
+
+
+@contextlib.contextmanager
+def echo_server():
+    with subprocess.Popen([str(PROGRAMS / "densityd_echo_server")], stdout=subprocess.PIPE, text=True) as child:
+        try:
+            word, port = child.stdout.readline().split()
+            assert word == "ready"
+            yield int(port), child.pid
+        finally:
+            child.terminate()
+
+
+class EngineBenchTest(unittest.TestCase):
+    def results(self, pattern):
+        output = run(PROGRAMS / "engine_bench", f"--benchmark_filter={pattern}", "--benchmark_min_time=0",
+                     "--benchmark_format=json")
+        return {result["name"]: result for result in output["benchmarks"]}
+
+    def test_every_operation_reports_its_rates(self):
+        results = self.results("^plan/maf/6/256/8/.*/(1|64)$")
+        self.assertEqual({name.split("/", 5)[-1] for name in results},
+                         {f"{op}/{rows}" for op in ("log_prob", "inverse", "forward", "sample") for rows in (1, 64)})
+        for result in results.values():
+            self.assertGreater(result["useful"], 0)
+            self.assertGreater(result["dense"], result["useful"])  # half of a masked network is zero
+            self.assertGreater(result["rows"], 0)
+
+    def test_peak_is_measured(self):
+        self.assertGreater(self.results("^peak/multiply-add$")["peak/multiply-add"]["useful"], 0)
+
+    def test_requests_run_on_several_workers(self):
+        cores = len(os.sched_getaffinity(0))
+        for name, result in self.results("^scaling/maf/6/256/8/").items():
+            if cores >= int(name.partition("cores:")[2].partition("/")[0]):
+                self.assertGreater(result["rows"], 0)
+            else:
+                self.assertTrue(result["error_occurred"])
+
+
+class LoadGeneratorTest(unittest.TestCase):
+    def load(self, port, *arguments):
+        return run(PROGRAMS / "densityd_load", f"--target=127.0.0.1:{port}", "--model=any", "--seconds=0.1",
+                   "--warmup=0.02", *arguments)
+
+    def check(self, stream):
+        self.assertGreater(stream["calls"], 0)
+        self.assertEqual(stream["failures"], 0)
+        self.assertTrue(0 < stream["p50_us"] <= stream["p99_us"] <= stream["p999_us"] <= stream["max_us"], stream)
+
+    def test_closed_loop_with_a_second_kind_of_call(self):
+        with echo_server() as (port, pid):
+            result = self.load(port, "--concurrency=4", "--connections=2", "--also=other:100:2", f"--server-pid={pid}")
+        self.check(result)
+        (other,) = result["also"]
+        self.check(other)
+        self.assertAlmostEqual(other["rows_per_second"], 100 * other["calls_per_second"])
+
+    def test_open_loops(self):
+        with echo_server() as (port, _):
+            for arrival in ("constant", "poisson", "bursty"):
+                self.check(self.load(port, f"--arrival={arrival}", "--rate=1000"))
+
+    def test_failed_calls_are_counted(self):
+        with echo_server() as (port, _):
+            pass
+        result = self.load(port)
+        self.assertEqual(result["calls"], 0)
+        self.assertGreater(result["failures"], 0)
+        self.assertTrue(result["first_failure"])
+
+
+def plan_entry(preset, features, op, rows, us, share=0.9, zuko=1000.0):
+    return {"preset": preset, "features": features, "hidden": 256, "layers": 8, "op": op, "rows": rows, "us": us,
+            "useful_gflops": 200.0, "dense_gflops": 400.0, "share_of_onednn": share,
+            "share_of_multiply_adds": share, "ratio_to_best_peer": zuko,
+            "peers": {"zuko": {"us": us * zuko, "ratio": zuko}, "nflows": {"left_out": "one call takes about 99 s"}}}
+
+
+class BarsTest(unittest.TestCase):
+    def suite(self, folder, *arguments):
+        with mock.patch.object(sys, "argv", ["engine.py", "--programs=none", f"--json={folder}/engine.json", *arguments]):
+            return Suite("engine", "")
+
+    def finish(self, suite):
+        """What the run prints, and its exit status."""
+        with contextlib.redirect_stdout(io.StringIO()) as output, self.assertRaises(SystemExit) as end:
+            suite.finish()
+        return output.getvalue(), end.exception.code
+
+    def test_a_missed_bar_is_named_and_fails_the_check(self):
+        with tempfile.TemporaryDirectory() as folder:
+            for arguments, status in (["--check", "--only=maf"], 1), (["--only=maf"], 0):
+                suite = self.suite(folder, *arguments)
+                comparison.compare_plans(suite, [plan_entry("maf", 6, "log_prob", 4096, 10.0, share=0.79)])
+                output, code = self.finish(suite)
+                self.assertEqual(code, status)
+                self.assertRegex(output, r"MISSED useful rate / oneDNN 512\^3, 4096 rows +maf D = 6 log_prob +0.79")
+            written = json.loads(pathlib.Path(folder, "engine.json").read_text(encoding="utf-8"))
+            self.assertEqual({result["bar"]: result["met"] for result in written["bars"]},
+                             {"kernel_share": False, "maf_log_prob_zuko": True})
+            self.assertEqual(written["command"], "./scripts/bench engine --only maf")
+
+    def test_a_whole_run_that_measured_nothing_misses_every_bar(self):
+        with tempfile.TemporaryDirectory() as folder:
+            output, code = self.finish(self.suite(folder, "--check"))
+            self.assertEqual(code, 1)
+            self.assertIn(f"{sum(bar.suite == 'engine' for bar in bars.BARS.values())} missed", output)
+
+    def test_each_kind_of_figure_finds_its_bars(self):
+        entries = [plan_entry(preset, features, op, rows, 10.0) for preset in ("realnvp", "maf", "nsf_coupling", "nsf_ar")
+                   for features in (6, 63) for op in ("log_prob", "sample") for rows in (1, 4096)]
+        found = []
+        suite = mock.Mock(compare=lambda bar, where, value, note="": found.append((bar, where)))
+        comparison.compare_plans(suite, entries)
+        self.assertEqual({bar for bar, _ in found},
+                         {key for key, bar in bars.BARS.items() if bar.suite == "engine"}
+                         - {"spline_density", "spline_inverse", "two_cores"})
+        self.assertEqual(sorted(found), sorted(set(found)))
+
+
+class ReportTest(unittest.TestCase):
+    run_facts = {"command": "./scripts/bench X", "date": "2026-01-02 03:04 UTC", "seconds": 61, "commit": "abc",
+                 "processor": "A processor", "cores": 2, "memory_gib": 8, "system": "Debian",
+                 "versions": {"zuko": "1"}, "bars_not_measured": [],
+                 "bars": [{"bar": "one_row", "figure": "1 row", "where": "maf", "value": 30.0, "wanted": "at most 25 us",
+                           "met": False, "note": "why"}]}
+
+    def page(self, **runs):
+        with tempfile.TemporaryDirectory() as folder:
+            for name, figures in runs.items():
+                pathlib.Path(folder, f"{name}.json").write_text(json.dumps({**self.run_facts, **figures}), encoding="utf-8")
+            with contextlib.redirect_stdout(io.StringIO()), mock.patch.object(
+                    sys, "argv", ["report.py", f"--results={folder}", f"--docs={folder}", "--no-picture"]):
+                report.main()
+            return pathlib.Path(folder, "benchmarks.md").read_text(encoding="utf-8")
+
+    def test_the_page_holds_what_was_measured(self):
+        loads = [{"load": "1 row, c=1", "server": "densityd", "p50_us": 61.0, "p99_us": 70.0, "p999_us": 80.0,
+                  "calls_per_second": 16000.0, "rows_per_second": 16000.0, "server_cpu_us": 20.0, "failures": 0},
+                 {"load": "4096 rows, c=4", "server": "in process", "rows_per_second": 350000.0, "failures": 0}]
+        page = self.page(
+            engine={"plans": [plan_entry("maf", 6, "log_prob", 4096, 12345.0)], "peak_gflops": 270.0,
+                    "onednn_512_gflops": 260.0, "simd_target": "AVX3", "no_compiled_plan": {"nsf_ar/6/256/8": "why"},
+                    "spline_ns_per_element": {"density": 4.5},
+                    "scaling": [{"model": "maf/6", "rows_per_second": {"1": 1.0, "2": 2.0}, "ratio": 1.9}]},
+            service={"loads": loads, "swap_ms": 12.0},
+            training={"trainings": [{"preset": "maf", "features": 6, "hidden": 256, "layers": 8, "ms_per_step": 5.0,
+                                     "steps_per_second": 200.0, "zuko_ms_per_step": 15.0, "ratio": 3.0}]})
+        for expected in ("| MAF, D = 6, 256x2, 8 layers | 12.3 |", "one call takes about 99 s", "| 4.50 |", "1.90x",
+                         "| 1 row, c=1 | densityd | 61.0 |", "350,000", "3.00x", "1 row, maf: 30.0 (at most 25 us); why",
+                         "2026-01-02 03:04 UTC", "nsf_ar/6/256/8"):
+            self.assertIn(expected, page)
+        self.assertNotIn("Not run", page)
+
+    def test_what_was_not_run_is_said(self):
+        page = self.page(service={"loads": []})
+        self.assertIn("Not run: `./scripts/bench engine`, `./scripts/bench training`.", page)
+
+
+class ScriptsTest(unittest.TestCase):
+    def test_scripts_are_valid_python(self):
+        # Most import what only the benchmarks' own environment has.
+        for path in sorted(BENCH.rglob("*.py")):
+            with self.subTest(path.name):
+                compile(path.read_text(encoding="utf-8"), str(path), "exec")
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
