@@ -1,0 +1,80 @@
+// The distribution of one column given all others, p(x_j | x_-j), from log p(x) alone.
+//
+// p(x_j | x_-j) = p(x) / integral of p over column j. The integral is taken by adaptive quadrature: panels where the
+// two rules of a Gauss-Kronrod pair differ are halved; where the density has not died out at an end, another panel is
+// added there. All densities are needed in batches, so this is a state machine: it says at which points it wants log p
+// next, and is told the values.
+#pragma once
+
+#include <cstddef>
+#include <limits>
+#include <vector>
+
+#include "absl/types/span.h"
+#include "server/explain/panel.h"
+
+namespace densityd::explain {
+
+/// What is known of a column before anything is asked, in its units.
+struct ColumnRange {
+  double min = -1;  ///< smallest and largest usual value
+  double max = 1;
+  double center = 0;                                              ///< a usual value
+  double spread = 1;                                              ///< > 0; its standard deviation
+  double support_low = -std::numeric_limits<double>::infinity();  ///< outside of these the density is zero
+  double support_high = std::numeric_limits<double>::infinity();
+};
+
+struct QuadratureOptions {
+  double tolerance = 1e-3;       ///< wanted relative error of the integral
+  double tail_tolerance = 0.02;  ///< wanted relative error of a tail's probability
+  double noise = 0;              ///< relative error of the densities themselves: no panel is halved for less
+  size_t max_nodes = 3000;       ///< log p is asked at most at so many points, and one round more
+};
+
+/// What one column looks like, given the others.
+struct ColumnAnswer {
+  double surprise = 0;          ///< -log p(x_j | x_-j), nats
+  double tail_probability = 0;  ///< 2 min(P(X_j <= x_j | x_-j), P(X_j >= x_j | x_-j)), at most 1
+  double median = 0;            ///< conditional quantiles, in the column's units
+  double lower = 0;             ///< 5 %
+  double upper = 0;             ///< 95 %
+  double error = 0;             ///< estimated relative error of the integral; about that of `surprise` in nats
+};
+
+/// One row and column. Not thread-safe.
+class Conditional {
+ public:
+  /// `value` is x_j, `log_density` is log p(x) of the row as it is, in nats.
+  Conditional(double value, double log_density, const ColumnRange& range, const QuadratureOptions& options);
+
+  /// Appends to `nodes` the values of column j at which log p is wanted next. Nothing when it is done.
+  void Want(std::vector<double>& nodes);
+  /// Takes log p at those values, in the same order.
+  void Take(absl::Span<const double> log_density);
+
+  /// Precondition: Want appended nothing. A density of zero at all nodes gives NaN everywhere.
+  ColumnAnswer Answer() const;
+
+ private:
+  struct Sums;
+  Sums Sum() const;
+  /// Halves panels whose error matters.
+  void Halve(const Sums& sums);
+  /// Adds panels at the ends where the density has not died out.
+  void Extend(const Sums& sums);
+  bool IsLeft(const Panel& panel) const { return panel.high() <= value_; }
+  double Quantile(double share, const Sums& sums) const;
+
+  double value_;
+  double log_density_;
+  ColumnRange range_;
+  QuadratureOptions options_;
+  std::vector<Panel> panels_;  ///< ascending, without gaps; `value_` is an end of one, or of all
+  double shift_;               ///< largest log density that was seen: what densities are relative to
+  size_t nodes_ = 0;
+  double left_step_;  ///< width of the next panel on the left, and right
+  double right_step_;
+};
+
+}  // namespace densityd::explain
