@@ -6,6 +6,9 @@
 namespace densityd::explain {
 namespace {
 
+// Share of a panel that lies outside of its outermost node.
+constexpr double kEndCell = 0.0043;
+
 // Ends of the first panels, ascending: narrow ones around the usual values and around the value in question, which is
 // itself an end, so that the masses on its two sides are sums of panels.
 std::vector<double> FirstEnds(double value, const ColumnRange& range) {
@@ -68,12 +71,23 @@ void Conditional::Take(absl::Span<const double> log_density) {
     if (panel.has_values()) continue;
     panel.SetLogDensity(log_density.subspan(0, Panel::kNodes));
     log_density.remove_prefix(Panel::kNodes);
-    shift_ = std::max(shift_, panel.max_log_density());
   }
+  shift_ = log_density_;
+  for (const Panel& panel : panels_) shift_ = std::max(shift_, panel.max_log_density());
   if (nodes_ >= options_.max_nodes || !std::isfinite(shift_)) return;
   const Sums sums = Sum();
   Extend(sums);
   Halve(sums);
+}
+
+double Conditional::Error(const Panel& panel) const {
+  double error = panel.Error(shift_);
+  // The density at the value is known too. Where a panel's outermost node does not see it, a peak hides between them.
+  const double density = std::exp(log_density_ - shift_);
+  const double cell = kEndCell * (panel.high() - panel.low());
+  if (panel.low() == value_) error += std::abs(density - panel.LeftDensity(shift_)) * cell;
+  if (panel.high() == value_) error += std::abs(density - panel.RightDensity(shift_)) * cell;
+  return error;
 }
 
 Conditional::Sums Conditional::Sum() const {
@@ -81,7 +95,7 @@ Conditional::Sums Conditional::Sum() const {
   for (const Panel& panel : panels_) {
     const bool is_left = IsLeft(panel);
     (is_left ? sums.left : sums.right) += panel.Mass(shift_);
-    (is_left ? sums.left_error : sums.right_error) += panel.Error(shift_);
+    (is_left ? sums.left_error : sums.right_error) += Error(panel);
     ++(is_left ? sums.left_panels : sums.right_panels);
   }
   return sums;
@@ -102,7 +116,7 @@ void Conditional::Halve(const Sums& sums) {
       static_cast<double>(2 * std::max<size_t>(1, left_is_tail ? sums.left_panels : sums.right_panels));
   std::vector<Panel> panels;
   for (const Panel& panel : panels_) {
-    const double error = panel.has_values() ? panel.Error(shift_) : 0;
+    const double error = panel.has_values() ? Error(panel) : 0;
     const bool matters = !is_good && error > share;
     const bool matters_in_tail = !tail_is_good && IsLeft(panel) == left_is_tail && error > tail_share;
     const bool is_noise = error <= 2 * options_.noise * (panel.has_values() ? panel.Mass(shift_) : 0);

@@ -59,6 +59,7 @@ class Conditional {
  private:
   struct Sums;
   Sums Sum() const;
+  double Error(const Panel& panel) const;
   /// Halves panels whose error matters.
   void Halve(const Sums& sums);
   /// Adds panels at the ends where the density has not died out.
@@ -71,7 +72,7 @@ class Conditional {
   ColumnRange range_;
   QuadratureOptions options_;
   std::vector<Panel> panels_;  ///< ascending, without gaps; `value_` is an end of one, or of all
-  double shift_;               ///< largest log density that was seen: what densities are relative to
+  double shift_;               ///< largest log density at the nodes and at the value: what densities are relative to
   size_t nodes_ = 0;
   double left_step_;  ///< width of the next panel on the left, and right
   double right_step_;

@@ -86,6 +86,16 @@ TEST(ConditionalTest, NarrowPeaksAreFound) {
   EXPECT_GT(answer.surprise, 1e7);
 }
 
+TEST(ConditionalTest, PeakAtTheValueOnABroadBaseIsFound) {
+  // Three quarters of the mass lie within 1e-5 of the value, where no first node is.
+  const LogDensity1 mixture = [](double t) {
+    return std::log(0.75 * std::exp(Normal(0.7, 1e-6)(t)) + 0.25 * std::exp(Normal(0, 1)(t)));
+  };
+  const auto answer = Explain1(0.7, mixture, Range(-3, 3, 0, 1)).answer;
+  EXPECT_NEAR(answer.surprise, -std::log(0.75) + kLogSqrt2Pi + std::log(1e-6), 2e-3);
+  EXPECT_NEAR(answer.median, 0.7, 1e-5);
+}
+
 TEST(ConditionalTest, FarValuesHaveTheirTinyTail) {
   const auto answer = Explain1(10, Normal(0, 1), Range(-3, 3, 0, 1)).answer;
   EXPECT_NEAR(answer.tail_probability / TwoSided(10), 1, 0.03);
