@@ -1,0 +1,85 @@
+"""tools/parity refuses what it cannot take over exactly, with the path of the part, and publishes as a server does."""
+
+import pathlib
+import tempfile
+import unittest
+
+import nflows.nn.nets
+import nflows.transforms as nft
+import normflows as nf
+import torch
+import zuko
+from nflows.distributions.normal import StandardNormal
+from nflows.flows import Flow
+
+from parity.check import check
+from parity.errors import NotConvertible
+from parity.libraries import converter_of
+from parity.store import publish
+
+
+def _convert(flow):
+    return converter_of(flow).convert(flow.double().eval())
+
+
+class RefusalTest(unittest.TestCase):
+
+    def _assert_refused(self, flow, where, why):
+        with self.assertRaises(NotConvertible) as caught:
+            _convert(flow)
+        self.assertTrue(caught.exception.where.startswith(where), caught.exception)
+        self.assertIn(why, caught.exception.why)
+
+    def test_what_has_no_counterpart_is_refused_with_its_path(self):
+        self._assert_refused(zuko.flows.MAF(3, residual=True), "transform.transforms[0].hyper", "residual=True")
+        self._assert_refused(zuko.flows.RealNVP(3, activation=torch.nn.Sigmoid), "transform.transforms[0].hyper[1]",
+                             "Sigmoid")
+        self._assert_refused(zuko.flows.RealNVP(3, normalize=True), "transform.transforms[0].hyper[2]", "LayerNorm")
+        with_context = nft.MaskedAffineAutoregressiveTransform(3, 6, context_features=2)
+        self._assert_refused(Flow(with_context, StandardNormal([3])), "_transform.autoregressive_net", "context")
+        batch_norm = nft.MaskedAffineAutoregressiveTransform(3, 6, use_batch_norm=True)
+        self._assert_refused(Flow(nft.CompositeTransform([batch_norm]), StandardNormal([3])),
+                             "_transform._transforms[0].autoregressive_net.blocks[0]", "batch normalisation")
+        base = nf.distributions.DiagGaussian(3)
+        self._assert_refused(nf.NormalizingFlow(base, [nf.flows.ActNorm(3)]), "flows[0]", "not initialised")
+        self._assert_refused(nf.NormalizingFlow(base, [nf.flows.Permute(3), nf.flows.Planar((3,))]), "flows[1]", "Planar")
+
+    def test_a_model_of_no_library_is_refused(self):
+        with self.assertRaisesRegex(TypeError, "torch.nn.modules.linear.Linear is no zuko"):
+            converter_of(torch.nn.Linear(2, 2))
+
+    def test_a_conversion_that_computes_something_else_is_refused(self):
+        torch.manual_seed(0)
+        flow = zuko.flows.MAF(3, transforms=2).double()
+        model = converter_of(flow).convert(flow)
+        self.assertLess(check(flow, model, converter_of(flow)), 1e-10)
+        model.tensors["layers.1.conditioner.1.bias"][0] += 1e-3
+        with self.assertRaisesRegex(NotConvertible, "is off by"):
+            check(flow, model, converter_of(flow))
+
+
+class PublishTest(unittest.TestCase):
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.root = pathlib.Path(folder.name)
+        self.model = _convert(zuko.flows.NICE(2, transforms=1))
+
+    def test_versions_count_up_and_nothing_is_left_behind(self):
+        (self.root / "FORMAT").write_text("densityd root 1\n")
+        self.assertEqual([publish(self.root, "a", self.model, "test") for _ in range(2)], [1, 2])
+        (self.root / "models/a/aliases.json").write_text('{"aliases": {"highest_deleted": 6}}')
+        self.assertEqual(publish(self.root, "a", self.model, "test"), 7)
+        self.assertEqual(list((self.root / "tmp").iterdir()), [])
+
+    def test_a_folder_that_is_no_root_and_a_bad_name_are_refused(self):
+        with self.assertRaisesRegex(ValueError, "is no root"):
+            publish(self.root, "a", self.model, "test")
+        (self.root / "FORMAT").write_text("densityd root 1\n")
+        with self.assertRaisesRegex(ValueError, "is no model name"):
+            publish(self.root, "../a", self.model, "test")
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,191 @@
+"""nflows (0.14): flows composed of coupling, autoregressive, linear and normalising transforms.
+
+nflows' transforms map data to base, in the order of the list; their univariate maps are written in that direction, too.
+"""
+
+import numpy as np
+import torch
+from nflows import transforms as nf
+from nflows.distributions.normal import DiagonalNormal, StandardNormal
+from nflows.flows.base import Flow
+from nflows.nn.nets import MLP, ResidualNet
+
+from . import univariates
+from .errors import NotConvertible
+from .model import Model, to_numpy
+from .networks import Linear, Network, activation_name, sequential_network
+from .nsf_modules import add_lu, add_unconditional_spline, made_network, refuse, residual_network, spline
+
+VERSION = "0.14"
+
+
+def is_model(flow):
+    return isinstance(flow, Flow)
+
+
+def convert(flow):
+    """A Model of an nflows.flows.Flow. NotConvertible where a part has no exact counterpart."""
+    refuse(not isinstance(flow._embedding_net, torch.nn.Identity), "_embedding_net", "has no counterpart: embed the "
+           "context before it is sent, and convert the flow without the network")
+    transforms = _flatten(flow._transform, "_transform")
+    features, context = _shape_of(flow._distribution, transforms)
+    model = Model(features, context)
+    for transform, where in transforms:
+        _convert_transform(model, transform, where)
+    _convert_base(model, flow._distribution)
+    return model
+
+
+def inverse(flow, x, context):
+    """log p(x) and z of x, as the library computes them."""
+    return flow.log_prob(x, context), flow.transform_to_noise(x, context)
+
+
+def forward(flow, z, context):
+    """x of z, as the library computes it."""
+    return flow._transform.inverse(z, context)[0]
+
+
+def _flatten(transform, where):
+    if isinstance(transform, nf.CompositeTransform):
+        return [part for i, inner in enumerate(transform._transforms)
+                for part in _flatten(inner, f"{where}._transforms[{i}]")]
+    return [(transform, where)]
+
+
+def _shape_of(distribution, transforms):
+    shape = getattr(distribution, "_shape", None)
+    refuse(shape is None or len(shape) != 1, "_distribution", f"a distribution of shape {shape} is not one of rows")
+    contexts = {0}
+    for transform, _ in transforms:
+        if isinstance(transform, nf.coupling.CouplingTransform) and isinstance(transform.transform_net, ResidualNet):
+            contexts.add(transform.transform_net.context_features or 0)
+    return shape[0], max(contexts)
+
+
+def _convert_transform(model, transform, where):
+    for kind, function in _CONVERTERS:
+        if isinstance(transform, kind):
+            return function(model, transform, where)
+    raise NotConvertible(where, f"{type(transform).__name__} has no exact counterpart")
+
+
+def _maf(model, transform, where):
+    univariate = univariates.softplus_affine(transform._epsilon, scale=0, shift=1, direction="INVERSE")
+    _add_autoregressive(model, transform, univariate, where)
+
+
+def _spline_autoregressive(model, transform, where):
+    _add_autoregressive(model, transform, spline(transform, transform.autoregressive_net, where), where)
+
+
+def _add_autoregressive(model, transform, univariate, where):
+    network, order = made_network(transform.autoregressive_net, univariate, f"{where}.autoregressive_net",
+                                  activation_after_input=True)
+    model.add_autoregressive(order, univariate.spec, network)
+
+
+def _transform_net(transform, where):
+    net = transform.transform_net
+    path = f"{where}.transform_net"
+    if isinstance(net, ResidualNet):
+        return residual_network(net, path)
+    if isinstance(net, MLP):
+        refuse(net._activate_output, path, "has an activation at its output")
+        layers = [net._input_layer, *net._hidden_layers, net._output_layer]
+        return Network([Linear.of(layer) for layer in layers], activation_name(net._activation, path))
+    if isinstance(net, torch.nn.Sequential):
+        return sequential_network(net, path)
+    raise NotConvertible(path, f"{type(net).__name__} is no ResidualNet, MLP or torch.nn.Sequential")
+
+
+def _add_coupling(model, transform, univariate, where, by_column=True):
+    network = _transform_net(transform, where)
+    transformed = transform.transform_features.tolist()
+    if not by_column:
+        network = _grouped_by_column(network, len(transformed))
+    model.add_coupling(transformed, univariate.spec, network.with_parameters(univariate.parameters))
+    if transform.unconditional_transform is not None:
+        add_unconditional_spline(model, transform.unconditional_transform, transform.identity_features.tolist(),
+                                 f"{where}.unconditional_transform")
+
+
+def _grouped_by_column(network, columns):
+    """A network whose outputs are grouped by parameter, with outputs grouped by column."""
+    last = network.layers[-1]
+    rows = np.arange(len(last.bias)).reshape(-1, columns).T.reshape(-1)
+    return Network([*network.layers[:-1], Linear(last.weight[rows], last.bias[rows])], network.activation, network.residual)
+
+
+def _affine_coupling(model, transform, where):
+    # exp(s) = sigmoid(raw + 2) + 0.001; the shifts come first.
+    univariate = univariates.sigmoid_affine(1e-3, 2.0, scale=1, shift=0, direction="INVERSE")
+    _add_coupling(model, transform, univariate, where, by_column=False)
+
+
+def _additive_coupling(model, transform, where):
+    _add_coupling(model, transform, univariates.shift(factor=-1.0), where)
+
+
+def _spline_coupling(model, transform, where):
+    _add_coupling(model, transform, spline(transform, transform.transform_net, where), where)
+
+
+def _permutation(model, transform, where):
+    refuse(transform._dim != 1, where, f"permutes dimension {transform._dim}, not the columns")
+    model.add_permutation(transform._permutation.tolist())
+
+
+def _actnorm(model, transform, where):
+    # z = x exp(log_scale) + shift.
+    log_scale, shift = to_numpy(transform.log_scale), to_numpy(transform.shift)
+    model.add_actnorm(-log_scale, -shift * np.exp(-log_scale), bool(transform.initialized))
+
+
+def _batch_norm(model, transform, where):
+    # In evaluation it is a fixed affine map.
+    scale = to_numpy(transform.weight) / np.sqrt(to_numpy(transform.running_var) + transform.eps)
+    model.add_affine_columns(scale, to_numpy(transform.bias) - scale * to_numpy(transform.running_mean))
+
+
+def _fixed_affine(model, transform, where):
+    model.add_affine_columns(to_numpy(transform._scale), to_numpy(transform._shift))
+
+
+def _spline_cdf(model, transform, where):
+    add_unconditional_spline(model, transform, list(range(model.features)), where)
+
+
+def _image_transform(model, transform, where):
+    raise NotConvertible(where, f"{type(transform).__name__} is for images; only flows of rows are converted")
+
+
+def _identity(model, transform, where):
+    del model, transform, where
+
+
+# The first kind that fits converts.
+_CONVERTERS = [
+    (nf.MaskedAffineAutoregressiveTransform, _maf),
+    (nf.MaskedPiecewiseRationalQuadraticAutoregressiveTransform, _spline_autoregressive),
+    (nf.AdditiveCouplingTransform, _additive_coupling),
+    (nf.AffineCouplingTransform, _affine_coupling),
+    (nf.PiecewiseRationalQuadraticCouplingTransform, _spline_coupling),
+    (nf.PiecewiseRationalQuadraticCDF, _spline_cdf),
+    (nf.Permutation, _permutation),
+    (nf.OneByOneConvolution, _image_transform),
+    (nf.LULinear, add_lu),
+    (nf.ActNorm, _actnorm),
+    (nf.BatchNorm, _batch_norm),
+    (nf.PointwiseAffineTransform, _fixed_affine),
+    (nf.IdentityTransform, _identity),
+]
+
+
+def _convert_base(model, distribution):
+    if isinstance(distribution, StandardNormal):
+        return
+    if isinstance(distribution, DiagonalNormal):
+        sigma = np.exp(to_numpy(distribution.log_std_)[0])
+        return model.set_diagonal_normal(to_numpy(distribution.mean_)[0], sigma, "_distribution", NotConvertible)
+    raise NotConvertible("_distribution", f"{type(distribution).__name__} has no exact counterpart")

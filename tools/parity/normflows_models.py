@@ -1,0 +1,238 @@
+"""normflows (1.7): NormalizingFlow with coupling, autoregressive, linear and normalising flows.
+
+normflows lists its flows from base to data, and most of its univariate maps are written in that direction.
+"""
+
+import numpy as np
+import torch
+import normflows as nf
+from normflows.flows.affine.autoregressive import MaskedAffineAutoregressive
+from normflows.flows.affine.coupling import AffineConstFlow, AffineCoupling, AffineCouplingBlock, MaskedAffineFlow
+from normflows.flows.mixing import LULinearPermute, Permute
+from normflows.flows.neural_spline.wrapper import AutoregressiveRationalQuadraticSpline, CoupledRationalQuadraticSpline
+from normflows.flows.normalization import ActNorm
+from normflows.utils.nn import ConstScaleLayer
+
+from . import univariates
+from .errors import NotConvertible
+from .model import Model, to_numpy
+from .networks import Linear, Network, sequential_network
+from .nsf_modules import add_lu, add_unconditional_spline, made_network, refuse, residual_network, spline
+
+VERSION = "1.7.3"
+
+
+def is_model(flow):
+    return isinstance(flow, nf.NormalizingFlow)
+
+
+def convert(flow):
+    """A Model of a normflows.NormalizingFlow. NotConvertible where a part has no exact counterpart."""
+    refuse(not isinstance(flow.q0, nf.distributions.DiagGaussian) or len(flow.q0.shape) != 1, "q0",
+           f"{type(flow.q0).__name__} is no DiagGaussian of rows")
+    refuse(flow.q0.temperature is not None, "q0", "has a temperature")
+    model = Model(flow.q0.shape[0])
+    for i in reversed(range(len(flow.flows))):
+        _convert_flow(model, flow.flows[i], f"flows[{i}]")
+    model.set_diagonal_normal(to_numpy(flow.q0.loc)[0], np.exp(to_numpy(flow.q0.log_scale)[0]), "q0", NotConvertible)
+    return model
+
+
+def inverse(flow, x, context):
+    """log p(x) and z of x, as the library computes them."""
+    assert context is None
+    return flow.log_prob(x), flow.inverse(x)
+
+
+def forward(flow, z, context):
+    """x of z, as the library computes it."""
+    assert context is None
+    return flow.forward(z)
+
+
+def _convert_flow(model, flow, where):
+    for kind, function in _CONVERTERS:
+        if isinstance(flow, kind):
+            return function(model, flow, where)
+    raise NotConvertible(where, f"{type(flow).__name__} has no exact counterpart")
+
+
+def _masked_affine(model, flow, where):
+    """x = b z + (1 - b) (z exp(s(b z)) + t(b z)), with two networks; here they are one."""
+    mask = to_numpy(flow.b)[0]
+    refuse(mask.ndim != 1 or not np.isin(mask, (0, 1)).all(), f"{where}.b", "is no row of zeros and ones")
+    passed, transformed = np.flatnonzero(mask == 1), np.flatnonzero(mask == 0)
+    has_scale, has_shift = isinstance(flow.s, torch.nn.Module), isinstance(flow.t, torch.nn.Module)
+    refuse(not has_scale and not has_shift, where, "has neither s nor t")
+    parts, fields = [], {"scale_function": "EXP"}
+    if has_scale:
+        network, fields = _scale_network(flow.s, f"{where}.s")
+        parts.append(network)
+    if has_shift:
+        parts.append(_mlp(flow.t, f"{where}.t"))
+    network = _side_by_side([_restricted(part, passed, transformed) for part in parts], where)
+    if not has_scale:
+        univariate = univariates.shift()
+    else:
+        univariate = univariates.affine({**fields, "direction": "FORWARD"}, scale=0, shift=1)
+        if not has_shift:
+            last = network.layers[-1]
+            network.layers[-1] = Linear(_interleaved([last.weight, np.zeros_like(last.weight)]),
+                                        _interleaved([last.bias, np.zeros_like(last.bias)]))
+    model.add_coupling(transformed, univariate.spec, network.with_parameters(univariate.parameters))
+
+
+def _mlp(module, where):
+    """Of a normflows MLP, or a torch.nn.Sequential."""
+    modules = module.net if isinstance(module, nf.nets.MLP) else module
+    refuse(not isinstance(modules, torch.nn.Sequential), where, f"{type(module).__name__} is no MLP")
+    return sequential_network(list(modules), where)
+
+
+def _scale_network(module, where):
+    """The network of a log-scale, whose output may be bounded: scale * tanh(factor * out); and the scale function."""
+    modules = list(module.net) if isinstance(module, nf.nets.MLP) else None
+    if modules is None or not any(isinstance(part, torch.nn.Tanh) for part in modules):
+        return _mlp(module, where), {"scale_function": "EXP"}
+    position = next(i for i, part in enumerate(modules) if isinstance(part, torch.nn.Tanh))
+    factor, bound, end = 1.0, 1.0, position
+    if isinstance(modules[position - 1], ConstScaleLayer):
+        factor, end = float(modules[position - 1].scale), position - 1
+    if position + 1 < len(modules):
+        bound = float(modules[position + 1].scale)
+    refuse(bound <= 0, where, "its output_scale is not positive")
+    network = sequential_network(modules[:end], where)
+    last = network.layers[-1]
+    network.layers[-1] = Linear(bound * factor * last.weight, bound * factor * last.bias)
+    return network, {"scale_function": "TANH", "max_log_scale": bound}
+
+
+def _restricted(network, inputs, outputs):
+    first, last = network.layers[0], network.layers[-1]
+    layers = list(network.layers)
+    layers[0] = Linear(first.weight[:, inputs], first.bias)
+    layers[-1] = Linear(last.weight[outputs], last.bias[outputs])
+    return Network(layers, network.activation)
+
+
+def _interleaved(parts):
+    return np.stack(parts, axis=1).reshape(-1, *parts[0].shape[1:])
+
+
+def _side_by_side(networks, where):
+    """One network that computes the outputs of several from the same inputs, interleaved: grouped by column."""
+    if len(networks) == 1:
+        return networks[0]
+    refuse(len({len(network.layers) for network in networks}) > 1 or len({n.activation for n in networks}) > 1, where,
+           "its networks s and t differ in depth or activation; here they are one network")
+    layers = []
+    depth = len(networks[0].layers)
+    for k in range(depth):
+        parts = [network.layers[k] for network in networks]
+        if k == 0:
+            weight = np.concatenate([part.weight for part in parts])
+        else:
+            weight = np.zeros((sum(len(part.bias) for part in parts), sum(part.weight.shape[1] for part in parts)))
+            row = column = 0
+            for part in parts:
+                rows, columns = part.weight.shape
+                weight[row:row + rows, column:column + columns] = part.weight
+                row, column = row + rows, column + columns
+        layers.append(Linear(weight, np.concatenate([part.bias for part in parts])))
+    last, outputs = layers[-1], len(networks[0].layers[-1].bias)
+    rows = np.arange(len(networks) * outputs).reshape(len(networks), outputs).T.reshape(-1)
+    layers[-1] = Linear(last.weight[rows], last.bias[rows])
+    return Network(layers, networks[0].activation)
+
+
+def _split_columns(mode, features, where):
+    """The columns that are transformed, z2 of a Split."""
+    columns = np.arange(features)
+    first = (features + 1) // 2
+    modes = {"channel": columns[first:], "channel_inv": columns[:first], "checkerboard": columns[0::2],
+             "checkerboard_inv": columns[1::2]}
+    refuse(mode not in modes, where, f"splits by {mode!r}")
+    return modes[mode]
+
+
+def _coupling_block(model, block, where):
+    coupling = next(flow for flow in block.flows if isinstance(flow, AffineCoupling))
+    network = _mlp(coupling.param_map, f"{where}.param_map")
+    transformed = _split_columns(block.flows[0].mode, model.features, where)
+    if not coupling.scale:
+        univariate = univariates.shift()
+    elif coupling.scale_map == "exp":
+        univariate = univariates.affine({"scale_function": "EXP", "direction": "FORWARD"}, scale=1, shift=0)
+    else:
+        univariate = _glow_affine(model, coupling.scale_map, transformed)
+    model.add_coupling(transformed, univariate.spec, network.with_parameters(univariate.parameters))
+
+
+def _glow_affine(model, scale_map, transformed):
+    """x = z / sigmoid(a + 2) + t, or x = z sigmoid(a + 2) + t. A scale here can be 1, so it is 2 sigmoid(a + 2), and a
+    fixed layer before it takes the 2 back."""
+    reciprocal = scale_map == "sigmoid"
+    factor = 2.0 if reciprocal else 0.5
+    model.add("bijection", {"kind": "AFFINE", "scale": factor, "columns": [int(column) for column in transformed]})
+    fields = {"scale_function": "SIGMOID", "direction": "FORWARD", "min_scale": 0.0, "max_scale": 2.0,
+              "reciprocal_scale": reciprocal}
+    univariate = univariates.affine(fields, scale=1, shift=0, scale_offset=2.0)
+    univariate.parameters.factor[1] = 1 / factor
+    return univariate
+
+
+def _spline_coupling(model, flow, where):
+    transform, path = flow.prqct, f"{where}.prqct"
+    univariate = spline(transform, transform.transform_net, path)
+    network = residual_network(transform.transform_net, f"{path}.transform_net").with_parameters(univariate.parameters)
+    model.add_coupling(transform.transform_features.tolist(), univariate.spec, network)
+    if transform.unconditional_transform is not None:
+        add_unconditional_spline(model, transform.unconditional_transform, transform.identity_features.tolist(),
+                                 f"{path}.unconditional_transform")
+
+
+def _spline_autoregressive(model, flow, where):
+    transform, path = flow.mprqat, f"{where}.mprqat"
+    univariate = spline(transform, transform.autoregressive_net, path)
+    network, order = made_network(transform.autoregressive_net, univariate, f"{path}.autoregressive_net",
+                                  activation_after_input=False)
+    model.add_autoregressive(order, univariate.spec, network)
+
+
+def _affine_autoregressive(model, flow, where):
+    # x = z (sigmoid(raw + 2) + 0.001) + shift, with parameters from z.
+    univariate = univariates.sigmoid_affine(1e-3, 2.0, scale=0, shift=1, direction="FORWARD")
+    network, order = made_network(flow.autoregressive_net, univariate, f"{where}.autoregressive_net",
+                                  activation_after_input=False)
+    model.add_autoregressive(order, univariate.spec, network, parallel="SAMPLING")
+
+
+def _affine_constant(model, flow, where):
+    refuse(isinstance(flow, ActNorm) and not float(flow.data_dep_init_done), where,
+           "is not initialised: the library would do that with the first rows that it is given")
+    model.add_actnorm(to_numpy(flow.s), to_numpy(flow.t))
+
+
+def _lu_permute(model, flow, where):
+    model.add_permutation(flow.permutation._permutation.tolist())
+    add_lu(model, flow.linear, f"{where}.linear")
+
+
+def _permute(model, flow, where):
+    del where
+    half = (model.features + 1) // 2
+    swapped = [*range(half, model.features), *range(half)]
+    model.add_permutation(flow.inv_perm.tolist() if flow.mode == "shuffle" else swapped)
+
+
+# The first kind that fits converts.
+_CONVERTERS = [
+    (MaskedAffineFlow, _masked_affine),
+    (AffineCouplingBlock, _coupling_block),
+    (CoupledRationalQuadraticSpline, _spline_coupling),
+    (AutoregressiveRationalQuadraticSpline, _spline_autoregressive),
+    (MaskedAffineAutoregressive, _affine_autoregressive),
+    (AffineConstFlow, _affine_constant),
+    (LULinearPermute, _lu_permute),
+    (Permute, _permute),
+]

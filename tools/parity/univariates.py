@@ -1,0 +1,91 @@
+"""Univariate maps: their fields in a FlowSpec, and how a library's parameters become those of densityd.
+
+A library's network puts out, per column, its own parameters in its own order. Each of ours is one of them times a factor
+plus an offset, and since the last layer of a network is linear, that goes into its weights: `Parameters.of_linear`.
+"""
+
+import dataclasses
+import math
+
+import numpy as np
+
+from .model import inverse_softplus
+
+
+@dataclasses.dataclass
+class Parameters:
+    """Our parameter p is factor[p] * theirs[source[p]] + offset[p]."""
+
+    source: list
+    factor: list
+    offset: list
+
+    def of_linear(self, weight, bias):
+        """A last layer, rows grouped by column ((K * P, inputs) and (K * P)), in our parameters."""
+        groups = len(bias) // self.their_count()
+        rows = np.concatenate([np.array(self.source) + g * self.their_count() for g in range(groups)])
+        factor = np.tile(self.factor, groups)
+        return factor[:, None] * weight[rows], factor * bias[rows] + np.tile(self.offset, groups)
+
+    def of_values(self, values):
+        """Parameters themselves (K, P)."""
+        return np.asarray(self.factor) * values[:, self.source] + np.asarray(self.offset)
+
+    def their_count(self):
+        return max(self.source) + 1
+
+
+@dataclasses.dataclass
+class Univariate:
+    """`spec`: the message Univariate."""
+
+    spec: dict
+    parameters: Parameters
+
+    def count(self):
+        """P."""
+        return len(self.parameters.source)
+
+
+def shift(position=0, factor=1.0):
+    """x = z + t, t = factor * theirs."""
+    return Univariate({"shift": {}}, Parameters([position], [factor], [0.0]))
+
+
+def affine(fields, scale, shift, scale_offset=0.0):  # pylint: disable=redefined-outer-name
+    """`scale` and `shift`: positions of the raw scale and of the shift among the library's parameters."""
+    return Univariate({"affine": fields}, Parameters([scale, shift], [1.0, 1.0], [scale_offset, 0.0]))
+
+
+def softplus_affine(minimum, scale, shift, direction, reciprocal=False):  # pylint: disable=redefined-outer-name
+    """g = minimum + softplus(theirs)."""
+    fields = {"scale_function": "SOFTPLUS", "direction": direction, "min_scale": minimum,
+              "reciprocal_scale": reciprocal}
+    return affine(fields, scale, shift, -float(inverse_softplus(1 - minimum)))
+
+
+def sigmoid_affine(minimum, offset, scale, shift, direction, reciprocal=False):  # pylint: disable=redefined-outer-name
+    """g = minimum + sigmoid(theirs + offset), minimum > 0, so that 1 is a scale that it can have."""
+    maximum = 1 + minimum
+    fields = {"scale_function": "SIGMOID", "direction": direction, "min_scale": minimum, "max_scale": maximum,
+              "reciprocal_scale": reciprocal}
+    # Our sigmoid has the offset at which the raw scale 0 gives g = 1.
+    return affine(fields, scale, shift, offset - math.log((1 - minimum) / (maximum - 1)))
+
+
+def softplus_spline(bins, bound, min_width, min_height, min_slope, divisor=1.0):
+    """Widths and heights: softmax(theirs / divisor); slopes: min_slope + softplus(theirs)."""
+    fields = {"bins": bins, "bound": bound, "parameterization": "SOFTPLUS", "min_width": min_width,
+              "min_height": min_height, "min_slope": min_slope}
+    sizes, slopes = 2 * bins, bins - 1
+    return Univariate({"rational_quadratic_spline": fields}, Parameters(
+        list(range(sizes + slopes)), [1 / divisor] * sizes + [1.0] * slopes,
+        [0.0] * sizes + [-float(inverse_softplus(1 - min_slope))] * slopes))
+
+
+def soft_clip_spline(bins, bound, min_slope):
+    """As in zuko."""
+    fields = {"bins": bins, "bound": bound, "parameterization": "SOFT_CLIP", "min_slope": min_slope}
+    count = 3 * bins - 1
+    return Univariate({"rational_quadratic_spline": fields},
+                      Parameters(list(range(count)), [1.0] * count, [0.0] * count))
