@@ -1,0 +1,224 @@
+#!/usr/bin/env python3
+"""Shows what the tests of server/flow notice: changes the code a little, one place at a time, and runs them.
+
+  mutate.py [--sample N] [--seed S] [--files GLOB...] [--list] [--ninja COMMAND]
+
+Each mutant swaps a direction, flips a sign or a comparison, drops a log-det term, moves a constant by one, drops a
+statement, and the like. Mutants of a file are compiled together, each behind a switch that an environment variable
+sets, so that a mutant costs one run of the tests and no build. The copy of the tree that they are compiled in lies in
+the user's cache folder and is kept. Survivors are printed with file and line; exit status 1 where fewer than 90 % are
+killed.
+
+What survives is either not tested or equivalent to the original. Without --sample, all are run: about an hour.
+"""
+
+import argparse
+import collections
+import dataclasses
+import filecmp
+import os
+import pathlib
+import random
+import re
+import shutil
+import subprocess
+import sys
+
+from mutators import mutations
+from statements import blank, find_statements
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")) / "densityd" / "mutants"
+TESTS = ["flow_spec_test", "flow_test"]
+WANTED = 0.9
+_SWITCH = """#include <cstdlib>
+static bool Mutant(int number) {
+  static const char* const chosen = std::getenv("DENSITYD_MUTANT");
+  static const int chosen_number = chosen == nullptr ? 0 : std::atoi(chosen);
+  return number == chosen_number;
+}
+"""
+
+
+@dataclasses.dataclass
+class Mutant:
+    """Replaces text[begin:end] of the statement's expression, or drops the statement."""
+
+    number: int
+    file: str
+    line: int
+    statement: object
+    edit: tuple  # (begin, end, replacement) within the expression; None: the statement is dropped
+    what: str
+
+
+def mutants_of(file, text, first_number):
+    found = []
+    code = blank(text)
+    for statement in find_statements(text):
+        line = text.count("\n", 0, statement.begin) + 1
+        expression = code[statement.expression_begin:statement.expression_end]
+        edits = list(mutations(expression))
+        if statement.kind == "condition":
+            edits.append(((0, len(expression), None), "condition negated"))
+        if statement.kind == "effect":
+            edits.append((None, "statement dropped"))
+        for edit, what in edits:
+            offset = 0 if edit is None else edit[0]
+            at = line if edit is None else text.count("\n", 0, statement.expression_begin + offset) + 1
+            found.append(Mutant(first_number + len(found), file, at, statement, edit, what))
+    return found
+
+
+def with_switches(text, mutants):
+    """The file with all `mutants` in it, each behind its switch; on as many lines as before, but for the first ones."""
+    by_statement = collections.defaultdict(list)
+    for mutant in mutants:
+        by_statement[mutant.statement.begin].append(mutant)
+    for begin in sorted(by_statement, reverse=True):
+        statement = by_statement[begin][0].statement
+        text = text[:begin] + _switched(text, statement, by_statement[begin]) + text[statement.end:]
+    return _SWITCH + '#line 1\n' + text
+
+
+def _switched(text, statement, mutants):
+    head = text[statement.begin:statement.expression_begin]
+    expression = text[statement.expression_begin:statement.expression_end]
+    # One line, so that compiler messages keep their line numbers.
+    flat = " ".join(line.split("//")[0].strip() for line in expression.split("\n"))
+    flat_of = {}
+    for mutant in mutants:
+        if mutant.edit is None:
+            continue
+        begin, end, replacement = mutant.edit
+        changed = f"!({expression})" if replacement is None else expression[:begin] + replacement + expression[end:]
+        flat_of[mutant.number] = " ".join(line.split("//")[0].strip() for line in changed.split("\n"))
+    newlines = "\n" * expression.count("\n")
+    if statement.kind in ("value", "condition"):
+        chain = "".join(f"Mutant({number}) ? ({changed}) : " for number, changed in flat_of.items())
+        tail = ";" if statement.kind == "value" else ")"
+        return f"{head}{chain}({flat}){newlines}{tail}"
+    if statement.kind == "return":
+        chain = "".join(f"if (Mutant({number})) return {changed}; " for number, changed in flat_of.items())
+        return f"{{ {chain}return {flat};{newlines} }}"
+    chain = "".join(f"if (Mutant({number})) {{ {changed}; }} else " for number, changed in flat_of.items())
+    dropped = "".join(f"if (!Mutant({mutant.number})) " for mutant in mutants if mutant.edit is None)
+    return f"{{ {chain}{dropped}{{ {flat}; }}{newlines} }}"
+
+
+class Tree:
+    """The copy of the project in which mutants are compiled."""
+
+    def __init__(self, ninja):
+        self.ninja = ninja
+        self.source = CACHE / "source"
+        self.build = self.source / "build" / "dev"
+
+    def update(self):
+        CACHE.mkdir(parents=True, exist_ok=True)
+        files = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, check=True, capture_output=True,
+                               text=True).stdout
+        for file in files.split("\n"):
+            origin, copy = ROOT / file, self.source / file
+            # What is unchanged keeps its time, so that nothing is built twice.
+            if file and origin.is_file() and not (copy.exists() and filecmp.cmp(origin, copy, shallow=False)):
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(origin, copy)
+        if not (self.build / "build.ninja").exists():
+            subprocess.run(["cmake", "--preset", "dev"], cwd=self.source, check=True, stdout=subprocess.DEVNULL)
+
+    def compile(self):
+        """The compiler's output; empty where it worked."""
+        result = subprocess.run([*self.ninja, "-C", self.build, "-k", "0", *TESTS], capture_output=True, text=True, check=False)
+        return "" if result.returncode == 0 else result.stdout + result.stderr
+
+    def failing_test(self, number):
+        """The test that notices mutant `number`; None where all pass."""
+        environment = dict(os.environ, DENSITYD_MUTANT=str(number), OMP_NUM_THREADS="1")
+        for test in TESTS:
+            command = [self.build / "tests" / test, "--gtest_fail_fast", "--gtest_brief=1"]
+            try:
+                result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300,
+                                        errors="replace")
+            except subprocess.TimeoutExpired:
+                return f"{test} (time-out)"
+            if result.returncode != 0:
+                failed = re.search(r"\[  FAILED  \] ([\w./]+)", result.stdout)
+                return failed.group(1) if failed else f"{test} (exit status {result.returncode})"
+        return None
+
+
+def compile_mutants(tree, texts, mutants):
+    """Compiles all mutants that can be; returns them."""
+    left = list(mutants)
+    while True:
+        by_file = collections.defaultdict(list)
+        for mutant in left:
+            by_file[mutant.file].append(mutant)
+        for file, text in texts.items():
+            target = tree.source / file
+            content = with_switches(text, by_file[file]) if by_file[file] else text
+            if target.read_text(encoding="utf-8") != content:
+                target.write_text(content, encoding="utf-8")
+        output = tree.compile()
+        if not output:
+            return left
+        wrong = set(re.findall(r"^(?:\.\./)*(?:\S*/)?(server/flow/\w+\.cc):(\d+):\d+: (?:fatal )?error", output, re.MULTILINE))
+        rest = [m for m in left if not any(m.file == file and _spans(texts[file], m.statement, int(line))
+                                           for file, line in wrong)]
+        if len(rest) == len(left):
+            sys.exit(f"error: the mutants do not compile\n{output[-4000:]}")
+        print(f"{len(left) - len(rest)} mutants do not compile and are left out", flush=True)
+        left = rest
+
+
+def _spans(text, statement, line):
+    first = text.count("\n", 0, statement.begin) + 1
+    return first <= line <= first + text.count("\n", statement.begin, statement.end)
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sample", type=int, default=0, help="run that many, drawn at random; 0 (default): all")
+    parser.add_argument("--seed", type=int, default=0, help="of the sample")
+    parser.add_argument("--files", nargs="+", default=["server/flow/*.cc"], help="globs below the project")
+    parser.add_argument("--list", action="store_true", help="print the mutants and stop")
+    parser.add_argument("--ninja", default="ninja", help="the command that builds, such as 'nice ninja -j 1'")
+    return parser.parse_args()
+
+
+def main():
+    arguments = parse_arguments()
+    texts, mutants = {}, []
+    for file in sorted({path for pattern in arguments.files for path in ROOT.glob(pattern)}):
+        name = str(file.relative_to(ROOT))
+        texts[name] = file.read_text(encoding="utf-8")
+        mutants += mutants_of(name, texts[name], len(mutants) + 1)
+    if arguments.sample:
+        chosen = random.Random(arguments.seed).sample(mutants, min(arguments.sample, len(mutants)))
+        mutants = sorted(chosen, key=lambda mutant: mutant.number)
+    if arguments.list:
+        for mutant in mutants:
+            print(f"{mutant.number}: {mutant.file}:{mutant.line}: {mutant.what}")
+        return 0
+    tree = Tree(arguments.ninja.split())
+    tree.update()
+    mutants = compile_mutants(tree, texts, mutants)
+    if tree.failing_test(0):
+        sys.exit(f"error: {tree.failing_test(0)} fails without any mutant")
+    survivors = []
+    for i, mutant in enumerate(mutants):
+        killer = tree.failing_test(mutant.number)
+        if killer is None:
+            survivors.append(mutant)
+        print(f"[{i + 1}/{len(mutants)}] {mutant.file}:{mutant.line}: {mutant.what}: {killer or 'SURVIVES'}", flush=True)
+    killed = len(mutants) - len(survivors)
+    share = killed / max(len(mutants), 1)
+    print(f"{killed} of {len(mutants)} mutants killed ({100 * share:.1f} %)")
+    for mutant in survivors:
+        print(f"  survives: {mutant.file}:{mutant.line}: {mutant.what}")
+    return 0 if share >= WANTED else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
