@@ -35,8 +35,11 @@ class RefusalTest(unittest.TestCase):
         self._assert_refused(zuko.flows.RealNVP(3, activation=torch.nn.Sigmoid), "transform.transforms[0].hyper[1]",
                              "Sigmoid")
         self._assert_refused(zuko.flows.RealNVP(3, normalize=True), "transform.transforms[0].hyper[2]", "LayerNorm")
-        with_context = nft.MaskedAffineAutoregressiveTransform(3, 6, context_features=2)
+        with_context = nft.MaskedAffineAutoregressiveTransform(3, 6, context_features=2, activation=torch.tanh)
         self._assert_refused(Flow(with_context, StandardNormal([3])), "_transform.autoregressive_net", "context")
+        gated = nf.flows.AutoregressiveRationalQuadraticSpline(3, 1, 6, num_context_channels=2)
+        self._assert_refused(nf.ConditionalNormalizingFlow(nf.distributions.DiagGaussian(3), [gated]),
+                             "flows[0].mprqat.autoregressive_net", "gates its blocks")
         batch_norm = nft.MaskedAffineAutoregressiveTransform(3, 6, use_batch_norm=True)
         self._assert_refused(Flow(nft.CompositeTransform([batch_norm]), StandardNormal([3])),
                              "_transform._transforms[0].autoregressive_net.blocks[0]", "batch normalisation")

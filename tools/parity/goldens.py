@@ -90,6 +90,16 @@ def _nflows_maf_feedforward():
         nflows.distributions.normal.DiagonalNormal([5]))
 
 
+def _nflows_maf_context():
+    return _nflows(4, [part for _ in range(2) for part in (
+        nft.MaskedAffineAutoregressiveTransform(4, 9, context_features=2, num_blocks=1), nft.ReversePermutation(4))])
+
+
+def _nflows_maf_feedforward_context():
+    options = {"num_blocks": 1, "use_residual_blocks": False, "context_features": 3}
+    return _nflows(4, [nft.MaskedAffineAutoregressiveTransform(4, 9, **options)])
+
+
 def _residual_net(inputs, outputs):
     return nflows.nn.nets.ResidualNet(inputs, outputs, hidden_features=10, num_blocks=2)
 
@@ -188,6 +198,8 @@ _GOLDENS = {
     "zuko_linear": (_zuko_linear, 0.1, 0),
     "nflows_maf": (_nflows_maf, 0.0, 200),
     "nflows_maf_feedforward": (_nflows_maf_feedforward, 0.1, 0),
+    "nflows_maf_context": (_nflows_maf_context, 0.2, 0),
+    "nflows_maf_feedforward_context": (_nflows_maf_feedforward_context, 0.2, 0),
     "nflows_realnvp": (_nflows_realnvp, 0.1, 50),
     "nflows_nsf_coupling": (_nflows_nsf_coupling, 0.0, 100),
     "nflows_nsf_autoregressive": (_nflows_nsf_autoregressive, 0.2, 0),

@@ -14,7 +14,7 @@ from . import univariates
 from .errors import NotConvertible
 from .model import Model, to_numpy
 from .networks import Linear, Network, activation_name, sequential_network
-from .nsf_modules import add_lu, add_unconditional_spline, made_network, refuse, residual_network, spline
+from .nsf_modules import add_lu, add_unconditional_spline, made_context, made_network, refuse, residual_network, spline
 
 VERSION = "0.14"
 
@@ -60,6 +60,8 @@ def _shape_of(distribution, transforms):
     for transform, _ in transforms:
         if isinstance(transform, nf.coupling.CouplingTransform) and isinstance(transform.transform_net, ResidualNet):
             contexts.add(transform.transform_net.context_features or 0)
+        if isinstance(transform, nf.autoregressive.AutoregressiveTransform):
+            contexts.add(made_context(transform.autoregressive_net))
     return shape[0], max(contexts)
 
 
@@ -81,7 +83,7 @@ def _spline_autoregressive(model, transform, where):
 
 def _add_autoregressive(model, transform, univariate, where):
     network, order = made_network(transform.autoregressive_net, univariate, f"{where}.autoregressive_net",
-                                  activation_after_input=True)
+                                  nflows=True)
     model.add_autoregressive(order, univariate.spec, network)
 
 

@@ -195,7 +195,7 @@ def _spline_autoregressive(model, flow, where):
     transform, path = flow.mprqat, f"{where}.mprqat"
     univariate = spline(transform, transform.autoregressive_net, path)
     network, order = made_network(transform.autoregressive_net, univariate, f"{path}.autoregressive_net",
-                                  activation_after_input=False)
+                                  nflows=False)
     model.add_autoregressive(order, univariate.spec, network)
 
 
@@ -203,7 +203,7 @@ def _affine_autoregressive(model, flow, where):
     # x = z (sigmoid(raw + 2) + 0.001) + shift, with parameters from z.
     univariate = univariates.sigmoid_affine(1e-3, 2.0, scale=0, shift=1, direction="FORWARD")
     network, order = made_network(flow.autoregressive_net, univariate, f"{where}.autoregressive_net",
-                                  activation_after_input=False)
+                                  nflows=False)
     model.add_autoregressive(order, univariate.spec, network, parallel="SAMPLING")
 
 

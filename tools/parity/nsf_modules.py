@@ -7,6 +7,7 @@ import numpy as np
 
 from . import univariates
 from .errors import NotConvertible
+from .made_context import with_context_first, with_context_in_blocks
 from .model import to_numpy
 from .networks import Linear, Network, activation_name, masked_network
 
@@ -15,11 +16,6 @@ def refuse(condition, where, why):
     """Raises NotConvertible where `condition` holds."""
     if condition:
         raise NotConvertible(where, why)
-
-
-def _refuse_context(module, where):
-    refuse(hasattr(module, "context_layer"), where,
-           "has a layer of its own for the context; here the context enters a network beside the columns")
 
 
 def _refuse_preprocessing(net, where):
@@ -45,33 +41,50 @@ def residual_network(net, where):
     return Network(layers, activations[0], residual=True)
 
 
-def made_network(made, univariate, where, activation_after_input):
-    """A MADE as (Network, order) in our parameters and degrees. Without residual blocks, nflows has an activation
-    between the first layer and the first block and normflows has none: `activation_after_input`."""
-    _refuse_context(made, where)
+def made_context(made):
+    """Size of a MADE's context; 0 for none."""
+    return made.context_layer.in_features if hasattr(made, "context_layer") else 0
+
+
+def _with_context(made, layers, residual, activation, where, nflows):
+    refuse(not nflows, where, "gates its blocks with the context (GLU); here the context enters a network beside the "
+           "columns")
+    refuse(activation != "RELU", where, f"has a context and the activation {activation}: only through a ReLU does the "
+           "context pass to where it is added")
+    first_context = Linear.of(made.context_layer)
+    if residual:
+        return with_context_in_blocks(layers, first_context, [Linear.of(block.context_layer) for block in made.blocks])
+    return with_context_first(layers, first_context)
+
+
+def made_network(made, univariate, where, nflows):
+    """A MADE as (Network, order) in our parameters and degrees. In nflows, an activation follows the first layer of a
+    network without residual blocks; in normflows it does not."""
     _refuse_preprocessing(made, where)
     layers = [Linear.of(made.initial_layer)]
     residual = [hasattr(block, "linear_layers") for block in made.blocks]
     activations = []
     for b, block in enumerate(made.blocks):
         path = f"{where}.blocks[{b}]"
-        _refuse_context(block, path)
         refuse(bool(getattr(block, "batch_norm", None)) or getattr(block, "use_batch_norm", False), path,
                "has batch normalisation between its layers")
         layers += [Linear.of(linear) for linear in (block.linear_layers if residual[b] else [block.linear])]
         activations.append(activation_name(block.activation, path))
     refuse(not activations, where, "has no blocks")
-    if not residual[0] and not activation_after_input:
+    if not residual[0] and not nflows:
         first, second, *rest = layers
         mask = second.mask.astype(int) @ first.mask.astype(int) > 0
         layers = [Linear(second.weight @ first.weight, second.weight @ first.bias + second.bias, mask), *rest]
     layers.append(Linear.of(made.final_layer))
+    context = made_context(made)
+    if context:
+        layers = _with_context(made, layers, residual[0], activations[0], where, nflows)
 
     features = made.initial_layer.in_features
     degrees = made.final_layer.degrees.cpu().numpy()[:: len(made.final_layer.degrees) // features]
     order = np.argsort(degrees, kind="stable")
     network = Network(layers, activations[0], residual=residual[0]).with_parameters(univariate.parameters)
-    return masked_network(network, order, 0, where), order
+    return masked_network(network, order, context, where), order
 
 
 def spline(owner, net, where):
