@@ -31,7 +31,8 @@ class RefusalTest(unittest.TestCase):
         self.assertIn(why, caught.exception.why)
 
     def test_what_has_no_counterpart_is_refused_with_its_path(self):
-        self._assert_refused(zuko.flows.MAF(3, residual=True), "transform.transforms[0].hyper", "residual=True")
+        self._assert_refused(zuko.flows.MAF(3, residual=True, activation=torch.nn.ELU), "transform.transforms[0].hyper",
+                             "only a ReLU")
         self._assert_refused(zuko.flows.RealNVP(3, activation=torch.nn.Sigmoid), "transform.transforms[0].hyper[1]",
                              "Sigmoid")
         self._assert_refused(zuko.flows.RealNVP(3, normalize=True), "transform.transforms[0].hyper[2]", "LayerNorm")

@@ -42,6 +42,10 @@ def _zuko_maf_context():
     return zuko.flows.MAF(4, 3, transforms=2, hidden_features=(16,), activation=torch.nn.Tanh)
 
 
+def _zuko_maf_residual():
+    return zuko.flows.MAF(4, 2, transforms=2, residual=True, hidden_features=(9, 9))
+
+
 def _zuko_nsf_autoregressive():
     return zuko.flows.NSF(4, transforms=2, bins=8, hidden_features=(12, 12))
 
@@ -192,6 +196,7 @@ _GOLDENS = {
     "zuko_realnvp": (_zuko_realnvp, 0.1, 0),
     "zuko_maf": (_zuko_maf, 0.0, 200),
     "zuko_maf_context": (_zuko_maf_context, 0.2, 0),
+    "zuko_maf_residual": (_zuko_maf_residual, 0.1, 0),
     "zuko_nsf_autoregressive": (_zuko_nsf_autoregressive, 0.0, 100),
     "zuko_nsf_coupling": (_zuko_nsf_coupling, 0.2, 0),
     "zuko_nsf_coupling_context": (_zuko_nsf_coupling_context, 0.2, 0),

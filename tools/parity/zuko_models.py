@@ -14,11 +14,12 @@ from zuko.flows.autoregressive import MaskedAutoregressiveTransform
 from zuko.flows.coupling import GeneralCouplingTransform
 from zuko.flows.gaussianization import ElementWiseTransform
 from zuko.lazy import Flow, LazyComposedTransform, LazyInverse, UnconditionalDistribution, UnconditionalTransform
+from zuko.nn import Residual
 
 from . import univariates
 from .errors import NotConvertible
 from .model import Model, to_numpy
-from .networks import masked_network, sequential_network
+from .networks import Linear, Network, activation_name, masked_network, sequential_network
 
 VERSION = "1.6.0"
 
@@ -144,25 +145,63 @@ def _order(adjacency, where):
 
 
 def _convert_autoregressive(model, transform, where):
-    if any(type(module).__name__ == "Residual" for module in transform.hyper):
-        raise NotConvertible(f"{where}.hyper", "residual=True: its blocks have no activation before their first layer; "
-                                               "here, residual blocks have one")
     univariate = _univariate(transform, where)
-    network = sequential_network(transform.hyper, f"{where}.hyper").with_parameters(univariate.parameters)
+    if any(isinstance(module, Residual) for module in transform.hyper):
+        network = _residual_network(transform.hyper, f"{where}.hyper")
+    else:
+        network = sequential_network(transform.hyper, f"{where}.hyper")
+    network = network.with_parameters(univariate.parameters)
     adjacency = _adjacency(network)[:: univariate.count(), : model.features]
     order = _order(adjacency, where)
     conditional = adjacency.any(axis=1)
     passed = ~conditional
-    if conditional.any() and not adjacency[:, conditional].any():
+    if conditional.any() and not adjacency[:, conditional].any() and not network.residual:
         # Two passes: a coupling, and columns that are mapped on their own. The coupling reads them as they were.
         return _convert_two_passes(model, univariate, network, np.flatnonzero(passed), np.flatnonzero(conditional), where)
     model.add_autoregressive(order, univariate.spec, masked_network(network, order, model.context, f"{where}.hyper"))
 
 
+def _residual_network(hyper, where):
+    """Blocks here begin with an activation, and zuko's do not. A ReLU lets numbers pass as h = relu(h) - relu(-h), so
+    that units that hold h and -h make one of the other."""
+    first, *blocks, last = hyper
+    activations = set()
+    for b, block in enumerate(blocks):
+        if not isinstance(block, Residual):
+            raise NotConvertible(f"{where}[{b + 1}]", "residual=True with layers of different widths")
+        activations.add(activation_name(block[1], f"{where}[{b + 1}][1]"))
+    if activations != {"RELU"}:
+        raise NotConvertible(where, f"residual=True with the activation {', '.join(activations)}: its blocks do not begin "
+                                    "with an activation, those here do, and only a ReLU lets the numbers pass")
+    layers = [_both_signs(Linear.of(first), rows=True)]
+    for block in blocks:
+        layers += [_both_signs(Linear.of(block[0]), columns=True), _both_signs(Linear.of(block[2]), rows=True)]
+    last = Linear.of(last)
+    unused = np.zeros_like(last.weight)
+    layers.append(Linear(np.hstack([last.weight, unused]), last.bias, np.hstack([last.mask, unused != 0])))
+    return Network(layers, "RELU", residual=True)
+
+
+def _both_signs(layer, rows=False, columns=False):
+    """Outputs (rows), or inputs (columns), and their negatives."""
+    weight, bias, mask = layer.weight, layer.bias, layer.mask
+    if rows:
+        weight, bias, mask = np.vstack([weight, -weight]), np.concatenate([bias, -bias]), np.vstack([mask, mask])
+    if columns:
+        weight, mask = np.hstack([weight, -weight]), np.hstack([mask, mask])
+    return Linear(weight, bias, mask)
+
+
 def _adjacency(network):
     """Which output depends on which input, by the masks: (outputs, inputs)."""
-    depends = network.layers[0].mask
-    for layer in network.layers[1:]:
+    first, *rest = network.layers
+    depends = first.mask
+    if network.residual:
+        *blocks, rest = rest
+        for inner, outer in zip(blocks[::2], blocks[1::2]):
+            depends = depends | (outer.mask.astype(int) @ inner.mask.astype(int) @ depends.astype(int) > 0)
+        rest = [rest]
+    for layer in rest:
         depends = layer.mask.astype(int) @ depends.astype(int) > 0
     return depends
 
