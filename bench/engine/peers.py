@@ -74,8 +74,6 @@ def nflows_calls(flow, rows, features):
     x = torch.randn(rows, features)
     return {
         "log_prob": lambda: flow.log_prob(x),
-        "inverse": lambda: flow._transform(x),  # pylint: disable=protected-access
-        "forward": lambda: flow._transform.inverse(x),  # pylint: disable=protected-access
         "sample": lambda: flow.sample(rows),
     }
 
