@@ -100,7 +100,7 @@ class Suite:
             "seconds": round(seconds),
             **self.machine,
             "bars": results,
-            "bars_not_measured": absent,
+            "bars_not_measured": [BARS[key].figure for key in absent],
             **self.figures,
         }
         # All or nothing, so that a report never reads half a file.

@@ -42,10 +42,10 @@ def milliseconds(us):
     return number(us / 1000) if us is not None else "–"
 
 
-def table(head, rows):
-    """A Markdown table; all columns but the first are numbers."""
-    lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
-    lines += ["| " + " | ".join(row) + " |" for row in rows]
+def table(head, rows, words=1):
+    """A Markdown table; all columns but the first `words` are numbers."""
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * words + "---:|" * (len(head) - words)]
+    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
     return "\n".join(lines) + "\n"
 
 
@@ -61,7 +61,7 @@ def run_section(runs):
     versions = {}
     for run in runs.values():
         versions.update(run["versions"])
-    text = "## The runs\n" + table(["command", "date", "took", "commit"], rows)
+    text = "## The runs\n" + table(["command", "date", "took", "commit"], rows, words=4)
     text += f"\n{first['processor']}, {first['cores']} cores, {first['memory_gib']} GiB; {first['system']}"
     simd = runs.get("engine", {}).get("simd_target")
     text += f"; SIMD target {simd}.\n" if simd else ".\n"
@@ -81,16 +81,17 @@ def bars_section(runs):
     for (figure, wanted), results in groups.items():
         worst = (min if wanted.startswith("at least") else max)(results, key=lambda result: result["value"])
         value = number(worst["value"]) if worst["value"] else "0"
-        if len(results) > 1:
+        if len(results) > 1 and worst["where"]:
             value += f" ({worst['where']})"
         met = sum(result["met"] for result in results)
         rows.append([figure, wanted, value, "yes" if met == len(results) else f"{met} of {len(results)}"])
     text = "## Bars\nThe worst value of each, where it applies more than once.\n\n"
-    text += table(["figure", "wanted", "measured", "met"], rows)
-    absent = [key for run in runs.values() for key in run["bars_not_measured"]]
+    text += table(["figure", "wanted", "measured", "met"], rows, words=4)
+    absent = [figure for run in runs.values() for figure in run["bars_not_measured"]]
     if absent:
-        text += f"\nNot measured: {', '.join(absent)}.\n"
-    missed = [f"- {result['figure']}, {result['where']}: {number(result['value'])} ({result['wanted']})"
+        text += "\nNot measured:\n" + "\n".join(f"- {figure}" for figure in absent) + "\n"
+    missed = [f"- {result['figure']}{', ' if result['where'] else ''}{result['where']}: {number(result['value'])} "
+              f"({result['wanted']})"
               + (f"; {result['note']}" if result["note"] else "")
               for run in runs.values() for result in run["bars"] if not result["met"]]
     if missed:
@@ -113,7 +114,7 @@ def plans_table(entries, op, rows):
         lines.append(line + [f"{number(best)}x" if best else "–"])
     unit = "ms" if rows > 1 else "us"
     head = ["model", unit] + (["GF/s", "dense GF/s", "of oneDNN"] if rows > 64 else [])
-    return table(head + [f"zuko, {unit}", f"nflows, {unit}", f"torch.compile, {unit}", "best peer"], lines)
+    return table(head + [f"zuko, {unit}", f"nflows, {unit}", f"torch.compile, {unit}", "ratio to the best"], lines)
 
 
 def left_out(entries):
@@ -131,8 +132,8 @@ def engine_section(run):
     text = f"""## Engine: one core, in process
 Useful GF/s count the multiply-adds of conditioners that masks leave; dense GF/s those of the same networks without masks.
 A register-resident loop of multiply-adds reaches {number(run['peak_gflops'])} GF/s here, oneDNN's product of two 512 x 512
-matrices {number(run['onednn_512_gflops'])}: "of oneDNN" is the useful rate divided by that. "best peer" is the time of the
-fastest library divided by ours. All flows have the same hidden layers; splines have 8 bins. torch.compile (of zuko) was
+matrices {number(run['onednn_512_gflops'])}: "of oneDNN" is the useful rate divided by that. "ratio to the best" is the
+time of the fastest library divided by ours. All flows have the same hidden layers; splines have 8 bins. torch.compile (of zuko) was
 measured at D = 6, and for RealNVP and MAF at D = 63.
 
 """
@@ -173,7 +174,8 @@ latency from the moment at which a call was meant to start. "CPU" is the server'
         rows.append([entry["load"], entry["server"], *(number(entry[key]) for key in (
             "p50_us", "p99_us", "p999_us", "calls_per_second", "rows_per_second", "server_cpu_us")),
                      str(entry["failures"])])
-    text += table(["load", "server", "p50, us", "p99, us", "p99.9, us", "calls/s", "rows/s", "CPU, us", "failed"], rows)
+    text += table(["load", "server", "p50, us", "p99, us", "p99.9, us", "calls/s", "rows/s", "CPU, us", "failed"],
+                  rows, words=2)
     if run.get("swap_ms"):
         text += f"\nA swap (load, move the alias, unload the other version) took {number(run['swap_ms'])} ms.\n"
     return text
