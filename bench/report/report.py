@@ -148,9 +148,11 @@ measured at D = 6, and for RealNVP and MAF at D = 63.
     skipped = left_out(entries)
     if skipped:
         text += f"Left out of the peers:\n{skipped}\n\n"
-    if run.get("spline_ns_per_element"):
-        rows = [[name, number(value)] for name, value in run["spline_ns_per_element"].items()]
-        text += "### The spline kernel alone\n" + table(["rational-quadratic spline, 8 bins", "ns per element"], rows) + "\n"
+    if run.get("kernel_ns"):
+        rows = [[f"`{name}`", number(value)] for name, value in run["kernel_ns"].items()]
+        text += ("### Kernels alone\nForward is z to x, inverse x to z, as a density asks for it; splines by their number of "
+                 "bins.\n\n")
+        text += table(["kernel", "ns per number"], rows) + "\n"
     if run.get("scaling"):
         rows = [[f"`{entry['model']}`", number(entry["rows_per_second"]["1"]), number(entry["rows_per_second"]["2"]),
                  f"{number(entry['ratio'])}x"] for entry in run["scaling"]]

@@ -171,7 +171,7 @@ class ReportTest(unittest.TestCase):
         page = self.page(
             engine={"plans": [plan_entry("maf", 6, "log_prob", 4096, 12345.0)], "peak_gflops": 270.0,
                     "onednn_512_gflops": 260.0, "simd_target": "AVX3", "no_compiled_plan": {"nsf_ar/6/256/8": "why"},
-                    "spline_ns_per_element": {"density": 4.5},
+                    "kernel_ns": {"spline_inverse/8": 4.5},
                     "scaling": [{"model": "maf/6", "rows_per_second": {"1": 1.0, "2": 2.0}, "ratio": 1.9}]},
             service={"loads": loads, "swap_ms": 12.0},
             training={"trainings": [{"preset": "maf", "features": 6, "hidden": 256, "layers": 8, "ms_per_step": 5.0,
