@@ -6,6 +6,7 @@ import os
 import pathlib
 import re
 import shlex
+import signal
 import statistics
 import sys
 import time
@@ -40,6 +41,8 @@ class Suite:
                                  "--quick and --only)")
         if add_options:
             add_options(parser)
+        # So that servers are stopped when this is.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(f"{name}: stopped"))
         self.name = name
         self.options = parser.parse_args()
         self.machine = machine.describe()

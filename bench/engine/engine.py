@@ -41,6 +41,7 @@ MOST_FEW_ROWS_SECONDS = 2
 # Calls that take longer are made once, without one to warm up.
 LONG_SECONDS = 1.0
 ROUNDS = 3
+ROUNDS_OF_LARGEST = 2
 # Other things that engine_bench measures.
 KERNELS = "kernel"
 SCALING = "scaling"
@@ -85,9 +86,9 @@ def time_limit(seconds):
 class PeerCell:
     """One operation of one peer: measured in every round, or once where it is slow, or not at all."""
 
-    def __init__(self, call, rows_of_time):
+    def __init__(self, call, estimate):
         self._call = call
-        self._estimate = rows_of_time  # seconds that one call is expected to take
+        self._estimate = estimate  # seconds that one call is expected to take
         self._warm = False
         self.skipped = None
         self.rounds = []
@@ -168,16 +169,21 @@ class ModelRun:
             if op not in calls:
                 continue
             if (peer, op, rows) not in self.cells:
-                parallel = self.cells.get((peer, "log_prob", rows))
-                estimate = 0.0 if parallel is None else parallel.seconds()
-                if op in ("forward", "sample"):
-                    estimate *= passes
-                self.cells[peer, op, rows] = PeerCell(calls[op], estimate)
+                self.cells[peer, op, rows] = PeerCell(calls[op], self._estimate(peer, op, rows, passes))
             most = MOST_SECONDS[op] if rows == max(ROWS) else MOST_FEW_ROWS_SECONDS
             if peer == "nflows":  # no bar speaks of it
                 most = min(most, MOST_NFLOWS_SECONDS)
             with torch.no_grad():
                 self.cells[peer, op, rows].measure(most, seconds)
+
+    def _estimate(self, peer, op, rows, passes):
+        """Seconds that a first call may take, from what was measured before it; 0 where nothing is known."""
+        parallel = self.cells.get((peer, "log_prob", rows))
+        if op != "log_prob" and parallel is not None:
+            return parallel.seconds() * (passes if op in ("forward", "sample") else 1)
+        fewer = self.cells.get((peer, op, 64))
+        # Rows of a larger call are cheaper.
+        return fewer.seconds() * rows / 64 / 3 if fewer is not None and rows > 64 else 0.0
 
     def figures(self):
         """One entry per operation and number of rows."""
@@ -229,7 +235,6 @@ def measure_models(suite, program, peers):
     quick = suite.options.quick
     presets = PRESETS
     sizes = {6: SIZES[6]} if quick else SIZES
-    rounds = 1 if quick else ROUNDS
     entries, not_compiled, peaks = [], {}, []
     for features, size in sizes.items():
         for preset in presets:
@@ -237,7 +242,7 @@ def measure_models(suite, program, peers):
             if not suite.wants(f"plan/{shape_name(shape)}"):
                 continue
             model = ModelRun(suite, program, shape, ROWS)
-            for _ in range(rounds):
+            for _ in range(1 if quick else ROUNDS_OF_LARGEST if features == max(SIZES) else ROUNDS):
                 model.measure(0.05 if quick else 0.1, peers)
             peaks += model.peaks
             suite.figures["simd_target"] = model.context.get("simd_target")
