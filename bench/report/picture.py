@@ -7,7 +7,11 @@ from matplotlib import pyplot, ticker  # noqa: E402
 
 NAMES = {"realnvp": "RealNVP", "maf": "MAF", "nsf_coupling": "NSF (coupling)", "nsf_ar": "NSF (autoregr.)"}
 COLORS = {"zuko": "#3b6ea5", "nflows": "#d98f2b", "torch.compile": "#5a9a68"}
-PANELS = (("log_prob", 4096, "density, 4096 rows"), ("sample", 4096, "samples, 4096 rows"), ("log_prob", 1, "density, 1 row"))
+PANELS = (
+    ("log_prob", 4096, "density, 4096 rows"),
+    ("sample", 4096, "samples, 4096 rows"),
+    ("log_prob", 1, "density, 1 row"),
+)
 
 
 def _panel(axis, entries, op, rows, title):
@@ -21,7 +25,8 @@ def _panel(axis, entries, op, rows, title):
             axis.barh([place for place, _ in known], [ratio - 1 for _, ratio in known], left=1, height=0.25,
                       color=COLORS[peer], label=peer)
             for place, ratio in known:
-                axis.text(ratio * 1.05, place, f"{ratio:.0f}" if ratio >= 10 else f"{ratio:.1f}", va="center", fontsize=6)
+                text = f"{ratio:.0f}" if ratio >= 10 else f"{ratio:.1f}"
+                axis.text(ratio * 1.05, place, text, va="center", fontsize=6)
     axis.set_xscale("log")
     axis.xaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}x"))
     axis.set_ylim(-0.6, len(entries) - 0.4)

@@ -24,8 +24,8 @@ This page is written by `./scripts/bench report` from what these commands measur
 ```
 
 Leave the machine alone while they run. `--check` compares a run with the bars below and fails where one is missed;
-`--quick` takes two minutes, `--only PATTERN` measures a part. Ratios are between figures of the same run on the same core,
-taken within a round and then the median over the rounds, because clocks of rented machines drift by a factor of two.
+`--quick` takes two minutes, `--only PATTERN` measures a part. Ratios are between figures of the same run on the same
+core, taken within a round and then the median over the rounds, because clocks of rented machines drift.
 """
 
 
@@ -130,11 +130,11 @@ def left_out(entries):
 
 def engine_section(run):
     text = f"""## Engine: one core, in process
-Useful GF/s count the multiply-adds of conditioners that masks leave; dense GF/s those of the same networks without masks.
-A register-resident loop of multiply-adds reaches {number(run['peak_gflops'])} GF/s here, oneDNN's product of two 512 x 512
-matrices {number(run['onednn_512_gflops'])}: "of oneDNN" is the useful rate divided by that. "ratio to the best" is the
-time of the fastest library divided by ours. All flows have the same hidden layers; splines have 8 bins. torch.compile (of zuko) was
-measured at D = 6, and for RealNVP and MAF at D = 63.
+Useful GF/s count the multiply-adds of conditioners that masks leave; dense GF/s those of the same networks without
+masks. A register-resident loop of multiply-adds reaches {number(run['peak_gflops'])} GF/s here, oneDNN's product of two
+512 x 512 matrices {number(run['onednn_512_gflops'])}: "of oneDNN" is the useful rate divided by that. "ratio to the best"
+is the time of the fastest library divided by ours. All flows have the same hidden layers; splines have 8 bins.
+torch.compile (of zuko) was measured at D = 6, and for RealNVP and MAF at D = 63.
 
 """
     entries = run["plans"]
@@ -150,8 +150,7 @@ measured at D = 6, and for RealNVP and MAF at D = 63.
         text += f"Left out of the peers:\n{skipped}\n\n"
     if run.get("kernel_ns"):
         rows = [[f"`{name}`", number(value)] for name, value in run["kernel_ns"].items()]
-        text += ("### Kernels alone\nForward is z to x, inverse x to z, as a density asks for it; splines by their number of "
-                 "bins.\n\n")
+        text += "### Kernels alone\nForward is z to x; inverse is x to z, as a density asks for it; splines by their bins.\n\n"
         text += table(["kernel", "ns per number"], rows) + "\n"
     if run.get("scaling"):
         rows = [[f"`{entry['model']}`", number(entry["rows_per_second"]["1"]), number(entry["rows_per_second"]["2"]),
@@ -163,9 +162,9 @@ measured at D = 6, and for RealNVP and MAF at D = 63.
 
 def service_section(run):
     text = """## Service: one core serves, another one calls
-Model: MAF, D = 6, 8 layers, hidden 256x2. The echo is an empty server on gRPC's callback API with messages of the same size;
-"null model" is a flow of one scale and shift per column; "python" is grpc.aio with zuko and a micro-batcher. Open loops count
-latency from the moment at which a call was meant to start. "CPU" is the server's processor time per call.
+Model: MAF, D = 6, 8 layers, hidden 256x2. The echo is an empty server on gRPC's callback API with messages of the same
+size; "null model" is a flow of one scale and shift per column; "python" is grpc.aio with zuko and a micro-batcher. Open
+loops count latency from the moment at which a call was meant to start. "CPU" is the server's processor time per call.
 
 """
     rows = []
@@ -218,7 +217,8 @@ def read_runs(folder):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--results", type=pathlib.Path, default=PROJECT / "build" / "bench", help="folder of the JSON files")
+    parser.add_argument("--results", type=pathlib.Path, default=PROJECT / "build" / "bench",
+                        help="folder of the JSON files")
     parser.add_argument("--docs", type=pathlib.Path, default=PROJECT / "docs", help="folder to write into")
     parser.add_argument("--no-picture", action="store_true", help="do without matplotlib")
     options = parser.parse_args()

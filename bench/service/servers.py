@@ -47,7 +47,8 @@ def densityd(core, binary, *flags):
     with tempfile.TemporaryDirectory(prefix="densityd-bench-") as folder:
         port_file = pathlib.Path(folder, "port")
         command = [str(binary), "--root", f"{folder}/root", "--address", "127.0.0.1:0", "--metrics-address",
-                   "127.0.0.1:0", "--workers", "1", "--port-file", str(port_file), "--log-level", "error", "--lame-duck", "0", "--drain-timeout", "1", *flags]
+                   "127.0.0.1:0", "--workers", "1", "--port-file", str(port_file), "--log-level", "error",
+                   "--lame-duck", "0", "--drain-timeout", "1", *flags]
         with _process(core, command) as child:
             deadline = time.monotonic() + 60
             while not (port_file.exists() and port_file.read_text(encoding="utf-8").strip()):

@@ -1,9 +1,8 @@
 """Training steps per second: densityd's `Train` call against the same recipe in zuko, on the same core.
 
-The recipe: Adam, learning rate 1e-3 falling to 0 along a cosine, gradients clipped to a global norm of 5, batches of 512
-rows drawn from 16384 standard normal rows, the same shapes of networks, one thread. densityd's figure is what its
-training report says of the loop, warm-up and validation included; zuko's loop is warm before it is timed and never
-validates. The two take turns, round by round. Run it through `./scripts/bench training`.
+The recipe: Adam, learning rate 1e-3 falling to 0 along a cosine, gradients clipped to a global norm of 5, batches of
+512 rows drawn from 16384 rows, the same shapes of networks, one thread. densityd's figure is what its training report
+says of the loop, warm-up and validation included; zuko's loop is warm before it is timed and never validates. The two take turns, round by round. Run it through `./scripts/bench training`.
 """
 
 import os
