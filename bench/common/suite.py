@@ -60,7 +60,11 @@ class Suite:
 
     def note(self, text):
         """Progress, with the time since the start."""
-        print(f"[{time.monotonic() - self._begin:5.0f} s] {text}", flush=True)
+        print(f"[{self.elapsed():5.0f} s] {text}", flush=True)
+
+    def elapsed(self):
+        """Seconds since the start."""
+        return time.monotonic() - self._begin
 
     def compare(self, bar, where, value, note=""):
         """Records the value of a bar in BARS at one place where it applies. `note` is for who reads of a miss."""
@@ -85,7 +89,7 @@ class Suite:
         for key in absent:
             print(f"{'MISSED' if self.whole else 'absent'} {BARS[key].figure}: not measured")
         missed = [result for result in results if not result["met"]] + (absent if self.whole else [])
-        seconds = time.monotonic() - self._begin
+        seconds = self.elapsed()
         print(f"{len(missed)} missed; {seconds:.0f} s")
         self._write(results, absent, seconds)
         sys.exit(1 if missed and self.options.check else 0)
