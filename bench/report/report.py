@@ -131,9 +131,9 @@ def left_out(entries):
 def engine_section(run):
     text = f"""## Engine: one core, in process
 Useful GF/s count the multiply-adds of conditioners that masks leave; dense GF/s those of the same networks without
-masks. A register-resident loop of multiply-adds reaches {number(run['peak_gflops'])} GF/s here, oneDNN's product of two
-512 x 512 matrices {number(run['onednn_512_gflops'])}: "of oneDNN" is the useful rate divided by that. "ratio to the best"
-is the time of the fastest library divided by ours. All flows have the same hidden layers; splines have 8 bins.
+masks. A register-resident loop of multiply-adds reaches {number(run['peak_gflops'])} GF/s here, oneDNN's product of
+two 512 x 512 matrices {number(run['onednn_512_gflops'])}: "of oneDNN" is the useful rate divided by that. "ratio to the
+best" is the time of the fastest library divided by ours. All flows have the same hidden layers; splines have 8 bins.
 torch.compile (of zuko) was measured at D = 6, and for RealNVP and MAF at D = 63.
 
 """
@@ -150,7 +150,7 @@ torch.compile (of zuko) was measured at D = 6, and for RealNVP and MAF at D = 63
         text += f"Left out of the peers:\n{skipped}\n\n"
     if run.get("kernel_ns"):
         rows = [[f"`{name}`", number(value)] for name, value in run["kernel_ns"].items()]
-        text += "### Kernels alone\nForward is z to x; inverse is x to z, as a density asks for it; splines by their bins.\n\n"
+        text += "### Kernels alone\nForward is z to x; a density asks for the inverse, x to z. Splines by their bins.\n\n"
         text += table(["kernel", "ns per number"], rows) + "\n"
     if run.get("scaling"):
         rows = [[f"`{entry['model']}`", number(entry["rows_per_second"]["1"]), number(entry["rows_per_second"]["2"]),
@@ -170,12 +170,14 @@ loops count latency from the moment at which a call was meant to start. "CPU" is
     rows = []
     for entry in run["loads"]:
         if "p50_us" not in entry:
-            rows.append([entry["load"], entry["server"], "", "", "", "", number(entry["rows_per_second"]), "", ""])
+            rows.append([entry["load"], entry["server"], "", "", "", "", number(entry["rows_per_second"]), "", "", ""])
             continue
         rows.append([entry["load"], entry["server"], *(number(entry[key]) for key in (
             "p50_us", "p99_us", "p999_us", "calls_per_second", "rows_per_second", "server_cpu_us")),
+                     number(entry["rows_per_tile"]) if "rows_per_tile" in entry else "",
                      str(entry["failures"])])
-    text += table(["load", "server", "p50, us", "p99, us", "p99.9, us", "calls/s", "rows/s", "CPU, us", "failed"],
+    text += table(["load", "server", "p50, us", "p99, us", "p99.9, us", "calls/s", "rows/s", "CPU, us", "rows a tile",
+                   "failed"],
                   rows, words=2)
     if run.get("swap_ms"):
         text += f"\nA swap (load, move the alias, unload the other version) took {number(run['swap_ms'])} ms.\n"

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 
 FEATURES = 6
 
@@ -43,7 +44,7 @@ def python_alternative(core, protos):
 
 @contextlib.contextmanager
 def densityd(core, binary, *flags):
-    """densityd with one worker and an empty root. Yields (port, pid)."""
+    """densityd with one worker and an empty root. Yields (port, pid, port of its metrics)."""
     with tempfile.TemporaryDirectory(prefix="densityd-bench-") as folder:
         port_file = pathlib.Path(folder, "port")
         command = [str(binary), "--root", f"{folder}/root", "--address", "127.0.0.1:0", "--metrics-address",
@@ -55,8 +56,17 @@ def densityd(core, binary, *flags):
                 if child.poll() is not None or time.monotonic() > deadline:
                     raise RuntimeError("densityd did not start")
                 time.sleep(0.05)
-            address = port_file.read_text(encoding="utf-8").split()[0]
-            yield int(address.rsplit(":")[-1]), child.pid
+            port, metrics_port = (int(address.rsplit(":")[-1]) for address in
+                                  port_file.read_text(encoding="utf-8").split())
+            yield port, child.pid, metrics_port
+
+
+def tiles(metrics_port):
+    """(rows, tiles) that a densityd has computed so far."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{metrics_port}/metrics", timeout=10) as response:
+        lines = response.read().decode().splitlines()
+    samples = dict(line.rsplit(" ", 1) for line in lines if line.startswith("densityd_tile_rows_"))
+    return float(samples["densityd_tile_rows_sum"]), float(samples["densityd_tile_rows_count"])
 
 
 class Control:
@@ -66,10 +76,16 @@ class Control:
         import grpc  # pylint: disable=import-outside-toplevel
         from density.v1 import density_estimator_pb2_grpc, model_registry_pb2_grpc, training_pb2_grpc
 
-        channel = grpc.insecure_channel(f"127.0.0.1:{port}", options=[("grpc.max_send_message_length", 64 << 20)])
-        self._estimator = density_estimator_pb2_grpc.DensityEstimatorStub(channel)
-        self._trainings = training_pb2_grpc.TrainingsStub(channel)
-        self._registry = model_registry_pb2_grpc.ModelRegistryStub(channel)
+        self._channel = grpc.insecure_channel(f"127.0.0.1:{port}", options=[("grpc.max_send_message_length", 64 << 20)])
+        self._estimator = density_estimator_pb2_grpc.DensityEstimatorStub(self._channel)
+        self._trainings = training_pb2_grpc.TrainingsStub(self._channel)
+        self._registry = model_registry_pb2_grpc.ModelRegistryStub(self._channel)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._channel.close()
 
     def train(self, model, rows, options, **flow):
         """Trains to the end on `rows` (float32, (N, D)); `flow` is preset= or spec=. Returns the Training."""

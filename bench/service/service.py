@@ -18,7 +18,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "common"))
 from suite import Suite, median  # noqa: E402
 
 from protos import import_protos  # noqa: E402
-from servers import FEATURES, Control, densityd, printing_server, publish_models, python_alternative  # noqa: E402
+from servers import FEATURES, Control, densityd, printing_server  # noqa: E402
+from servers import publish_models, python_alternative, tiles  # noqa: E402
 
 SERVER_CORE = 0
 LOAD_CORE = 1
@@ -65,6 +66,7 @@ class Bench:
         self.programs = suite.options.programs
         self.seconds, self.rounds = (1.0, 1) if suite.options.quick else (3.0, 5)
         self.servers = {}  # name: (port, pid, model)
+        self.metrics_port = None  # of densityd
         self.rounds_of = {}  # (load, server): figures of the rounds
 
     def load(self, name, server, arguments):
@@ -74,9 +76,13 @@ class Bench:
                    f"--cols={FEATURES}", f"--seconds={self.seconds}", f"--server-pid={pid}"]
         if not any(argument.startswith("--model=") for argument in arguments):
             command.append(f"--model={model}")
+        before = tiles(self.metrics_port) if pid == self.servers["densityd"][1] else None
         done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=True,
                               timeout=60 + self.seconds)
         figures = json.loads(done.stdout)
+        if before:
+            rows, runs = (after - first for after, first in zip(tiles(self.metrics_port), before))
+            figures["rows_per_tile"] = rows / runs if runs else 0.0
         for stream in (figures, *figures["also"]):
             if stream["failures"]:
                 self.suite.note(f"{stream['failures']} calls failed: {stream['first_failure']}")
@@ -98,7 +104,8 @@ class Bench:
             if load != name:
                 continue
             line = f"{name:44s} {server:11s}"
-            for figure in ("p50_us", "p99_us", "p999_us", "calls_per_second", "rows_per_second", "server_cpu_us"):
+            for figure in ("p50_us", "p99_us", "p999_us", "calls_per_second", "rows_per_second", "server_cpu_us",
+                           "rows_per_tile"):
                 values = [figures[figure] for figures in rounds if figure in figures]
                 line += f" {median(values):11.1f}" if values else f" {'-':>11s}"
             print(line + f" {sum(failures(figures) for figures in rounds):7d}", flush=True)
@@ -198,6 +205,7 @@ def swapping(control, counter):
         if problems:
             raise problems[0]
         control.set_alias("bench", "live", 1)
+        control.unload("bench", 2)
 
 
 def reloads(bench, control):
@@ -207,6 +215,7 @@ def reloads(bench, control):
     arguments = ["--model=bench@live", "--arrival=poisson", f"--rate={0.5 * capacity(bench)}"]
     swaps = []
     control.set_alias("bench", "live", 1)
+    control.unload("bench", 2)
     for _ in range(bench.rounds):
         bench.load(name, "no swaps", arguments)
         with swapping(control, swaps):
@@ -240,7 +249,8 @@ def compare(bench):
 
 def figures_of(bench):
     """What goes into the JSON file: medians over the rounds, and the rounds themselves."""
-    numbers = ("p50_us", "p99_us", "p999_us", "max_us", "calls_per_second", "rows_per_second", "server_cpu_us")
+    numbers = ("p50_us", "p99_us", "p999_us", "max_us", "calls_per_second", "rows_per_second", "server_cpu_us",
+               "rows_per_tile")
     return [{"load": load, "server": server,
              **{key: median([figures[key] for figures in rounds]) for key in numbers if key in rounds[0]},
              "failures": sum(failures(figures) for figures in rounds), "rounds": rounds}
@@ -261,8 +271,8 @@ def main():
     bench = Bench(suite)
     programs = bench.programs
     with contextlib.ExitStack() as stack:
-        port, pid = stack.enter_context(densityd(SERVER_CORE, programs / "densityd"))
-        control = Control(port)
+        port, pid, bench.metrics_port = stack.enter_context(densityd(SERVER_CORE, programs / "densityd"))
+        control = stack.enter_context(Control(port))
         suite.note("training the models")
         publish_models(control)
         bench.servers["densityd"] = (port, pid, "bench@1")
@@ -274,7 +284,7 @@ def main():
         bench.servers["python"] = (*python, "bench@1")
         suite.note("measuring")
         print(f"{'load':44s} {'server':11s} {'p50 us':>11s} {'p99 us':>11s} {'p99.9 us':>11s} {'calls/s':>11s} "
-              f"{'rows/s':>11s} {'CPU us':>11s} {'failed':>7s}")
+              f"{'rows/s':>11s} {'CPU us':>11s} {'rows/tile':>11s} {'failed':>7s}")
         closed_loops(bench)
         mixed_loops(bench)
         open_loops(bench)

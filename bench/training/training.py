@@ -2,7 +2,8 @@
 
 The recipe: Adam, learning rate 1e-3 falling to 0 along a cosine, gradients clipped to a global norm of 5, batches of
 512 rows drawn from 16384 rows, the same shapes of networks, one thread. densityd's figure is what its training report
-says of the loop, warm-up and validation included; zuko's loop is warm before it is timed and never validates. The two take turns, round by round. Run it through `./scripts/bench training`.
+says of the loop, warm-up and validation included; zuko's loop is warm before it is timed and never validates. The
+two take turns, round by round. Run it through `./scripts/bench training`.
 """
 
 import os
@@ -115,9 +116,9 @@ def main():
     shapes = [shape for shape in SHAPES if suite.wants("/".join(str(part) for part in shape))]
     if suite.options.quick:
         shapes = [shape for shape in shapes if shape[0] in HELD_TO_THE_BAR]
-    with densityd(CORE, suite.options.programs / "densityd") as (port, _):
-        control = Control(port)
-        suite.figures["trainings"] = [measure(suite, control, shape, rounds, seconds) for shape in shapes]
+    with densityd(CORE, suite.options.programs / "densityd") as (port, _, _):
+        with Control(port) as control:
+            suite.figures["trainings"] = [measure(suite, control, shape, rounds, seconds) for shape in shapes]
     suite.finish()
 
 
