@@ -150,7 +150,7 @@ torch.compile (of zuko) was measured at D = 6, and for RealNVP and MAF at D = 63
         text += f"Left out of the peers:\n{skipped}\n\n"
     if run.get("kernel_ns"):
         rows = [[f"`{name}`", number(value)] for name, value in run["kernel_ns"].items()]
-        text += "### Kernels alone\nForward is z to x; a density asks for the inverse, x to z. Splines by their bins.\n\n"
+        text += "### Kernels alone\nForward is z to x; a density asks for the inverse. Splines by their bins.\n\n"
         text += table(["kernel", "ns per number"], rows) + "\n"
     if run.get("scaling"):
         rows = [[f"`{entry['model']}`", number(entry["rows_per_second"]["1"]), number(entry["rows_per_second"]["2"]),
