@@ -2,11 +2,12 @@
 
 Answers density.v1 LogProb for any model name with an untrained masked autoregressive flow (6 columns, 8 transforms,
 hidden 256x2; zuko's MAF), one intra-op thread. Requests that arrive within `--window` seconds are computed together,
-at most `--batch` rows. Prints "ready <port>" and runs until it is killed.
+at most `--batch` rows. Prints "ready <port>" and runs until SIGTERM.
 """
 
 import argparse
 import asyncio
+import signal
 
 import grpc
 import numpy
@@ -72,8 +73,11 @@ async def serve(options):
     services.add_DensityEstimatorServicer_to_server(Estimator(), server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     print(f"ready {port}", flush=True)
-    await server.wait_for_termination()
+    await stop.wait()
+    await server.stop(None)
 
 
 def main():
