@@ -232,17 +232,26 @@ absl::StatusOr<VersionInfo> Catalog::Info(const VersionKey& key) const {
   return record->info;
 }
 
+ModelInfo Catalog::InfoOf(const std::string& name, const ModelRecord& model) {
+  ModelInfo info;
+  info.set_name(name);
+  for (auto entry = model.versions.rbegin(); entry != model.versions.rend(); ++entry) {
+    *info.add_versions() = entry->second.info;
+  }
+  if (model.aliases.ok()) *info.mutable_aliases() = *model.aliases;
+  return info;
+}
+
+ModelInfo Catalog::Model(const std::string& name) const {
+  absl::ReaderMutexLock lock(&mutex_);
+  const auto model = models_.find(name);
+  return model == models_.end() ? ModelInfo() : InfoOf(name, model->second);
+}
+
 std::vector<ModelInfo> Catalog::List() const {
   absl::ReaderMutexLock lock(&mutex_);
   std::vector<ModelInfo> list;
-  for (const auto& [name, model] : models_) {
-    ModelInfo& info = list.emplace_back();
-    info.set_name(name);
-    for (auto entry = model.versions.rbegin(); entry != model.versions.rend(); ++entry) {
-      *info.add_versions() = entry->second.info;
-    }
-    if (model.aliases.ok()) *info.mutable_aliases() = *model.aliases;
-  }
+  for (const auto& [name, model] : models_) list.push_back(InfoOf(name, model));
   return list;
 }
 

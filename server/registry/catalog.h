@@ -76,6 +76,8 @@ class Catalog {
 
   /// NOT_FOUND.
   absl::StatusOr<density::v1::VersionInfo> Info(const VersionKey& key) const;
+  /// One model as List gives it; without versions where it is not known.
+  density::v1::ModelInfo Model(const std::string& name) const;
   /// All models by name, versions newest first. A model whose aliases cannot be read has none.
   std::vector<density::v1::ModelInfo> List() const;
 
@@ -88,13 +90,14 @@ class Catalog {
     uint64_t generation = 0;                   ///< of the servable: how many were loaded
     bool pinned = false;
   };
-  struct Model {
+  struct ModelRecord {
     std::map<uint64_t, Record> versions;
     absl::StatusOr<density::v1::Aliases> aliases = density::v1::Aliases();
   };
 
   template <typename Models>
   static auto* FindIn(Models& models, const VersionKey& key);
+  static density::v1::ModelInfo InfoOf(const std::string& name, const ModelRecord& model);
   const Record* Find(const VersionKey& key) const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
   Record* Find(const VersionKey& key) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<VersionKey> ResolveLocked(const ModelReference& reference) const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
@@ -112,7 +115,7 @@ class Catalog {
   EventQueue& events_;
   HandleTable handles_;
   mutable absl::Mutex mutex_;
-  std::map<std::string, Model, std::less<>> models_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, ModelRecord, std::less<>> models_ ABSL_GUARDED_BY(mutex_);
   size_t memory_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
   /// Last: its thread calls Released until it is joined.
   ReleaseQueue releases_;

@@ -9,6 +9,7 @@
 #include "server/base/errors.h"
 #include "server/base/sha256.h"
 #include "server/base/strings.h"
+#include "server/registry/names.h"
 
 namespace densityd::registry {
 namespace {
@@ -86,6 +87,14 @@ std::string FormatManifestDigest(std::string_view manifest_text) {
 
 absl::StatusOr<ModelManifest> ParseManifest(std::string_view text, std::string_view digest_line,
                                             std::string_view folder, std::string_view name) {
+  absl::StatusOr<ModelManifest> manifest = ParseAnyManifest(text, digest_line, folder);
+  if (!manifest.ok() || manifest->name() == name) return manifest;
+  return DataLoss(absl::StrCat(ToAbsl(folder), "/", kManifestFile), "name",
+                  absl::StrCat(Quote(manifest->name()), " is not the folder's"));
+}
+
+absl::StatusOr<ModelManifest> ParseAnyManifest(std::string_view text, std::string_view digest_line,
+                                               std::string_view folder) {
   const std::string file = absl::StrCat(ToAbsl(folder), "/", kManifestFile);
   if (absl::Status status = CheckDigest(text, digest_line, folder); !status.ok()) return status;
   ModelManifest manifest;
@@ -98,8 +107,8 @@ absl::StatusOr<ModelManifest> ParseManifest(std::string_view text, std::string_v
   if (manifest.format() != kManifestFormat) {
     return DataLoss(file, "format", absl::StrCat(manifest.format(), " is not a format"));
   }
-  if (manifest.name() != name) {
-    return DataLoss(file, "name", absl::StrCat(Quote(manifest.name()), " is not the folder's"));
+  if (absl::Status status = CheckModelName("name", manifest.name()); !status.ok()) {
+    return DataLoss(file, "name", std::string(status.message()));
   }
   if (absl::Status status = CheckFiles(manifest, file); !status.ok()) return status;
   return manifest;

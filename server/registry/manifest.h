@@ -27,4 +27,8 @@ std::string FormatManifestDigest(std::string_view manifest_text);
 absl::StatusOr<density::v1::ModelManifest> ParseManifest(std::string_view text, std::string_view digest_line,
                                                          std::string_view folder, std::string_view name);
 
+/// The same for a manifest that is in no folder yet: its name may be any model's.
+absl::StatusOr<density::v1::ModelManifest> ParseAnyManifest(std::string_view text, std::string_view digest_line,
+                                                            std::string_view folder);
+
 }  // namespace densityd::registry

@@ -1,5 +1,6 @@
 #include "server/registry/model_manager.h"
 
+#include <algorithm>
 #include <set>
 #include <utility>
 
@@ -43,8 +44,16 @@ struct ModelManager::Impl {
   absl::Status Refresh(const std::string& name);
   absl::Status LoadVersion(const VersionKey& key, bool pinned);
   absl::StatusOr<std::shared_ptr<const Servable>> MakeServable(const VersionKey& key);
-  /// Loads what the aliases of a model name; failures are kept in the versions' states.
-  void LoadAliased(const std::string& name, const absl::StatusOr<Aliases>& aliases);
+  /// Whether a version could be loaded; it is not kept. INVALID_ARGUMENT; RESOURCE_EXHAUSTED.
+  absl::Status TryToLoad(const VersionImport& import, const std::string& name);
+  /// ReloadFromDisk for one model.
+  absl::Status Reload(const std::string& name, bool retry_failed, density::v1::ReloadFromDiskResponse& changes);
+  /// Loads what the aliases of a model name; failures are kept in the versions' states. Without `retry_failed`, what
+  /// failed before is left alone.
+  void LoadAliased(const std::string& name, const absl::StatusOr<Aliases>& aliases, bool retry_failed = true);
+  /// Follows the aliases of a model as they are on disk now; where one names a version that does not answer, it goes on
+  /// to name the one that it named, while that answers.
+  void FollowAliases(const std::string& name);
 
   ModelStore& store;
   const Loader loader;
@@ -53,6 +62,8 @@ struct ModelManager::Impl {
   /// Held while a version is loaded or deleted: one at a time, so that the memory in use is known. Never held by
   /// Acquire, Unload, List or Get.
   absl::Mutex changes;
+  /// Held from reading aliases to following them, so that who follows last has read last.
+  absl::Mutex following;
 };
 
 absl::Status ModelManager::Impl::Refresh(const std::string& name) {
@@ -67,7 +78,8 @@ absl::Status ModelManager::Impl::Refresh(const std::string& name) {
     // Deleted meanwhile.
     if (absl::IsNotFound(manifest.status())) continue;
     const uint64_t bytes = store.StoredBytes(name, version).value_or(0);
-    catalog.Add(key, manifest.ok() ? FactsOf(*manifest, bytes) : VersionInfo(), manifest.status());
+    catalog.Add(key, manifest.ok() ? FactsOf(*manifest, bytes) : VersionInfo(),
+                store.hidden_root().In(manifest.status()));
   }
   return absl::OkStatus();
 }
@@ -83,6 +95,64 @@ absl::StatusOr<std::shared_ptr<const Servable>> ModelManager::Impl::MakeServable
   if (!servable.ok()) return servable;
   if (absl::Status status = catalog.MakeRoom(key, (*servable)->memory_bytes()); !status.ok()) return status;
   return servable;
+}
+
+absl::Status ModelManager::Impl::TryToLoad(const VersionImport& import, const std::string& name) {
+  absl::MutexLock lock(&changes);
+  const VersionKey key{name, 0};
+  if (absl::Status status = catalog.MakeRoom(key, import.bytes()); !status.ok()) return status;
+  const absl::StatusOr<StoredVersion> stored = store.ReadImport(import, name);
+  if (!stored.ok()) return stored.status();
+  const absl::StatusOr<std::shared_ptr<const Servable>> servable = loader(*stored);
+  if (!servable.ok()) {
+    return InvalidArgument("archive", absl::StrCat("holds a model that cannot be loaded: ",
+                                                   store.hidden_root().In(servable.status()).message()));
+  }
+  return catalog.MakeRoom(key, (*servable)->memory_bytes());
+}
+
+absl::Status ModelManager::Impl::Reload(const std::string& name, bool retry_failed,
+                                        density::v1::ReloadFromDiskResponse& changes) {
+  const auto reference = [&](const auto& suffix) { return absl::StrCat(name, "@", suffix); };
+  const ModelInfo before = catalog.Model(name);
+  const absl::StatusOr<std::vector<uint64_t>> versions = store.Versions(name);
+  if (!versions.ok() && !absl::IsNotFound(versions.status())) return versions.status();
+  std::set<uint64_t> present;
+  if (versions.ok()) present.insert(versions->begin(), versions->end());
+  if (absl::Status status = Refresh(name); !status.ok() && !absl::IsNotFound(status)) return status;
+  if (!present.empty()) {
+    // Before anything is unloaded: no alias leads to what is about to go.
+    LoadAliased(name, store.ReadAliases(name), retry_failed);
+    FollowAliases(name);
+  } else {
+    catalog.SetAliases(name, Aliases());
+  }
+  std::set<uint64_t> known;
+  for (const VersionInfo& info : before.versions()) {
+    known.insert(info.version());
+    if (present.count(info.version()) > 0) continue;
+    changes.add_removed(reference(info.version()));
+    // Calls in flight finish; a load in progress fails by itself.
+    catalog.Unload({name, info.version()}).IgnoreError();
+  }
+  Refresh(name).IgnoreError();  // forgets what is gone
+  for (const uint64_t version : present) {
+    if (known.count(version) == 0) changes.add_added(reference(version));
+  }
+  const Aliases after = catalog.Model(name).aliases();
+  std::set<std::string> names;
+  for (const Aliases* side : {&before.aliases(), &after}) {
+    for (const auto& [alias, version] : side->versions()) names.insert(alias);
+  }
+  const auto version_of = [](const Aliases& side, const std::string& alias) {
+    const auto found = side.versions().find(alias);
+    return found == side.versions().end() ? 0 : found->second;
+  };
+  for (const std::string& alias : names) {
+    if (version_of(before.aliases(), alias) != version_of(after, alias)) changes.add_moved(reference(alias));
+  }
+  events.Deliver();
+  return absl::OkStatus();
 }
 
 absl::Status ModelManager::Impl::LoadVersion(const VersionKey& key, bool pinned) {
@@ -101,7 +171,7 @@ absl::Status ModelManager::Impl::LoadVersion(const VersionKey& key, bool pinned)
         catalog.FinishLoad(key, *std::move(servable));
         Log(LogLevel::kInfo, "model loaded", {{"model", key.name}, {"version", key.version}, {"seconds", seconds}});
       } else {
-        catalog.FailLoad(key, result);
+        catalog.FailLoad(key, store.hidden_root().In(result));
         Log(LogLevel::kError, "model not loaded",
             {{"model", key.name}, {"version", key.version}, {"error", result.ToString()}});
       }
@@ -111,7 +181,26 @@ absl::Status ModelManager::Impl::LoadVersion(const VersionKey& key, bool pinned)
   return result;
 }
 
-void ModelManager::Impl::LoadAliased(const std::string& name, const absl::StatusOr<Aliases>& aliases) {
+void ModelManager::Impl::FollowAliases(const std::string& name) {
+  absl::MutexLock lock(&following);
+  absl::StatusOr<Aliases> aliases = store.ReadAliases(name);
+  if (aliases.ok()) {
+    const ModelInfo model = catalog.Model(name);
+    const auto answers = [&](uint64_t version) {
+      return std::any_of(model.versions().begin(), model.versions().end(), [&](const VersionInfo& info) {
+        return info.version() == version && info.state() == density::v1::READY;
+      });
+    };
+    for (auto& [alias, version] : *aliases->mutable_versions()) {
+      const auto old = model.aliases().versions().find(alias);
+      if (!answers(version) && old != model.aliases().versions().end() && answers(old->second)) version = old->second;
+    }
+  }
+  catalog.SetAliases(name, store.hidden_root().In(std::move(aliases)));
+}
+
+void ModelManager::Impl::LoadAliased(const std::string& name, const absl::StatusOr<Aliases>& aliases,
+                                     bool retry_failed) {
   if (!aliases.ok()) {
     Log(LogLevel::kError, "aliases not read", {{"model", name}, {"error", aliases.status().ToString()}});
     return;
@@ -119,6 +208,8 @@ void ModelManager::Impl::LoadAliased(const std::string& name, const absl::Status
   std::set<uint64_t> versions;
   for (const auto& [alias, version] : aliases->versions()) versions.insert(version);
   for (uint64_t version : versions) {
+    const absl::StatusOr<VersionInfo> info = catalog.Info({name, version});
+    if (!retry_failed && info.ok() && info->state() == density::v1::LOAD_FAILED) continue;
     // The failure is in the version's state and in the log.
     LoadVersion({name, version}, /*pinned=*/false).IgnoreError();
   }
@@ -141,7 +232,7 @@ void ModelManager::LoadAll() {
       continue;
     }
     const absl::StatusOr<Aliases> aliases = impl_->store.ReadAliases(name);
-    impl_->catalog.SetAliases(name, aliases);
+    impl_->catalog.SetAliases(name, impl_->store.hidden_root().In(aliases));
     impl_->LoadAliased(name, aliases);
   }
 }
@@ -160,7 +251,7 @@ absl::StatusOr<VersionInfo> ModelManager::Load(std::string_view reference) {
   if (!version.ok()) return version.status();
   const VersionKey key{parsed->name, *version};
   if (absl::Status status = impl_->LoadVersion(key, /*pinned=*/true); !status.ok()) return status;
-  impl_->catalog.SetAliases(parsed->name, aliases);
+  impl_->FollowAliases(parsed->name);
   impl_->events.Deliver();
   return impl_->catalog.Info(key);
 }
@@ -188,7 +279,7 @@ absl::Status ModelManager::Delete(std::string_view name, uint64_t version) {
   if (absl::Status status = impl_->Refresh(key.name); absl::IsNotFound(status)) return absl::OkStatus();
   const absl::StatusOr<Aliases> aliases = impl_->store.ReadAliases(name);
   impl_->LoadAliased(key.name, aliases);
-  impl_->catalog.SetAliases(key.name, aliases);
+  impl_->FollowAliases(key.name);
   impl_->events.Deliver();
   return absl::OkStatus();
 }
@@ -203,9 +294,58 @@ absl::Status ModelManager::OnPublished(std::string_view name, uint64_t version) 
   }
   const absl::StatusOr<Aliases> aliases = impl_->store.ReadAliases(name);
   impl_->LoadAliased(key.name, aliases);
-  impl_->catalog.SetAliases(key.name, aliases);
+  impl_->FollowAliases(key.name);
   impl_->events.Deliver();
   return absl::OkStatus();
+}
+
+absl::StatusOr<density::v1::ReloadFromDiskResponse> ModelManager::ReloadFromDisk(std::string_view name,
+                                                                                 bool retry_failed) {
+  std::set<std::string> names;
+  if (name.empty()) {
+    const absl::StatusOr<std::vector<std::string>> stored = impl_->store.Models();
+    if (!stored.ok()) return stored.status();
+    names.insert(stored->begin(), stored->end());
+    for (const ModelInfo& model : impl_->catalog.List()) names.insert(model.name());
+  } else {
+    if (absl::Status status = CheckModelName("model", name); !status.ok()) return status;
+    const bool known = impl_->catalog.Model(std::string(name)).versions_size() > 0;
+    if (absl::Status status = impl_->store.Versions(name).status(); !status.ok() && !known) return status;
+    names.insert(std::string(name));
+  }
+  density::v1::ReloadFromDiskResponse changes;
+  for (const std::string& model : names) {
+    if (absl::Status status = impl_->Reload(model, retry_failed, changes); !status.ok()) return status;
+  }
+  const int changed = changes.added_size() + changes.removed_size() + changes.moved_size();
+  if (changed > 0) {
+    Log(LogLevel::kInfo, "models reloaded from disk",
+        {{"added", changes.added_size()}, {"removed", changes.removed_size()}, {"moved", changes.moved_size()}});
+  }
+  return changes;
+}
+
+absl::StatusOr<VersionExport> ModelManager::Export(std::string_view reference) const {
+  const absl::StatusOr<ModelReference> parsed = ParseModelReference("model", reference);
+  if (!parsed.ok()) return parsed.status();
+  const absl::StatusOr<VersionKey> key = impl_->catalog.Resolve(*parsed);
+  if (!key.ok()) return key.status();
+  return impl_->store.Export(key->name, key->version);
+}
+
+absl::StatusOr<std::unique_ptr<VersionImport>> ModelManager::BeginImport(uint64_t max_bytes) {
+  return impl_->store.BeginImport(max_bytes);
+}
+
+absl::StatusOr<VersionInfo> ModelManager::Import(const VersionImport& import, std::string_view name) {
+  if (absl::Status status = CheckModelName("name", name); !status.ok()) return status;
+  const std::string model(name);
+  if (absl::Status status = impl_->TryToLoad(import, model); !status.ok()) return status;
+  const absl::StatusOr<uint64_t> version = impl_->store.PublishImport(import, model);
+  if (!version.ok()) return version.status();
+  Log(LogLevel::kInfo, "version imported", {{"model", model}, {"version", *version}});
+  if (absl::Status status = OnPublished(model, *version); !status.ok()) return status;
+  return impl_->catalog.Info({model, *version});
 }
 
 absl::StatusOr<Aliases> ModelManager::SetAlias(const density::v1::SetAliasRequest& request) {
@@ -221,7 +361,7 @@ absl::StatusOr<Aliases> ModelManager::SetAlias(const density::v1::SetAliasReques
       request.has_expected_revision() ? std::optional<uint64_t>(request.expected_revision()) : std::nullopt;
   absl::StatusOr<Aliases> aliases = impl_->store.SetAlias(request.name(), request.alias(), request.version(), expected);
   if (!aliases.ok()) return aliases;
-  impl_->catalog.SetAliases(request.name(), aliases);
+  impl_->FollowAliases(request.name());
   Log(LogLevel::kInfo, "alias set",
       {{"model", request.name()}, {"alias", request.alias()}, {"version", request.version()}});
   impl_->events.Deliver();
@@ -234,7 +374,7 @@ absl::StatusOr<Aliases> ModelManager::DeleteAlias(const density::v1::DeleteAlias
       request.has_expected_revision() ? std::optional<uint64_t>(request.expected_revision()) : std::nullopt;
   absl::StatusOr<Aliases> aliases = impl_->store.DeleteAlias(request.name(), request.alias(), expected);
   if (!aliases.ok()) return aliases;
-  impl_->catalog.SetAliases(request.name(), aliases);
+  impl_->FollowAliases(request.name());
   Log(LogLevel::kInfo, "alias deleted", {{"model", request.name()}, {"alias", request.alias()}});
   impl_->events.Deliver();
   return aliases;

@@ -55,6 +55,22 @@ class ModelManager {
   /// Where it cannot be loaded, the aliases lead to what they led to until it is, or the server starts again.
   absl::Status OnPublished(std::string_view name, uint64_t version);
 
+  /// Takes up what other processes published, deleted or renamed in the store, for one model or, where `name` is empty,
+  /// all. New versions are found, what aliases name now is loaded before they are followed, and what is deleted is
+  /// unloaded. A version that cannot be loaded is in its state and in the log, and its aliases stay where they were.
+  /// INVALID_ARGUMENT; NOT_FOUND where `name` is neither stored nor known.
+  /// What failed before is tried again only with `retry_failed`.
+  absl::StatusOr<density::v1::ReloadFromDiskResponse> ReloadFromDisk(std::string_view name, bool retry_failed);
+
+  /// A version as an archive. NOT_FOUND; DATA_LOSS.
+  absl::StatusOr<VersionExport> Export(std::string_view reference) const;
+  /// Begins to take an archive of at most `max_bytes`.
+  absl::StatusOr<std::unique_ptr<VersionImport>> BeginImport(uint64_t max_bytes);
+  /// Publishes a finished import under `name` and loads it, as OnPublished does. What cannot be loaded is refused
+  /// before anything is published: INVALID_ARGUMENT for "archive"; RESOURCE_EXHAUSTED where it does not fit into
+  /// memory.
+  absl::StatusOr<density::v1::VersionInfo> Import(const VersionImport& import, std::string_view name);
+
   /// Loads the version first: an alias never moves to one that does not answer. Errors of Load and
   /// ModelStore::SetAlias.
   absl::StatusOr<density::v1::Aliases> SetAlias(const density::v1::SetAliasRequest& request);

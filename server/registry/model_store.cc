@@ -156,11 +156,17 @@ absl::StatusOr<std::string> ModelStore::ReadVersionFile(std::string_view name, u
 
 absl::StatusOr<ModelManifest> ModelStore::ReadManifest(std::string_view name, uint64_t version) const {
   if (absl::Status status = CheckModelName("model", name); !status.ok()) return status;
-  const absl::StatusOr<std::string> text = ReadVersionFile(name, version, kManifestFile, kMaxManifestBytes);
-  if (!text.ok()) return text.status();
-  const absl::StatusOr<std::string> digest = ReadVersionFile(name, version, kManifestDigestFile, kMaxDigestFileBytes);
+  const absl::StatusOr<ManifestTexts> texts = ReadManifestTexts(name, version);
+  if (!texts.ok()) return texts.status();
+  return ParseManifest(texts->manifest, texts->digest, VersionFolder(name, version), name);
+}
+
+absl::StatusOr<ModelStore::ManifestTexts> ModelStore::ReadManifestTexts(std::string_view name, uint64_t version) const {
+  absl::StatusOr<std::string> manifest = ReadVersionFile(name, version, kManifestFile, kMaxManifestBytes);
+  if (!manifest.ok()) return manifest.status();
+  absl::StatusOr<std::string> digest = ReadVersionFile(name, version, kManifestDigestFile, kMaxDigestFileBytes);
   if (!digest.ok()) return digest.status();
-  return ParseManifest(*text, *digest, VersionFolder(name, version), name);
+  return ManifestTexts{*std::move(manifest), *std::move(digest)};
 }
 
 absl::StatusOr<std::string> ModelStore::ReadStoredFile(std::string_view name, uint64_t version,

@@ -13,9 +13,12 @@
 #include "absl/status/statusor.h"
 #include "density/v1/model_registry.pb.h"
 #include "server/base/file_system.h"
+#include "server/base/hidden_root.h"
 #include "server/registry/alias_file.h"
 #include "server/registry/servable.h"
 #include "server/registry/tensor.h"
+#include "server/registry/version_export.h"
+#include "server/registry/version_import.h"
 
 namespace densityd::registry {
 
@@ -34,6 +37,18 @@ class ModelStore {
   absl::StatusOr<uint64_t> Publish(std::string_view name, density::v1::ModelManifest manifest,
                                    const std::vector<Tensor>& tensors);
 
+  /// A version as an archive, whose manifest is verified already. NOT_FOUND; DATA_LOSS; FAILED_PRECONDITION as
+  /// ReadManifest.
+  absl::StatusOr<VersionExport> Export(std::string_view name, uint64_t version) const;
+  /// Begins to take an archive of at most `max_bytes`.
+  absl::StatusOr<std::unique_ptr<VersionImport>> BeginImport(uint64_t max_bytes);
+  /// The version that a finished import holds, under `name`, read and checked as Read does. INVALID_ARGUMENT where its
+  /// tensors make no sense.
+  absl::StatusOr<StoredVersion> ReadImport(const VersionImport& import, std::string_view name) const;
+  /// Publishes a finished import under `name`, which takes the place of the archive's. Returns the new version's
+  /// number.
+  absl::StatusOr<uint64_t> PublishImport(const VersionImport& import, std::string_view name);
+
   /// Names of all models that have a version, sorted.
   absl::StatusOr<std::vector<std::string>> Models() const;
   /// Versions of a model, ascending, damaged ones included. NOT_FOUND where it has none.
@@ -50,6 +65,9 @@ class ModelStore {
   /// FAILED_PRECONDITION while an alias other than `latest` names it. NOT_FOUND; DATA_LOSS (aliases).
   absl::Status Delete(std::string_view name, uint64_t version);
 
+  /// Shortens what is told of errors to paths below the root.
+  const HiddenRoot& hidden_root() const { return hidden_root_; }
+
   /// Aliases of a model; `latest` is always there: the newest version unless it was set. NOT_FOUND; DATA_LOSS.
   absl::StatusOr<density::v1::Aliases> ReadAliases(std::string_view name) const;
   /// Compare-and-set. Setting what is set already changes nothing. NOT_FOUND (model or version), ABORTED (revision),
@@ -61,7 +79,7 @@ class ModelStore {
                                                    std::optional<uint64_t> expected_revision);
 
  private:
-  ModelStore(FileSystem& files, std::string root) : files_(&files), root_(std::move(root)) {}
+  ModelStore(FileSystem& files, std::string root) : files_(&files), root_(std::move(root)), hidden_root_(root_) {}
 
   std::string ModelFolder(std::string_view name) const;
   std::string VersionFolder(std::string_view name, uint64_t version) const;
@@ -73,6 +91,12 @@ class ModelStore {
                                               uint64_t max_bytes) const;
   absl::StatusOr<std::string> ReadStoredFile(std::string_view name, uint64_t version,
                                              const density::v1::StoredFile& stored) const;
+  struct ManifestTexts {
+    std::string manifest;
+    std::string digest;
+  };
+  /// manifest.json and manifest.sha256, not verified. Errors as ReadVersionFile.
+  absl::StatusOr<ManifestTexts> ReadManifestTexts(std::string_view name, uint64_t version) const;
   /// NOT_FOUND.
   absl::Status CheckVersion(std::string_view name, uint64_t version) const;
   static absl::Status VersionNotFound(std::string_view name, uint64_t version, uint64_t newest);
@@ -96,6 +120,7 @@ class ModelStore {
 
   FileSystem* files_;
   std::string root_;
+  HiddenRoot hidden_root_;
 };
 
 }  // namespace densityd::registry

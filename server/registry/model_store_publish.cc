@@ -7,57 +7,18 @@
 #include "absl/time/clock.h"
 #include "server/base/errors.h"
 #include "server/base/logging.h"
-#include "server/base/sha256.h"
 #include "server/base/strings.h"
 #include "server/registry/manifest.h"
 #include "server/registry/model_store.h"
 #include "server/registry/names.h"
 #include "server/registry/safetensors.h"
+#include "server/registry/stored_file_writer.h"
 
 namespace densityd::registry {
 namespace {
 
 using density::v1::ModelManifest;
 using density::v1::StoredFile;
-
-/// A file that is being written: counted, digested, synced at its end.
-class StoredFileWriter {
- public:
-  static absl::StatusOr<StoredFileWriter> Create(FileSystem& files, const std::string& folder, std::string name) {
-    absl::StatusOr<std::unique_ptr<WritableFile>> file = files.Create(absl::StrCat(folder, "/", name));
-    if (!file.ok()) return file.status();
-    return StoredFileWriter(*std::move(file), std::move(name));
-  }
-
-  absl::Status Append(std::string_view bytes) {
-    sha_.Update(bytes);
-    stored_.set_bytes(stored_.bytes() + bytes.size());
-    return file_->Append(bytes);
-  }
-
-  absl::StatusOr<StoredFile> Finish() {
-    if (absl::Status status = file_->Sync(); !status.ok()) return status;
-    if (absl::Status status = file_->Close(); !status.ok()) return status;
-    stored_.set_sha256(sha_.HexDigest());
-    return std::move(stored_);
-  }
-
- private:
-  StoredFileWriter(std::unique_ptr<WritableFile> file, std::string name) : file_(std::move(file)) {
-    stored_.set_name(std::move(name));
-  }
-
-  std::unique_ptr<WritableFile> file_;
-  Sha256 sha_;
-  StoredFile stored_;
-};
-
-absl::Status WriteTextFile(FileSystem& files, const std::string& folder, const char* name, const std::string& text) {
-  absl::StatusOr<StoredFileWriter> writer = StoredFileWriter::Create(files, folder, name);
-  if (!writer.ok()) return writer.status();
-  if (absl::Status status = writer->Append(text); !status.ok()) return status;
-  return writer->Finish().status();
-}
 
 void SetToNow(google::protobuf::Timestamp& time) {
   const absl::Time now = absl::Now();
@@ -88,11 +49,7 @@ absl::Status ModelStore::WriteVersion(const std::string& folder, ModelManifest& 
   if (!weights.ok()) return weights.status();
   manifest.clear_files();
   *manifest.add_files() = *std::move(weights);
-  const absl::StatusOr<std::string> text = FormatManifest(manifest);
-  if (!text.ok()) return text.status();
-  if (absl::Status status = WriteTextFile(*files_, folder, kManifestFile, *text); !status.ok()) return status;
-  const std::string digest = FormatManifestDigest(*text);
-  if (absl::Status status = WriteTextFile(*files_, folder, kManifestDigestFile, digest); !status.ok()) return status;
+  if (absl::Status status = WriteManifest(*files_, folder, manifest); !status.ok()) return status;
   return files_->SyncFolder(folder);
 }
 
