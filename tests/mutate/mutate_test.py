@@ -68,7 +68,8 @@ class MutantsTest(unittest.TestCase):
             subprocess.run(["c++", "-std=c++20", "-o", f"{folder}/program", source], check=True)
 
             def result(number):
-                return subprocess.run([f"{folder}/program"], env={"DENSITYD_MUTANT": str(number)}, check=False).returncode
+                environment = {"DENSITYD_MUTANT": str(number)}
+                return subprocess.run([f"{folder}/program"], env=environment, check=False).returncode
 
             self.assertEqual(result(0), 9 - 1 - 2)
             by_change = {(mutant.line, mutant.what): mutant.number for mutant in mutants}

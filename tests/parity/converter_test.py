@@ -46,7 +46,8 @@ class RefusalTest(unittest.TestCase):
                              "_transform._transforms[0].autoregressive_net.blocks[0]", "batch normalisation")
         base = nf.distributions.DiagGaussian(3)
         self._assert_refused(nf.NormalizingFlow(base, [nf.flows.ActNorm(3)]), "flows[0]", "not initialised")
-        self._assert_refused(nf.NormalizingFlow(base, [nf.flows.Permute(3), nf.flows.Planar((3,))]), "flows[1]", "Planar")
+        planar = nf.flows.Planar((3,))
+        self._assert_refused(nf.NormalizingFlow(base, [nf.flows.Permute(3), planar]), "flows[1]", "Planar")
 
     def test_a_model_of_no_library_is_refused(self):
         with self.assertRaisesRegex(TypeError, "torch.nn.modules.linear.Linear is no zuko"):

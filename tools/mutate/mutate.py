@@ -116,8 +116,8 @@ class Tree:
 
     def update(self):
         CACHE.mkdir(parents=True, exist_ok=True)
-        files = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, check=True, capture_output=True,
-                               text=True).stdout
+        files = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, check=True,
+                               capture_output=True, text=True).stdout
         for file in files.split("\n"):
             origin, copy = ROOT / file, self.source / file
             # What is unchanged keeps its time, so that nothing is built twice.
@@ -129,7 +129,8 @@ class Tree:
 
     def compile(self):
         """The compiler's output; empty where it worked."""
-        result = subprocess.run([*self.ninja, "-C", self.build, "-k", "0", *TESTS], capture_output=True, text=True, check=False)
+        result = subprocess.run([*self.ninja, "-C", self.build, "-k", "0", *TESTS], capture_output=True, text=True,
+                                check=False)
         return "" if result.returncode == 0 else result.stdout + result.stderr
 
     def failing_test(self, number):
@@ -138,8 +139,8 @@ class Tree:
         for test in TESTS:
             command = [self.build / "tests" / test, "--gtest_fail_fast", "--gtest_brief=1"]
             try:
-                result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300,
-                                        errors="replace")
+                result = subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace",
+                                        check=False, timeout=300)
             except subprocess.TimeoutExpired:
                 return f"{test} (time-out)"
             if result.returncode != 0:
@@ -163,7 +164,8 @@ def compile_mutants(tree, texts, mutants):
         output = tree.compile()
         if not output:
             return left
-        wrong = set(re.findall(r"^(?:\.\./)*(?:\S*/)?(server/flow/\w+\.cc):(\d+):\d+: (?:fatal )?error", output, re.MULTILINE))
+        errors = r"^(?:\.\./)*(?:\S*/)?(server/flow/\w+\.cc):(\d+):\d+: (?:fatal )?error"
+        wrong = set(re.findall(errors, output, re.MULTILINE))
         rest = [m for m in left if not any(m.file == file and _spans(texts[file], m.statement, int(line))
                                            for file, line in wrong)]
         if len(rest) == len(left):
@@ -211,7 +213,8 @@ def main():
         killer = tree.failing_test(mutant.number)
         if killer is None:
             survivors.append(mutant)
-        print(f"[{i + 1}/{len(mutants)}] {mutant.file}:{mutant.line}: {mutant.what}: {killer or 'SURVIVES'}", flush=True)
+        place = f"[{i + 1}/{len(mutants)}] {mutant.file}:{mutant.line}"
+        print(f"{place}: {mutant.what}: {killer or 'SURVIVES'}", flush=True)
     killed = len(mutants) - len(survivors)
     share = killed / max(len(mutants), 1)
     print(f"{killed} of {len(mutants)} mutants killed ({100 * share:.1f} %)")

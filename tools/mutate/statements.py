@@ -12,8 +12,9 @@ _COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
 _START = re.compile(r"(?<=[;{}:])[ \n]+(?=[a-z*(])|(?<=\) )(?=[a-z*])")
 _DECLARATION = re.compile(r"(?:const )?[\w:<>]+[&*]? \w+ = ", re.DOTALL)
 _ASSIGNMENT = re.compile(r"[\w.\[\]>()*-]+ (?:=|\+=|-=|\*=) ")
-_KEYWORDS = ("return ", "case ", "default", "using ", "namespace ", "class ", "struct ", "for ", "while ", "switch ", "else",
-             "if ", "static ", "constexpr ", "template ", "explicit ", "virtual ", "public", "private", "break", "do ",
+_KEYWORDS = ("return ", "case ", "default", "using ", "namespace ", "class ", "struct ", "for ", "while ", "switch ",
+             "else", "if ", "static ", "constexpr ", "template ", "explicit ", "virtual ", "public", "private", "break",
+             "do ",
              "catch ", "try ", "throw ", "auto ")
 
 

@@ -11,10 +11,10 @@ MODEL is FILE.py:FUNCTION or MODULE:FUNCTION; the function takes no arguments an
       flow.load_state_dict(torch.load("maf.pt", weights_only=True))
       return flow
 
-What has an exact counterpart is converted, weights in float64; everything else is refused with the path of the part and
-the reason. Nothing is approximated, and each conversion is checked: log p and z of 64 rows, computed from the new spec and
-tensors, must be the library's. docs/parity.md lists what is known. Run it in this folder (tools), or with it in
-PYTHONPATH, and with the library of the model installed.
+What has an exact counterpart is converted, weights in float64; everything else is refused with the path of the part
+and the reason. Nothing is approximated, and each conversion is checked: log p and z of 64 rows, computed from the new
+spec and tensors, must be the library's. docs/parity.md lists what is known. Run it in this folder (tools), or with it
+in PYTHONPATH, and with the library of the model installed.
 """
 
 import argparse

@@ -31,7 +31,8 @@ def _clip(a, c):
 _ACTIVATIONS = {
     "RELU": lambda a: np.maximum(a, 0), "TANH": np.tanh, "SILU": lambda a: a * _sigmoid(a),
     "GELU": lambda a: to_numpy(torch.nn.functional.gelu(torch.from_numpy(a))),
-    "LEAKY_RELU": lambda a: np.where(a >= 0, a, 0.01 * a), "ELU": lambda a: np.where(a >= 0, a, np.expm1(np.minimum(a, 0))),
+    "LEAKY_RELU": lambda a: np.where(a >= 0, a, 0.01 * a),
+    "ELU": lambda a: np.where(a >= 0, a, np.expm1(np.minimum(a, 0))),
 }
 
 
@@ -76,9 +77,11 @@ def _inverse_spline(fields, x, theta):
         if not clipped:
             shares = minimum + (1 - minimum * bins) * shares
         ends = bound * (2 * np.cumsum(shares, -1) - 1)
-        return np.concatenate([np.full_like(ends[..., :1], -bound), ends[..., :-1], np.full_like(ends[..., :1], bound)], -1)
+        end = np.full_like(ends[..., :1], bound)
+        return np.concatenate([-end, ends[..., :-1], end], -1)
 
-    xs, zs = knots(theta[..., :bins], fields.get("min_width")), knots(theta[..., bins:2 * bins], fields.get("min_height"))
+    xs = knots(theta[..., :bins], fields.get("min_width"))
+    zs = knots(theta[..., bins:2 * bins], fields.get("min_height"))
     raw = theta[..., 2 * bins:]
     inner = np.exp(_clip(raw, -math.log(slope))) if clipped else slope + _softplus(raw + np.log(np.expm1(1 - slope)))
     one = np.ones_like(inner[..., :1])
@@ -176,7 +179,8 @@ class _Layers:
         if "conditioner" in fields:
             theta = self._network(fields["conditioner"], name + "conditioner.", context)
         else:
-            theta = np.broadcast_to(self.model.tensors[name + "theta"], (len(x), *self.model.tensors[name + "theta"].shape))
+            theta = self.model.tensors[name + "theta"]
+            theta = np.broadcast_to(theta, (len(x), *theta.shape))
         z, log = _inverse_univariate(fields["univariate"], x, theta.reshape(len(x), x.shape[1], -1))
         return z, log.sum(1)
 
@@ -200,7 +204,8 @@ class _Layers:
             final = "output" if "residual_mlp" in fields["conditioner"] else len(fields["conditioner"]["mlp"]["hidden"])
             count = self.model.tensors[f"{name}conditioner.{final}.bias"].size // x.shape[1]
             degrees = (inputs, np.repeat(outputs, count))
-            flat = self._network(fields["conditioner"], name + "conditioner.", self._with_context(rows, context), degrees)
+            given = self._with_context(rows, context)
+            flat = self._network(fields["conditioner"], name + "conditioner.", given, degrees)
             return flat.reshape(len(x), x.shape[1], count)
 
         if fields["parallel"] == "DENSITY":
@@ -236,6 +241,6 @@ def check(flow, model, converter):
     for what, theirs, ours in (("log p", log_prob, own_log_prob), ("z", z, own_z)):
         difference = np.abs(theirs - ours) / np.maximum(1, np.abs(theirs))
         if not difference.max() < _TOLERANCE:
-            raise NotConvertible("the flow", f"{what} of the conversion is off by {difference.max():.2g}: this version of "
-                                             "the library computes something that the converter does not know")
+            raise NotConvertible("the flow", f"{what} of the conversion is off by {difference.max():.2g}: this version "
+                                 "of the library computes something that the converter does not know")
     return float(np.abs(log_prob - own_log_prob).max())

@@ -153,7 +153,8 @@ def _normflows_realnvp():
     mask = torch.tensor([1.0, 0.0, 1.0, 0.0])
     return _normflows(4, [nf.flows.MaskedAffineFlow(mask, mlp(), mlp()), _actnorm(4),
                           nf.flows.MaskedAffineFlow(1 - mask, mlp(), mlp(output_fn="tanh", output_scale=2.0)),
-                          nf.flows.MaskedAffineFlow(mask, mlp(), None), nf.flows.MaskedAffineFlow(1 - mask, None, mlp())],
+                          nf.flows.MaskedAffineFlow(mask, mlp(), None),
+                          nf.flows.MaskedAffineFlow(1 - mask, None, mlp())],
                       trainable_base=True)
 
 
@@ -166,8 +167,9 @@ def _actnorm(features):
 def _normflows_glow_rows():
     """Glow's steps on rows: actnorm, LU mixing, couplings with sigmoid scales."""
     def block(scale_map, mode="channel"):
-        return nf.flows.AffineCouplingBlock(nf.nets.MLP([3 if mode == "channel" else 2, 12, 4 if mode == "channel" else 6]),
-                                            scale_map=scale_map, split_mode=mode)
+        passed, transformed = (3, 2) if mode == "channel" else (2, 3)
+        network = nf.nets.MLP([passed, 12, 2 * transformed])
+        return nf.flows.AffineCouplingBlock(network, scale_map=scale_map, split_mode=mode)
 
     return _normflows(5, [block("sigmoid"), nf.flows.LULinearPermute(5, identity_init=False), _actnorm(5),
                           block("sigmoid_inv", "channel_inv"), nf.flows.Permute(5, mode="swap"), block("exp"),

@@ -1,8 +1,8 @@
 """The context in a MADE of nflows.
 
-There it enters behind the first layer and again in every block, by linear layers of its own. Here it enters beside the
-columns, at the input. A ReLU lets it pass on from there: c = relu(c) - relu(-c), so units that hold c and -c carry it to
-where it is needed, exactly. With other activations there is no such way.
+There it enters behind the first layer and again in every block, by linear layers of its own. Here it enters beside
+the columns, at the input. A ReLU lets it pass on from there: c = relu(c) - relu(-c), so units that hold c and -c carry
+it to where it is needed, exactly. With other activations there is no such way.
 """
 
 import numpy as np
@@ -29,7 +29,8 @@ def with_context_in_blocks(layers, first_context, block_contexts):
     keep, none = np.eye(count), np.zeros
     ones = np.ones((units, count))
     beside = none((units, count))
-    carried = [([none((count, features)), sign * keep], none(count), [none((count, features)), keep]) for sign in (1, -1)]
+    unseen = none((count, features))
+    carried = [([unseen, sign * keep], none(count), [unseen, keep]) for sign in (1, -1)]
     built = [_stack([([first.weight, beside], first.bias, [first.mask, beside]), *carried])]
     # One more block adds the activated context to each unit; the mask gives its units the degrees of those.
     same = np.eye(units)

@@ -1,12 +1,14 @@
 """A FlowSpec under construction, with its tensors.
 
-The spec is a dictionary in the form of protobuf JSON with the field names of proto/density/v1/flow_spec.proto; names and
-meanings of the tensors are in server/flow/flow.h. Layers are added in the order of the spec: the data first.
+The spec is a dictionary in the form of protobuf JSON with the field names of proto/density/v1/flow_spec.proto; names
+and meanings of the tensors are in server/flow/flow.h. Layers are added in the order of the spec: the data first.
 """
 
 import math
 
 import numpy as np
+
+from .errors import NotConvertible
 
 # sigma of a diagonal-normal base is stored as raw, log sigma = c tanh(raw / c).
 _BASE_BOUND = math.log(1e3)
@@ -66,11 +68,12 @@ class Model:
             "initialized": np.array(1.0 if initialized else 0.0),
         })
 
-    def add_lu(self, lower, upper, diagonal, bias, where, error):
+    def add_lu(self, lower, upper, diagonal, bias, where):
         """z = L U x + bias; `lower` and `upper` are (D, D), of which the strict triangles count; diagonal of U > 0."""
         raw = np.asarray(diagonal, dtype=np.float64) - _MIN_DIAGONAL
         if not (raw > 0).all():
-            raise error(where, f"a number on the diagonal of U is {np.min(diagonal):g}; here they are > {_MIN_DIAGONAL}")
+            raise NotConvertible(where, f"a number on the diagonal of U is {np.min(diagonal):g}; here they are > "
+                                 f"{_MIN_DIAGONAL}")
         lu = np.tril(lower, -1) + np.triu(upper, 1) + np.diag(inverse_softplus(raw))
         self.add("lu_linear", {}, {"lu": lu, "bias": bias})
 
@@ -95,7 +98,7 @@ class Model:
         self.add("elementwise", {"univariate": univariate, "conditioner": network.spec()},
                  network.tensors("conditioner."))
 
-    def set_diagonal_normal(self, mean, sigma, where, error):
+    def set_diagonal_normal(self, mean, sigma, where):
         """The base, from mean and standard deviation per column; N(0, I) where it is that."""
         mean = np.broadcast_to(mean, self.features).astype(np.float64)
         sigma = np.broadcast_to(sigma, self.features).astype(np.float64)
@@ -103,7 +106,7 @@ class Model:
             return
         log_sigma = np.log(sigma)
         if not (np.abs(log_sigma) < _BASE_BOUND).all():
-            raise error(where, "a standard deviation of the base is not within [0.001, 1000]")
+            raise NotConvertible(where, "a standard deviation of the base is not within [0.001, 1000]")
         self.base = {"diagonal_normal": {}}
         self.tensors["base.mean"] = mean
         self.tensors["base.log_scale"] = _BASE_BOUND * np.arctanh(log_sigma / _BASE_BOUND)

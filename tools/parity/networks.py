@@ -23,8 +23,8 @@ def activation_name(activation, where):
         try:
             return _FUNCTIONS[activation]
         except (KeyError, TypeError):
-            raise NotConvertible(where, f"the activation {activation!r} is not one of {sorted(set(_FUNCTIONS.values()))}"
-                                 ) from None
+            known = sorted(set(_FUNCTIONS.values()))
+            raise NotConvertible(where, f"the activation {activation!r} is not one of {known}") from None
     plain = {torch.nn.ReLU: "RELU", torch.nn.Tanh: "TANH", torch.nn.SiLU: "SILU"}
     kind = type(activation)
     if kind in plain:
@@ -96,7 +96,7 @@ class Network:
 
 
 def sequential_network(modules, where):
-    """Of modules that follow each other: linear, activation, …, linear. Dropout is left out: it acts in training only."""
+    """Of modules that follow each other: linear, activation, …, linear. Dropout, which acts in training, is left out."""
     layers, activations = [], []
     for index, module in enumerate(modules):
         if isinstance(module, torch.nn.Dropout):
@@ -109,7 +109,8 @@ def sequential_network(modules, where):
             layers.append(Linear.of(module))
         else:
             if len(layers) != len(activations) + 1:
-                raise NotConvertible(f"{where}[{index}]", f"{type(module).__name__} does not stand behind a linear layer")
+                raise NotConvertible(f"{where}[{index}]",
+                                     f"{type(module).__name__} does not stand behind a linear layer")
             activations.append(activation_name(module, f"{where}[{index}]"))
     if len(layers) != len(activations) + 1 or len(layers) < 2:
         raise NotConvertible(where, "is not linear, activation, …, linear with a hidden layer")
@@ -188,7 +189,8 @@ def masked_network(network, order, context, where):
         needed = [max(needed)] * len(needed)
     for k, per_degree in enumerate(needed):
         if per_degree * count > _MAX_WIDTH:
-            raise NotConvertible(f"{where}, layer {k}", f"needs {per_degree * count} hidden units; the limit is {_MAX_WIDTH}")
+            raise NotConvertible(f"{where}, layer {k}",
+                                 f"needs {per_degree * count} hidden units; the limit is {_MAX_WIDTH}")
 
     outputs = len(layers[-1].bias)
     input_slots = np.arange(features + context)

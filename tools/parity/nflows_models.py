@@ -116,7 +116,8 @@ def _grouped_by_column(network, columns):
     """A network whose outputs are grouped by parameter, with outputs grouped by column."""
     last = network.layers[-1]
     rows = np.arange(len(last.bias)).reshape(-1, columns).T.reshape(-1)
-    return Network([*network.layers[:-1], Linear(last.weight[rows], last.bias[rows])], network.activation, network.residual)
+    layers = [*network.layers[:-1], Linear(last.weight[rows], last.bias[rows])]
+    return Network(layers, network.activation, network.residual)
 
 
 def _affine_coupling(model, transform, where):
@@ -189,5 +190,5 @@ def _convert_base(model, distribution):
         return
     if isinstance(distribution, DiagonalNormal):
         sigma = np.exp(to_numpy(distribution.log_std_)[0])
-        return model.set_diagonal_normal(to_numpy(distribution.mean_)[0], sigma, "_distribution", NotConvertible)
+        return model.set_diagonal_normal(to_numpy(distribution.mean_)[0], sigma, "_distribution")
     raise NotConvertible("_distribution", f"{type(distribution).__name__} has no exact counterpart")

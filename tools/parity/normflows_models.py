@@ -34,7 +34,7 @@ def convert(flow):
     model = Model(flow.q0.shape[0])
     for i in reversed(range(len(flow.flows))):
         _convert_flow(model, flow.flows[i], f"flows[{i}]")
-    model.set_diagonal_normal(to_numpy(flow.q0.loc)[0], np.exp(to_numpy(flow.q0.log_scale)[0]), "q0", NotConvertible)
+    model.set_diagonal_normal(to_numpy(flow.q0.loc)[0], np.exp(to_numpy(flow.q0.log_scale)[0]), "q0")
     return model
 
 

@@ -116,5 +116,4 @@ def add_unconditional_spline(model, transform, columns, where):
 def add_lu(model, linear, where):
     """z = L U x + b."""
     lower, upper = linear._create_lower_upper()  # pylint: disable=protected-access
-    model.add_lu(to_numpy(lower), to_numpy(upper), to_numpy(linear.upper_diag), to_numpy(linear.bias), where,
-                 NotConvertible)
+    model.add_lu(to_numpy(lower), to_numpy(upper), to_numpy(linear.upper_diag), to_numpy(linear.bias), where)

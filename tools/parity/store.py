@@ -100,8 +100,8 @@ def _highest_version(models):
 
 def _rename_without_replacing(source, target):
     libc = ctypes.CDLL(None, use_errno=True)
-    at_working_folder = -100
-    if libc.renameat2(at_working_folder, os.fsencode(source), at_working_folder, os.fsencode(target), _RENAME_NOREPLACE):
+    here = -100  # AT_FDCWD
+    if libc.renameat2(here, os.fsencode(source), here, os.fsencode(target), _RENAME_NOREPLACE):
         error = ctypes.get_errno()
         raise OSError(error, os.strerror(error), str(target))
 

@@ -1,7 +1,8 @@
 """Univariate maps: their fields in a FlowSpec, and how a library's parameters become those of densityd.
 
-A library's network puts out, per column, its own parameters in its own order. Each of ours is one of them times a factor
-plus an offset, and since the last layer of a network is linear, that goes into its weights: `Parameters.of_linear`.
+A library's network puts out, per column, its own parameters in its own order. Each of ours is one of them times a
+factor plus an offset, and since the last layer of a network is linear, that goes into its weights:
+`Parameters.of_linear`.
 """
 
 import dataclasses

@@ -51,7 +51,8 @@ def forward(flow, z, context):
 
 def _flatten(transform, where):
     if isinstance(transform, LazyComposedTransform):
-        return [part for i, inner in enumerate(transform.transforms) for part in _flatten(inner, f"{where}.transforms[{i}]")]
+        return [part for i, inner in enumerate(transform.transforms)
+                for part in _flatten(inner, f"{where}.transforms[{i}]")]
     return [(transform, where)]
 
 
@@ -157,7 +158,7 @@ def _convert_autoregressive(model, transform, where):
     passed = ~conditional
     if conditional.any() and not adjacency[:, conditional].any() and not network.residual:
         # Two passes: a coupling, and columns that are mapped on their own. The coupling reads them as they were.
-        return _convert_two_passes(model, univariate, network, np.flatnonzero(passed), np.flatnonzero(conditional), where)
+        return _convert_two_passes(model, univariate, network, np.flatnonzero(passed), np.flatnonzero(conditional))
     model.add_autoregressive(order, univariate.spec, masked_network(network, order, model.context, f"{where}.hyper"))
 
 
@@ -171,8 +172,8 @@ def _residual_network(hyper, where):
             raise NotConvertible(f"{where}[{b + 1}]", "residual=True with layers of different widths")
         activations.add(activation_name(block[1], f"{where}[{b + 1}][1]"))
     if activations != {"RELU"}:
-        raise NotConvertible(where, f"residual=True with the activation {', '.join(activations)}: its blocks do not begin "
-                                    "with an activation, those here do, and only a ReLU lets the numbers pass")
+        raise NotConvertible(where, f"residual=True with the activation {', '.join(activations)}: its blocks do not "
+                             "begin with an activation, those here do, and only a ReLU lets the numbers pass")
     layers = [_both_signs(Linear.of(first), rows=True)]
     for block in blocks:
         layers += [_both_signs(Linear.of(block[0]), columns=True), _both_signs(Linear.of(block[2]), rows=True)]
@@ -206,7 +207,7 @@ def _adjacency(network):
     return depends
 
 
-def _convert_two_passes(model, univariate, network, passed, transformed, where):
+def _convert_two_passes(model, univariate, network, passed, transformed):
     count = univariate.count()
     rows = np.concatenate([np.arange(count) + column * count for column in transformed])
     inputs = np.concatenate([passed, np.arange(model.features, model.features + model.context)])
@@ -281,7 +282,7 @@ def _add_lu(model, lower, upper, where):
     # L U = S (S L D^-1 S) (|D| U) with D the diagonal and S its signs.
     unit_lower = sign[:, None] * (lower / diagonal[None, :]) * sign[None, :]
     scaled_upper = np.abs(diagonal)[:, None] * upper
-    model.add_lu(unit_lower, scaled_upper, np.abs(diagonal), np.zeros(model.features), where, NotConvertible)
+    model.add_lu(unit_lower, scaled_upper, np.abs(diagonal), np.zeros(model.features), where)
     if (sign < 0).any():
         model.add("bijection", {"kind": "AFFINE", "scale": -1.0, "columns": np.flatnonzero(sign < 0).tolist()})
 
@@ -292,4 +293,4 @@ def _convert_base(model, base):
     made = base()
     if not isinstance(made, zuko.distributions.DiagNormal):
         raise NotConvertible("base", f"{type(made).__name__} has no exact counterpart")
-    model.set_diagonal_normal(to_numpy(made.base_dist.loc), to_numpy(made.base_dist.scale), "base", NotConvertible)
+    model.set_diagonal_normal(to_numpy(made.base_dist.loc), to_numpy(made.base_dist.scale), "base")
