@@ -29,37 +29,69 @@ struct PhiloxBlock {
   uint32_t word[4];
 };
 
+inline constexpr int kPhiloxRounds = 10;
+inline constexpr uint32_t kPhiloxFactor0 = 0xD2511F53;
+inline constexpr uint32_t kPhiloxFactor1 = 0xCD9E8D57;
+inline constexpr uint32_t kPhiloxKeyStep0 = 0x9E3779B9;  ///< Weyl sequences: the golden ratio
+inline constexpr uint32_t kPhiloxKeyStep1 = 0xBB67AE85;  ///< and sqrt(3) - 1
+
 /// Philox4x32 with 10 rounds: a bijection of counters for every key.
 DENSITYD_HOST_DEVICE inline PhiloxBlock Philox4x32(PhiloxBlock counter, uint64_t key) {
   uint32_t key0 = static_cast<uint32_t>(key);
   uint32_t key1 = static_cast<uint32_t>(key >> 32);
-  for (int round = 0; round < 10; ++round) {
-    const uint64_t product0 = uint64_t{0xD2511F53} * counter.word[0];
-    const uint64_t product1 = uint64_t{0xCD9E8D57} * counter.word[2];
+  for (int round = 0; round < kPhiloxRounds; ++round) {
+    const uint64_t product0 = uint64_t{kPhiloxFactor0} * counter.word[0];
+    const uint64_t product1 = uint64_t{kPhiloxFactor1} * counter.word[2];
     counter = {{static_cast<uint32_t>(product1 >> 32) ^ counter.word[1] ^ key0, static_cast<uint32_t>(product1),
                 static_cast<uint32_t>(product0 >> 32) ^ counter.word[3] ^ key1, static_cast<uint32_t>(product0)}};
-    key0 += 0x9E3779B9;  // Weyl sequences: the golden ratio and sqrt(3) - 1
-    key1 += 0xBB67AE85;
+    key0 += kPhiloxKeyStep0;
+    key1 += kPhiloxKeyStep1;
   }
   return counter;
 }
 
 namespace philox_internal {
 
-/// Horner's rule with fused multiply-adds: coefficients[0] + coefficients[1] x + …
+inline constexpr double kLog2 = 0.693147180559945309417232;
+inline constexpr double kTwoPi = 6.28318530717958647692529;
+inline constexpr double kSqrt2 = 1.4142135623730951;
+
+/// Coefficients in powers of the square. From functions, because device code cannot see arrays of the host.
 template <int kCount>
-DENSITYD_HOST_DEVICE inline double Polynomial(const double (&coefficients)[kCount], double x) {
-  double sum = coefficients[kCount - 1];
-  for (int i = kCount - 2; i >= 0; --i) sum = std::fma(sum, x, coefficients[i]);
+struct Series {
+  double coefficients[kCount];
+};
+
+/// Taylor series of atanh(s) / s.
+DENSITYD_HOST_DEVICE constexpr Series<12> AtanhSeries() {
+  return {
+      {1.0, 1.0 / 3, 1.0 / 5, 1.0 / 7, 1.0 / 9, 1.0 / 11, 1.0 / 13, 1.0 / 15, 1.0 / 17, 1.0 / 19, 1.0 / 21, 1.0 / 23}};
+}
+
+/// Taylor series of cos x.
+DENSITYD_HOST_DEVICE constexpr Series<10> CosineSeries() {
+  return {{1.0, -1.0 / 2, 1.0 / 24, -1.0 / 720, 1.0 / 40320, -1.0 / 3628800, 1.0 / 479001600, -1.0 / 87178291200,
+           1.0 / 20922789888000, -1.0 / 6402373705728000}};
+}
+
+/// Taylor series of sin(x) / x.
+DENSITYD_HOST_DEVICE constexpr Series<10> SineSeries() {
+  return {{1.0, -1.0 / 6, 1.0 / 120, -1.0 / 5040, 1.0 / 362880, -1.0 / 39916800, 1.0 / 6227020800, -1.0 / 1307674368000,
+           1.0 / 355687428096000, -1.0 / 121645100408832000}};
+}
+
+/// Horner's rule with fused multiply-adds: c[0] + c[1] x + …
+template <int kCount>
+DENSITYD_HOST_DEVICE inline double Polynomial(const Series<kCount>& series, double x) {
+  double sum = series.coefficients[kCount - 1];
+  for (int i = kCount - 2; i >= 0; --i) sum = std::fma(sum, x, series.coefficients[i]);
   return sum;
 }
 
 /// -log(k / 2^53) for k in [1, 2^53], to about 2 ulp: log m = 2 atanh(s) with s = (m - 1) / (m + 1) and m within
 /// [sqrt(1/2), sqrt(2)], by the Taylor series of atanh.
 DENSITYD_HOST_DEVICE inline double NegativeLog(uint64_t k) {
-  constexpr double kAtanh[] = {1.0,      1.0 / 3,  1.0 / 5,  1.0 / 7,  1.0 / 9,  1.0 / 11,
-                               1.0 / 13, 1.0 / 15, 1.0 / 17, 1.0 / 19, 1.0 / 21, 1.0 / 23};
-  constexpr double kLog2 = 0.693147180559945309417232;
+  constexpr Series<12> kAtanh = AtanhSeries();
   constexpr uint64_t kOneBits = 0x3FF0000000000000;
   const double value = static_cast<double>(k);
   uint64_t bits;
@@ -68,7 +100,7 @@ DENSITYD_HOST_DEVICE inline double NegativeLog(uint64_t k) {
   bits = (bits & 0x000FFFFFFFFFFFFF) | kOneBits;
   double m;
   std::memcpy(&m, &bits, sizeof(m));
-  if (m > 1.4142135623730951) {
+  if (m > kSqrt2) {
     m = m * 0.5;
     exponent += 1;
   }
@@ -80,27 +112,8 @@ DENSITYD_HOST_DEVICE inline double NegativeLog(uint64_t k) {
 /// Cosine and sine of 2 pi k / 2^53 for k in [0, 2^53), to about 1 ulp of 1: the nearest quarter turn is taken off
 /// exactly, and Taylor series of the rest, at most an eighth of a turn, remain.
 DENSITYD_HOST_DEVICE inline void CosineAndSineOfTurn(uint64_t k, double* cosine, double* sine) {
-  constexpr double kCosine[] = {1.0,
-                                -1.0 / 2,
-                                1.0 / 24,
-                                -1.0 / 720,
-                                1.0 / 40320,
-                                -1.0 / 3628800,
-                                1.0 / 479001600,
-                                -1.0 / 87178291200,
-                                1.0 / 20922789888000,
-                                -1.0 / 6402373705728000};
-  constexpr double kSine[] = {1.0,
-                              -1.0 / 6,
-                              1.0 / 120,
-                              -1.0 / 5040,
-                              1.0 / 362880,
-                              -1.0 / 39916800,
-                              1.0 / 6227020800,
-                              -1.0 / 1307674368000,
-                              1.0 / 355687428096000,
-                              -1.0 / 121645100408832000};
-  constexpr double kTwoPi = 6.28318530717958647692529;
+  constexpr Series<10> kCosine = CosineSeries();
+  constexpr Series<10> kSine = SineSeries();
   const uint64_t quarter = (k + (uint64_t{1} << 50)) >> 51;  // 0 … 4
   const int64_t rest = static_cast<int64_t>(k) - static_cast<int64_t>(quarter << 51);
   const double angle = kTwoPi * (static_cast<double>(rest) * 0x1p-53);

@@ -10,6 +10,7 @@
 #include "server/engine/cpu/activation-inl.h"
 #include "server/engine/cpu/dense-inl.h"
 #include "server/engine/cpu/maps-inl.h"
+#include "server/engine/cpu/noise-inl.h"
 #include "server/engine/cpu/vectors-inl.h"
 #include "server/engine/philox.h"
 
@@ -117,13 +118,22 @@ HWY_ATTR void RunFewRowsOnTarget(const Program& program, const Weights& weights,
   }
 }
 
-/// Compiled per target because it is built of fused multiply-adds, which are library calls on the baseline.
-HWY_ATTR void FillNoiseOnTarget(uint64_t seed, uint64_t row, size_t columns, float* out, size_t stride) {
-  for (size_t column = 0; column < columns; column += 2) {
-    const NormalPair pair = StandardNormalPair(seed, row, static_cast<uint32_t>(column / 2));
-    out[column * stride] = static_cast<float>(pair.first);
-    if (column + 1 < columns) out[(column + 1) * stride] = static_cast<float>(pair.second);
+HWY_ATTR void FillNoiseOnTarget(const NoiseArea& area, float* out, size_t row_step, size_t column_step) {
+#if HWY_NATIVE_FMA
+  if (row_step == 1) {
+    FillNoiseOfColumns(area, out, column_step);
+  } else {
+    FillNoiseOfRows(area, out, row_step);
   }
+#else
+  // One number at a time, by the definition.
+  for (size_t row = 0; row < area.rows; ++row) {
+    for (size_t column = 0; column < area.columns; ++column) {
+      out[row * row_step + column * column_step] =
+          static_cast<float>(StandardNormal(area.seed, area.first_row + row, column));
+    }
+  }
+#endif
 }
 
 const char* TargetNameOnTarget() { return hwy::TargetName(HWY_TARGET); }
@@ -148,8 +158,8 @@ void RunFewRows(const Program& program, const Weights& weights, const RowTable& 
   HWY_DYNAMIC_DISPATCH(RunFewRowsOnTarget)(program, weights, table);
 }
 
-void FillNoise(uint64_t seed, uint64_t row, size_t columns, float* out, size_t stride) {
-  HWY_DYNAMIC_DISPATCH(FillNoiseOnTarget)(seed, row, columns, out, stride);
+void FillNoise(const NoiseArea& area, float* out, size_t row_step, size_t column_step) {
+  HWY_DYNAMIC_DISPATCH(FillNoiseOnTarget)(area, out, row_step, column_step);
 }
 
 const char* TargetName() { return HWY_DYNAMIC_DISPATCH(TargetNameOnTarget)(); }

@@ -92,13 +92,14 @@ void ReadRowsIntoTable(Op op, absl::Span<const RowSpan> spans, const Program& pr
   const size_t step = place.column_step;
   for (const RowSpan& span : spans) {
     context_features = span.context.cols;
+    if (op == Op::kSample) {
+      FillNoise({span.seed, span.first_row, span.rows, program.input.size()},
+                place.numbers + at * place.row_step + program.input.front() * step, place.row_step, step);
+    }
     for (size_t row = 0; row < span.rows; ++row, ++at) {
       float* numbers = place.numbers + at * place.row_step;
-      float* input = numbers + program.input.front() * step;
-      if (op == Op::kSample) {
-        FillNoise(span.seed, span.first_row + row, program.input.size(), input, step);
-      } else {
-        ReadRow(span.input, row, program.input_affine, input, step);
+      if (op != Op::kSample) {
+        ReadRow(span.input, row, program.input_affine, numbers + program.input.front() * step, step);
       }
       ReadRow(span.context, span.context.rows == 1 ? 0 : row, program.context_affine, numbers + program.context * step,
               step);
