@@ -8,7 +8,7 @@ namespace {
 
 /// Columns of a tile that fit the second-level cache beside the weights: 128 KiB.
 constexpr size_t kMaxDepth = 512;
-/// Masked layers lose less to padding in narrower strips.
+/// Triangular parts lose less to padding in narrower strips.
 constexpr size_t kMaskedStripUnits = 64;
 
 size_t RoundUp(size_t value, size_t multiple) { return (value + multiple - 1) / multiple * multiple; }
@@ -57,8 +57,9 @@ Column ProgramBuilder::Allocate(size_t count) {
 void ProgramBuilder::Dense(const Linear& linear, const DensePart& part) {
   if (part.units.empty()) return;
   DensePart chunk = part;
-  // A last chunk of a few inputs is not worth another pass over the outputs.
-  while (chunk.inputs.size() > kMaxDepth + kMaxDepth / 2) {
+  // Only a tile's columns are too large for the cache. A last chunk of a few inputs is not worth another pass over the
+  // outputs.
+  while (layout_ == Layout::kTile && chunk.inputs.size() > kMaxDepth + kMaxDepth / 2) {
     const size_t end = chunk.inputs.end;
     chunk.inputs.end = chunk.inputs.begin + kMaxDepth;
     chunk.activation = ActivationKind::kIdentity;
@@ -72,15 +73,20 @@ void ProgramBuilder::Dense(const Linear& linear, const DensePart& part) {
 
 void ProgramBuilder::DenseChunk(const Linear& linear, const DensePart& part) {
   const bool nothing_to_add = DepthOf(linear, part, part.units) == 0;
-  if (nothing_to_add && part.accumulate && part.activation == ActivationKind::kIdentity) return;
+  const bool activates = part.activation != ActivationKind::kIdentity && part.activated > 0;
+  if (nothing_to_add && part.accumulate && !activates) return;
   DenseStep step;
   step.input = part.input_column;
   step.output = part.output_column;
   step.accumulate = part.accumulate;
   step.sparse_input = part.sparse_input;
   step.activation = part.activation;
-  PackPanels(linear, part, step);
-  PackStrips(linear, part, step);
+  step.activated = static_cast<uint32_t>(std::min(part.activated, part.units.size()));
+  if (layout_ == Layout::kTile) {
+    PackPanels(linear, part, step);
+  } else {
+    PackStrips(linear, part, step);
+  }
   if (!part.accumulate) PackBiases(linear, part, step);
   program_.steps.push_back(step);
 }
@@ -89,9 +95,9 @@ void ProgramBuilder::PackPanels(const Linear& linear, const DensePart& part, Den
   step.first_panel = static_cast<uint32_t>(program_.panels.size());
   for (Range units : Pieces(part.units, kPanelUnits)) {
     const size_t depth = DepthOf(linear, part, units);
-    program_.panels.push_back({static_cast<uint32_t>(units.begin), static_cast<uint32_t>(units.size()),
-                               static_cast<uint32_t>(part.inputs.begin), static_cast<uint32_t>(depth),
-                               weights_->panels.size()});
+    program_.panels.push_back({static_cast<uint32_t>(units.begin - part.units.begin),
+                               static_cast<uint32_t>(units.size()), static_cast<uint32_t>(part.inputs.begin),
+                               static_cast<uint32_t>(depth), weights_->panels.size()});
     AppendWeights(linear, units, part.inputs.begin, depth, units.size(), weights_->panels);
   }
   step.panel_count = static_cast<uint32_t>(program_.panels.size()) - step.first_panel;
@@ -99,22 +105,24 @@ void ProgramBuilder::PackPanels(const Linear& linear, const DensePart& part, Den
 
 void ProgramBuilder::PackStrips(const Linear& linear, const DensePart& part, DenseStep& step) {
   step.first_strip = static_cast<uint32_t>(program_.strips.size());
-  const size_t most = linear.degrees.empty() ? kStripUnits : kMaskedStripUnits;
+  const bool triangular =
+      DepthOf(linear, part, {part.units.begin, part.units.begin + 1}) < DepthOf(linear, part, part.units);
+  const size_t most = triangular ? kMaskedStripUnits : kStripUnits;
   for (size_t begin = part.units.begin; begin < part.units.end; begin += most) {
     const Range units = {begin, std::min(begin + most, part.units.end)};
     const size_t depth = DepthOf(linear, part, units);
     const size_t width = RoundUp(units.size(), kColumnPadding);
-    program_.strips.push_back({static_cast<uint32_t>(units.begin), static_cast<uint32_t>(units.size()),
-                               static_cast<uint32_t>(width), static_cast<uint32_t>(part.inputs.begin),
-                               static_cast<uint32_t>(depth), weights_->strips.size()});
+    program_.strips.push_back({static_cast<uint32_t>(units.begin - part.units.begin),
+                               static_cast<uint32_t>(units.size()), static_cast<uint32_t>(width),
+                               static_cast<uint32_t>(part.inputs.begin), static_cast<uint32_t>(depth),
+                               weights_->strips.size()});
     AppendWeights(linear, units, part.inputs.begin, depth, width, weights_->strips);
   }
   step.strip_count = static_cast<uint32_t>(program_.strips.size()) - step.first_strip;
 }
 
 void ProgramBuilder::PackBiases(const Linear& linear, const DensePart& part, DenseStep& step) {
-  // Units are counted from the layer's first one.
-  step.bias = weights_->biases.size() - part.units.begin;
+  step.bias = weights_->biases.size();
   for (size_t unit = part.units.begin; unit < part.units.end; ++unit) {
     weights_->biases.push_back(static_cast<float>(linear.bias[unit]) + 0.0f);
   }
@@ -137,9 +145,17 @@ void ProgramBuilder::Copy(const std::vector<ColumnCopy>& copies) {
 }
 
 void ProgramBuilder::Map(MapKind kind, float constant, const std::vector<MapEntry>& entries) {
+  MapStep map;
+  map.kind = kind;
+  map.constant = constant;
+  Map(map, entries);
+}
+
+void ProgramBuilder::Map(MapStep map, const std::vector<MapEntry>& entries) {
   if (entries.empty()) return;
-  program_.steps.push_back(
-      MapStep{kind, static_cast<uint32_t>(program_.entries.size()), static_cast<uint32_t>(entries.size()), constant});
+  map.first = static_cast<uint32_t>(program_.entries.size());
+  map.count = static_cast<uint32_t>(entries.size());
+  program_.steps.push_back(map);
   program_.entries.insert(program_.entries.end(), entries.begin(), entries.end());
 }
 

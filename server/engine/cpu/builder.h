@@ -1,7 +1,8 @@
-// Builds programs: hands out columns, and packs weights for both layouts.
+// Builds programs: hands out columns, and packs weights for a layout.
 #pragma once
 
 #include <cstddef>
+#include <limits>
 #include <vector>
 
 #include "server/engine/cpu/lowered.h"
@@ -29,15 +30,19 @@ struct DensePart {
   Range units;
   Range inputs;
   Column input_column = 0;   ///< of the layer's input 0
-  Column output_column = 0;  ///< of the layer's unit 0
+  Column output_column = 0;  ///< of the first of `units`
   bool accumulate = false;
   bool sparse_input = false;
   ActivationKind activation = ActivationKind::kIdentity;
+  /// Units, from the first on, that the activation is applied to; at most all.
+  size_t activated = std::numeric_limits<size_t>::max();
 };
 
 class ProgramBuilder {
  public:
-  explicit ProgramBuilder(PackedWeights& weights) : weights_(&weights) {}
+  ProgramBuilder(Layout layout, PackedWeights& weights) : weights_(&weights), layout_(layout) {}
+
+  Layout layout() const { return layout_; }
 
   /// `count` neighbouring columns, padded, that stay until Release.
   Column Allocate(size_t count);
@@ -51,6 +56,8 @@ class ProgramBuilder {
   void Add(Column from, Column to, size_t count);
   void Copy(const std::vector<ColumnCopy>& copies);
   void Map(MapKind kind, float constant, const std::vector<MapEntry>& entries);
+  /// `map` without its entries.
+  void Map(MapStep map, const std::vector<MapEntry>& entries);
 
   Program& program() { return program_; }
   Program Take();
@@ -62,6 +69,7 @@ class ProgramBuilder {
   void PackBiases(const Linear& linear, const DensePart& part, DenseStep& step);
 
   PackedWeights* weights_;
+  Layout layout_;
   Program program_;
   Column next_column_ = 0;
 };

@@ -37,24 +37,55 @@ size_t BytesOf(const Program& program) {
          BytesOf(program.copies) + BytesOf(program.entries) + BytesOf(program.input) + BytesOf(program.output);
 }
 
+/// What a plan runs in one layout.
+struct Programs {
+  Program inverse;
+  Program forward;
+  Program base_density;
+  Program base_sample;
+
+  Programs(const LoweredFlow& flow, Layout layout, PackedWeights& packed)
+      : inverse(MakeProgram(flow, Direction::kInverse, layout, packed)),
+        forward(MakeProgram(flow, Direction::kForward, layout, packed)),
+        base_density(MakeBaseDensity(flow, inverse.output)),
+        base_sample(MakeBaseSample(flow, forward.input)) {}
+
+  const Program& MapOf(Op op) const { return IsInverse(op) ? inverse : forward; }
+  size_t columns() const { return std::max(inverse.columns, forward.columns); }
+  size_t bytes() const { return BytesOf(inverse) + BytesOf(forward) + BytesOf(base_density) + BytesOf(base_sample); }
+};
+
+/// Reads the rows of `spans`, calls run(program) for each program of `op`, and writes the answers.
+template <typename RunProgram>
+void RunPrograms(const Programs& programs, Op op, absl::Span<const RowSpan> spans, const TablePlace& place,
+                 const RunProgram& run) {
+  const Program& map = programs.MapOf(op);
+  double constant = map.log_abs_det;
+  ReadRowsIntoTable(op, spans, map, place);
+  if (op == Op::kSample) {
+    run(programs.base_sample);
+    constant += programs.base_sample.log_abs_det;
+  }
+  run(map);
+  if (op == Op::kLogProb) {
+    run(programs.base_density);
+    constant += programs.base_density.log_abs_det;
+  }
+  WriteRowsFromTable(spans, map, place, constant, op == Op::kSample ? -1 : 1);
+}
+
 class CpuPlan final : public Plan {
  public:
-  explicit CpuPlan(const LoweredFlow& flow) {
-    PackedWeights packed;
-    inverse_ = MakeProgram(flow, Direction::kInverse, packed);
-    forward_ = MakeProgram(flow, Direction::kForward, packed);
-    base_density_ = MakeBaseDensity(flow, inverse_.output);
-    base_sample_ = MakeBaseSample(flow, forward_.input);
+  CpuPlan(const LoweredFlow& flow, PackedWeights packed)
+      : tile_(flow, Layout::kTile, packed), rows_(flow, Layout::kRows, packed) {
     PlaceWeights(packed);
-    columns_ = std::max(inverse_.columns, forward_.columns);
     info_.kind = "compiled-cpu";
     info_.device = "cpu";
     info_.instructions = TargetName();
     info_.precision = NumberType::kFloat32;
     info_.features = flow.features;
     info_.context_features = flow.context_features;
-    info_.bytes = sizeof(*this) + arena_.bytes() + BytesOf(inverse_) + BytesOf(forward_) + BytesOf(base_density_) +
-                  BytesOf(base_sample_);
+    info_.bytes = sizeof(*this) + arena_.bytes() + tile_.bytes() + rows_.bytes();
     info_.tile_rows = kTileRows;
     info_.workspace_bytes = WorkspaceBytes();
     info_.rows_are_independent = true;
@@ -93,55 +124,36 @@ class CpuPlan final : public Plan {
     weights_ = {arena_.data(), arena_.data() + strips_at, arena_.data() + biases_at};
   }
 
-  /// A tile is the larger of the two tables: one size for both, so that a workspace grows once.
-  size_t WorkspaceBytes() const { return (columns_ + 1) * kTileRows * sizeof(float); }
-
-  const Program& MapOf(Op op) const { return IsInverse(op) ? inverse_ : forward_; }
+  /// Of the larger layout: one size for both, so that a workspace grows once.
+  size_t WorkspaceBytes() const {
+    const size_t tile = (tile_.columns() + 1) * kTileRows;
+    const size_t rows = rows_.columns() * (kMaxFewRows + 1) + kLine;
+    return std::max(tile, rows) * sizeof(float);
+  }
 
   void RunTileOf(Op op, absl::Span<const RowSpan> spans, size_t rows, float* memory) const {
     const TileTable table = {memory + kTileRows, memory, rows};
     const TablePlace place = {table.numbers, table.log, 1, kTileRows, (rows + kLine - 1) / kLine * kLine};
-    ReadRowsIntoTable(op, spans, MapOf(op), place);
-    RunPrograms(op, [&](const Program& program) { RunTile(program, weights_, table); });
-    Write(op, spans, place);
+    RunPrograms(tile_, op, spans, place, [&](const Program& program) { RunTile(program, weights_, table); });
   }
 
   void RunRows(Op op, absl::Span<const RowSpan> spans, size_t rows, float* memory) const {
     // [log][indices of inputs][rows of the table]; the columns are whole cache lines.
     RowTable table;
     table.rows = PaddedFewRows(rows);
-    table.stride = columns_;
+    table.stride = rows_.columns();
     table.log = memory;
     table.inputs = reinterpret_cast<uint32_t*>(memory + kLine);
-    table.numbers = memory + kLine + columns_;
+    table.numbers = memory + kLine + table.stride;
     const TablePlace place = {table.numbers, table.log, table.stride, 1, table.rows};
-    ReadRowsIntoTable(op, spans, MapOf(op), place);
-    RunPrograms(op, [&](const Program& program) { RunFewRows(program, weights_, table); });
-    Write(op, spans, place);
-  }
-
-  template <typename RunProgram>
-  void RunPrograms(Op op, const RunProgram& run) const {
-    if (op == Op::kSample) run(base_sample_);
-    run(MapOf(op));
-    if (op == Op::kLogProb) run(base_density_);
-  }
-
-  void Write(Op op, absl::Span<const RowSpan> spans, const TablePlace& place) const {
-    double constant = MapOf(op).log_abs_det;
-    if (op == Op::kLogProb) constant += base_density_.log_abs_det;
-    if (op == Op::kSample) constant += base_sample_.log_abs_det;
-    WriteRowsFromTable(spans, MapOf(op), place, constant, op == Op::kSample ? -1 : 1);
+    RunPrograms(rows_, op, spans, place, [&](const Program& program) { RunFewRows(program, weights_, table); });
   }
 
   PlanInfo info_;
   Arena arena_;
   Weights weights_;
-  Program inverse_;
-  Program forward_;
-  Program base_density_;
-  Program base_sample_;
-  size_t columns_ = 0;
+  Programs tile_;
+  Programs rows_;
 };
 
 }  // namespace
@@ -150,7 +162,7 @@ absl::StatusOr<std::unique_ptr<Plan>> CompileCpuPlan(const density::v1::FlowSpec
                                                      absl::Span<const registry::Tensor> tensors) try {
   absl::StatusOr<LoweredFlow> flow = LowerFlow(spec, tensors);
   if (!flow.ok()) return flow.status();
-  auto plan = std::make_unique<CpuPlan>(*flow);
+  auto plan = std::make_unique<CpuPlan>(*flow, PackedWeights());
   if (!plan->has_memory()) return ResourceExhausted("memory", "not enough memory for the packed weights");
   return std::unique_ptr<Plan>(std::move(plan));
 } catch (const std::bad_alloc&) {

@@ -143,7 +143,7 @@ struct StripArguments {
   const uint32_t* inputs;  ///< see StripBlock
   size_t depth;            ///< entries of `inputs`, or the strip's depth
   size_t stride;           ///< between rows
-  bool relu;
+  size_t rectified;        ///< units, from the first on, that a ReLU follows
 };
 
 template <size_t kRows, size_t kVectors>
@@ -163,7 +163,9 @@ HWY_NOINLINE void StripUnits(const Strip& strip, const StripArguments& a, size_t
     for (size_t v = 0; v < kVectors; ++v) {
       const size_t at = unit + v * kLanes;
       if (at >= strip.units) break;
-      StorePart(Finish(sums[r][v], a.relu), a.output + r * a.stride + at, strip.units - at);
+      const FloatVector sum = Finish(sums[r][v], false);
+      const FloatVector value = a.rectified <= at ? sum : hn::IfThenElse(FirstLanes(a.rectified - at), Relu(sum), sum);
+      StorePart(value, a.output + r * a.stride + at, strip.units - at);
     }
   }
 }
@@ -204,8 +206,10 @@ HWY_INLINE size_t NonZeroInputs(const float* input, size_t depth, uint32_t* inpu
 template <size_t kRows>
 HWY_INLINE void DenseRows(const Program& program, const DenseStep& step, const Weights& weights,
                           const RowTable& table) {
-  // Skipping an exact zero leaves every sum as it is, so one row costs only the inputs that a ReLU let through.
-  const bool skip = kRows == 1 && step.sparse_input && step.strip_count > 0;
+  // Skipping an exact zero leaves every sum as it is, so one row costs only the inputs that a ReLU let through. Looking
+  // for them is not worth it where there is little to skip.
+  const bool is_small = step.strip_count == 1 && program.strips[step.first_strip].depth < kColumnPadding;
+  const bool skip = kRows == 1 && step.sparse_input && step.strip_count > 0 && !is_small;
   size_t non_zero = 0;
   if (skip) {
     // The last strip reaches furthest: units ascend by degree.
@@ -214,6 +218,8 @@ HWY_INLINE void DenseRows(const Program& program, const DenseStep& step, const W
   }
   for (uint32_t s = step.first_strip; s < step.first_strip + step.strip_count; ++s) {
     const Strip& strip = program.strips[s];
+    const size_t activated =
+        std::clamp<size_t>(step.activated, strip.first_unit, strip.first_unit + strip.units) - strip.first_unit;
     StripArguments arguments = {table.numbers + step.input + strip.first_input,
                                 weights.strips + strip.weights,
                                 step.accumulate ? nullptr : weights.biases + (step.bias + strip.first_unit),
@@ -221,7 +227,7 @@ HWY_INLINE void DenseRows(const Program& program, const DenseStep& step, const W
                                 nullptr,
                                 strip.depth,
                                 table.stride,
-                                step.activation == ActivationKind::kRelu};
+                                step.activation == ActivationKind::kRelu ? activated : 0};
     if (skip) {
       arguments.inputs = table.inputs;
       arguments.depth = std::lower_bound(table.inputs, table.inputs + non_zero, strip.depth) - table.inputs;
@@ -230,7 +236,7 @@ HWY_INLINE void DenseRows(const Program& program, const DenseStep& step, const W
     if (!IsCheap(step.activation)) {
       for (size_t r = 0; r < kRows; ++r) {
         ActivateRow(step.activation, arguments.output + r * table.stride, arguments.output + r * table.stride,
-                    strip.units);
+                    activated);
       }
     }
   }

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "server/engine/cpu/compilable.h"
 #include "server/engine/cpu/fold.h"
 #include "server/engine/cpu/lower_affine.h"
 #include "server/engine/cpu/lower_network.h"
@@ -20,24 +21,30 @@ using density::v1::Bijection;
 using density::v1::FlowSpec;
 using density::v1::Layer;
 
+SplineForm LowerSpline(const density::v1::RationalQuadraticSpline& spline) {
+  SplineForm form;
+  form.bound = static_cast<float>(spline.bound());
+  form.min_width = static_cast<float>(2 * spline.bound() * spline.min_width());
+  form.min_height = static_cast<float>(2 * spline.bound() * spline.min_height());
+  form.min_slope = static_cast<float>(spline.min_slope());
+  form.slope_offset = static_cast<float>(std::log(std::expm1(1 - spline.min_slope())));
+  return form;
+}
+
 UnivariateMap LowerUnivariate(const density::v1::Univariate& univariate) {
-  return {univariate.has_shift(), univariate.affine().max_log_scale()};
-}
-
-// Whether the kernels have this univariate map; precondition: it has its defaults.
-bool HasCompiledForm(const density::v1::Univariate& univariate) {
-  if (univariate.has_shift()) return true;
-  const auto& affine = univariate.affine();
-  return univariate.has_affine() && affine.scale_function() == density::v1::Affine::TANH &&
-         affine.direction() == density::v1::Affine::FORWARD && !affine.reciprocal_scale();
-}
-
-// Whether the kernels have the univariate map of `layer`, where it has one.
-bool HasCompiledUnivariate(const Layer& layer) {
-  if (layer.has_elementwise()) return HasCompiledForm(layer.elementwise().univariate());
-  if (layer.has_coupling()) return HasCompiledForm(layer.coupling().univariate());
-  if (layer.has_autoregressive()) return HasCompiledForm(layer.autoregressive().univariate());
-  return true;
+  UnivariateMap map;
+  map.parameters = static_cast<uint32_t>(flow::UnivariateParameters(univariate));
+  if (univariate.has_shift()) {
+    map.forward = MapKind::kShiftForward;
+    map.inverse = MapKind::kShiftInverse;
+  } else if (univariate.has_rational_quadratic_spline()) {
+    map.forward = MapKind::kSplineForward;
+    map.inverse = MapKind::kSplineInverse;
+    map.spline = LowerSpline(univariate.rational_quadratic_spline());
+  } else {
+    map.constant = univariate.affine().max_log_scale();
+  }
+  return map;
 }
 
 /// Lowers one layer after the other.
@@ -48,9 +55,6 @@ class Lowering {
 
   /// Appends `layer`, whose tensors begin with `name`. UNIMPLEMENTED where it has no compiled form.
   absl::Status Append(const Layer& layer, const std::string& name, std::vector<LoweredLayer>& to) const {
-    if (!HasCompiledUnivariate(layer)) {
-      return absl::UnimplementedError(absl::StrCat(name, ": its univariate map has no compiled form"));
-    }
     switch (layer.kind_case()) {
       case Layer::kStandardize:
         to.push_back(LowerStandardize(layer.standardize()));
@@ -90,12 +94,15 @@ class Lowering {
 
  private:
   LoweredLayer LowerElementwise(const density::v1::Elementwise& layer, const std::string& name) const {
-    if (context_ == 0 || !layer.has_conditioner()) {
-      return LowerConstantElementwise(LowerUnivariate(layer.univariate()), tensors_.Matrix(name + ".theta"));
+    const UnivariateMap univariate = LowerUnivariate(layer.univariate());
+    const bool is_constant = context_ == 0 || !layer.has_conditioner();
+    if (is_constant && univariate.forward != MapKind::kSplineForward) {
+      return LowerConstantElementwise(univariate, tensors_.Matrix(name + ".theta"));
     }
     ConditionedLayer lowered;
-    lowered.network = LowerNetwork(layer.conditioner(), name + ".conditioner", tensors_, 0, context_);
-    lowered.univariate = LowerUnivariate(layer.univariate());
+    lowered.network = is_constant ? ConstantNetwork(tensors_.Matrix(name + ".theta"))
+                                  : LowerNetwork(layer.conditioner(), name + ".conditioner", tensors_, 0, context_);
+    lowered.univariate = univariate;
     for (int64_t column = 0; column < features_; ++column) lowered.outputs.push_back(column);
     return lowered;
   }
@@ -134,6 +141,8 @@ absl::StatusOr<LoweredFlow> LowerFlow(const FlowSpec& given, absl::Span<const re
   if (status.ok()) status = flow::CheckFitted(given);
   if (!status.ok()) return status;
   const FlowSpec spec = flow::WithDefaults(given);
+  status = CheckCompilable(spec);
+  if (!status.ok()) return status;
   absl::StatusOr<TensorReader> reader = TensorReader::Create(tensors, flow::FlowTensors(spec));
   if (!reader.ok()) return reader.status();
 

@@ -64,9 +64,10 @@ DiagonalLayer LowerActNorm(const std::vector<double>& log_scale, const std::vect
 DiagonalLayer LowerConstantElementwise(const UnivariateMap& univariate, const Matrix64& theta) {
   DiagonalLayer lowered;
   for (size_t j = 0; j < theta.rows; ++j) {
-    const double c = univariate.max_log_scale;
+    const double c = univariate.constant;
+    const bool scales = univariate.forward == MapKind::kAffineForward;
     lowered.center.push_back(theta(j, theta.cols - 1));
-    lowered.factor.push_back(univariate.shift_only ? 1 : std::exp(-c * std::tanh(theta(j, 0) / c)));
+    lowered.factor.push_back(scales ? std::exp(-c * std::tanh(theta(j, 0) / c)) : 1);
   }
   return lowered;
 }

@@ -133,4 +133,10 @@ Network LowerMaskedNetwork(const Conditioner& spec, const std::string& name, con
   return network;
 }
 
+Network ConstantNetwork(const Matrix64& theta) {
+  Network network;
+  network.layers.push_back({Matrix64(theta.values.size(), 0), theta.values, {}, {}});
+  return network;
+}
+
 }  // namespace densityd::engine::cpu

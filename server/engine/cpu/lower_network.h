@@ -19,4 +19,7 @@ Network LowerNetwork(const density::v1::Conditioner& spec, const std::string& na
 Network LowerMaskedNetwork(const density::v1::Conditioner& spec, const std::string& name, const TensorReader& tensors,
                            const flow::Columns& order, int64_t context_features, int64_t parameters);
 
+/// No network: outputs theta (D, P), row after row, whatever the inputs.
+Network ConstantNetwork(const Matrix64& theta);
+
 }  // namespace densityd::engine::cpu

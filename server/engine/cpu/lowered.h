@@ -33,10 +33,13 @@ struct Network {
   std::vector<Linear> layers;  ///< linear, activation, …, linear where not residual
 };
 
-/// What the parameters of a column mean.
+/// What the parameters of a column mean; see MapKind.
 struct UnivariateMap {
-  bool shift_only = false;   ///< theta = (t); otherwise theta = (a, t)
-  double max_log_scale = 0;  ///< c
+  MapKind forward = MapKind::kAffineForward;  ///< z -> x
+  MapKind inverse = MapKind::kAffineInverse;  ///< x -> z
+  uint32_t parameters = 2;
+  double constant = 0;
+  SplineForm spline;
 };
 
 /// Columns mapped with parameters from a network: coupling, autoregressive and conditional elementwise layers.

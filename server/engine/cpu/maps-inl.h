@@ -15,6 +15,7 @@
 #include "hwy/highway.h"
 #include "server/engine/cpu/math-inl.h"
 #include "server/engine/cpu/program.h"
+#include "server/engine/cpu/spline-inl.h"
 #include "server/engine/cpu/table.h"
 #include "server/engine/cpu/vectors-inl.h"
 
@@ -22,59 +23,52 @@ HWY_BEFORE_NAMESPACE();
 namespace densityd::engine::cpu {
 namespace HWY_NAMESPACE {
 
-/// What a map is given; see MapEntry and MapStep. A map that does not use an operand finds zeros or anything there.
+/// What a map is given; see MapEntry and MapStep.
+template <class Theta>
 struct Operands {
   FloatVector x;
-  FloatVector shift;
-  FloatVector log_scale;
-  FloatVector center;
+  Theta parameters;
+  FloatVector center;  ///< with factor and offset: anything, unless the map has kReadsLinear
   FloatVector factor;
   FloatVector offset;
   FloatVector constant;
-};
-
-struct MapResult {
-  FloatVector value;
-  FloatVector log;  ///< added to the row's log|det|
+  const MapStep& step;
 };
 
 HWY_INLINE FloatVector One() { return hn::Set(FloatTag(), 1.0f); }
 HWY_INLINE FloatVector Zero() { return hn::Zero(FloatTag()); }
 
 /// s = c tanh(a / c).
-HWY_INLINE FloatVector BoundedLogScale(const Operands& o) {
-  return hn::Mul(o.constant, Tanh(FloatTag(), hn::Div(o.log_scale, o.constant)));
+HWY_INLINE FloatVector BoundedLogScale(const auto& o) {
+  return hn::Mul(o.constant, Tanh(FloatTag(), hn::Div(o.parameters[0], o.constant)));
 }
 
-/// Which operands a map reads, so that the others need not be loaded.
-enum class Reads { kNothing, kShift, kShiftAndScale, kLinear };
-
 struct LinearMap {
-  static constexpr Reads kReads = Reads::kLinear;
-  HWY_INLINE MapResult operator()(const Operands& o) const {
+  static constexpr bool kReadsLinear = true;
+  HWY_INLINE MapResult operator()(const auto& o) const {
     return {hn::MulAdd(hn::Sub(o.x, o.center), o.factor, o.offset), Zero()};
   }
 };
 struct ShiftForwardMap {
-  static constexpr Reads kReads = Reads::kShift;
-  HWY_INLINE MapResult operator()(const Operands& o) const { return {hn::Add(o.x, o.shift), Zero()}; }
+  static constexpr bool kReadsLinear = false;
+  HWY_INLINE MapResult operator()(const auto& o) const { return {hn::Add(o.x, o.parameters[0]), Zero()}; }
 };
 struct ShiftInverseMap {
-  static constexpr Reads kReads = Reads::kShift;
-  HWY_INLINE MapResult operator()(const Operands& o) const { return {hn::Sub(o.x, o.shift), Zero()}; }
+  static constexpr bool kReadsLinear = false;
+  HWY_INLINE MapResult operator()(const auto& o) const { return {hn::Sub(o.x, o.parameters[0]), Zero()}; }
 };
 struct AffineForwardMap {
-  static constexpr Reads kReads = Reads::kShiftAndScale;
-  HWY_INLINE MapResult operator()(const Operands& o) const {
+  static constexpr bool kReadsLinear = false;
+  HWY_INLINE MapResult operator()(const auto& o) const {
     const FloatVector s = BoundedLogScale(o);
-    return {hn::MulAdd(o.x, Exp(FloatTag(), s), o.shift), s};
+    return {hn::MulAdd(o.x, Exp(FloatTag(), s), o.parameters[1]), s};
   }
 };
 struct AffineInverseMap {
-  static constexpr Reads kReads = Reads::kShiftAndScale;
-  HWY_INLINE MapResult operator()(const Operands& o) const {
+  static constexpr bool kReadsLinear = false;
+  HWY_INLINE MapResult operator()(const auto& o) const {
     const FloatVector minus_s = hn::Neg(BoundedLogScale(o));
-    return {hn::Mul(hn::Sub(o.x, o.shift), Exp(FloatTag(), minus_s)), minus_s};
+    return {hn::Mul(hn::Sub(o.x, o.parameters[1]), Exp(FloatTag(), minus_s)), minus_s};
   }
 };
 /// Outside its domain a map gives 0 with log|det| = -infinity: the density is 0 there.
@@ -85,20 +79,20 @@ HWY_INLINE MapResult Guarded(hn::Mask<FloatTag> outside, FloatVector value, Floa
 }
 
 struct ExpMap {
-  static constexpr Reads kReads = Reads::kNothing;
-  HWY_INLINE MapResult operator()(const Operands& o) const { return {Exp(FloatTag(), o.x), o.x}; }
+  static constexpr bool kReadsLinear = false;
+  HWY_INLINE MapResult operator()(const auto& o) const { return {Exp(FloatTag(), o.x), o.x}; }
 };
 struct LogMap {
-  static constexpr Reads kReads = Reads::kNothing;
-  HWY_INLINE MapResult operator()(const Operands& o) const {
+  static constexpr bool kReadsLinear = false;
+  HWY_INLINE MapResult operator()(const auto& o) const {
     const FloatVector y = Log(FloatTag(), o.x);
     return Guarded(hn::Le(o.x, Zero()), y, hn::Neg(y));
   }
 };
 /// log(sigmoid(x) (1 - sigmoid(x))) = -softplus(x) - softplus(-x). The factor 1 / (1 - 2 alpha) is a constant.
 struct SigmoidMap {
-  static constexpr Reads kReads = Reads::kNothing;
-  HWY_INLINE MapResult operator()(const Operands& o) const {
+  static constexpr bool kReadsLinear = false;
+  HWY_INLINE MapResult operator()(const auto& o) const {
     const FloatTag d;
     const FloatVector width = hn::Sub(One(), hn::Add(o.constant, o.constant));
     const FloatVector value = hn::Div(hn::Sub(Sigmoid(d, o.x), o.constant), width);
@@ -106,8 +100,8 @@ struct SigmoidMap {
   }
 };
 struct LogitMap {
-  static constexpr Reads kReads = Reads::kNothing;
-  HWY_INLINE MapResult operator()(const Operands& o) const {
+  static constexpr bool kReadsLinear = false;
+  HWY_INLINE MapResult operator()(const auto& o) const {
     const FloatTag d;
     const FloatVector width = hn::Sub(One(), hn::Add(o.constant, o.constant));
     const FloatVector u = hn::MulAdd(o.x, width, o.constant);
@@ -119,16 +113,16 @@ struct LogitMap {
   }
 };
 struct SoftplusMap {
-  static constexpr Reads kReads = Reads::kNothing;
-  HWY_INLINE MapResult operator()(const Operands& o) const {
+  static constexpr bool kReadsLinear = false;
+  HWY_INLINE MapResult operator()(const auto& o) const {
     const FloatTag d;
     return {Softplus(d, o.x), hn::Neg(Softplus(d, hn::Neg(o.x)))};
   }
 };
 /// log(e^x - 1) = x + log(1 - e^-x), whose derivative is 1 / (1 - e^-x).
 struct SoftplusInverseMap {
-  static constexpr Reads kReads = Reads::kNothing;
-  HWY_INLINE MapResult operator()(const Operands& o) const {
+  static constexpr bool kReadsLinear = false;
+  HWY_INLINE MapResult operator()(const auto& o) const {
     const FloatTag d;
     const FloatVector log_rest = Log(d, hn::Neg(Expm1(d, hn::Neg(o.x))));
     return Guarded(hn::Le(o.x, Zero()), hn::Add(o.x, log_rest), hn::Neg(log_rest));
@@ -136,8 +130,8 @@ struct SoftplusInverseMap {
 };
 /// log(1 - tanh(x)^2) = 2 (log 2 - |x| - log(1 + e^-2|x|)).
 struct TanhMap {
-  static constexpr Reads kReads = Reads::kNothing;
-  HWY_INLINE MapResult operator()(const Operands& o) const {
+  static constexpr bool kReadsLinear = false;
+  HWY_INLINE MapResult operator()(const auto& o) const {
     const FloatTag d;
     const FloatVector magnitude = hn::Abs(o.x);
     const FloatVector rest = Log1pOfUnit(d, Exp(d, hn::Mul(magnitude, hn::Set(d, -2.0f))));
@@ -146,16 +140,16 @@ struct TanhMap {
   }
 };
 struct AtanhMap {
-  static constexpr Reads kReads = Reads::kNothing;
-  HWY_INLINE MapResult operator()(const Operands& o) const {
+  static constexpr bool kReadsLinear = false;
+  HWY_INLINE MapResult operator()(const auto& o) const {
     const FloatTag d;
     const FloatVector product = hn::Mul(hn::Sub(One(), o.x), hn::Add(One(), o.x));
     return Guarded(hn::Ge(hn::Abs(o.x), One()), Atanh(d, o.x), hn::Neg(Log(d, product)));
   }
 };
 struct LeakyReluMap {
-  static constexpr Reads kReads = Reads::kNothing;
-  HWY_INLINE MapResult operator()(const Operands& o) const {
+  static constexpr bool kReadsLinear = false;
+  HWY_INLINE MapResult operator()(const auto& o) const {
     const FloatTag d;
     const auto below = hn::Lt(o.x, Zero());
     return {hn::IfThenElse(below, hn::Mul(o.x, o.constant), o.x), hn::IfThenElseZero(below, Log(d, o.constant))};
@@ -163,10 +157,21 @@ struct LeakyReluMap {
 };
 /// Leaves x, and counts the density of a standard normal at (x - center) * factor, without its constant.
 struct NormalLogDensityMap {
-  static constexpr Reads kReads = Reads::kLinear;
-  HWY_INLINE MapResult operator()(const Operands& o) const {
+  static constexpr bool kReadsLinear = true;
+  HWY_INLINE MapResult operator()(const auto& o) const {
     const FloatVector y = hn::Mul(hn::Sub(o.x, o.center), o.factor);
     return {o.x, hn::Mul(hn::Mul(y, y), hn::Mul(o.constant, hn::Set(FloatTag(), -0.5f)))};
+  }
+};
+
+template <bool kForward>
+struct SplineMap {
+  static constexpr bool kReadsLinear = false;
+  HWY_INLINE MapResult operator()(const auto& o) const {
+    const size_t bins = (o.step.parameters + 1) / 3;
+    // Eight bins are what everybody uses: their loops are unrolled, and the bins stay in registers.
+    return bins == 8 ? Spline<kForward, 8>(o.x, o.parameters, bins, o.step.spline)
+                     : Spline<kForward, 0>(o.x, o.parameters, bins, o.step.spline);
   }
 };
 
@@ -202,6 +207,10 @@ HWY_INLINE void WithMap(MapKind kind, const Visitor& visitor) {
       return visitor(AtanhMap());
     case MapKind::kLeakyRelu:
       return visitor(LeakyReluMap());
+    case MapKind::kSplineForward:
+      return visitor(SplineMap<true>());
+    case MapKind::kSplineInverse:
+      return visitor(SplineMap<false>());
     case MapKind::kNormalLogDensity:
       return visitor(NormalLogDensityMap());
   }
@@ -221,19 +230,10 @@ struct TileMap {
   template <class Map>
   HWY_INLINE void Entry(Map map, const MapEntry& entry) const {
     const FloatTag d;
-    Operands o;
-    o.shift = o.log_scale = Zero();
-    o.center = hn::Set(d, entry.center);
-    o.factor = hn::Set(d, entry.factor);
-    o.offset = hn::Set(d, entry.offset);
-    o.constant = hn::Set(d, step.constant);
     for (size_t r = 0; r < table.rows; r += kLanes) {
-      o.x = hn::Load(d, At(entry.in, r));
-      if constexpr (Map::kReads == Reads::kShift || Map::kReads == Reads::kShiftAndScale) {
-        o.shift = hn::Load(d, At(entry.shift, r));
-      }
-      if constexpr (Map::kReads == Reads::kShiftAndScale) o.log_scale = hn::Load(d, At(entry.log_scale, r));
-      const MapResult result = map(o);
+      const MapResult result = map(Operands<Parameters>{
+          hn::Load(d, At(entry.in, r)), Parameters{At(entry.parameters, r), kTileRows}, hn::Set(d, entry.center),
+          hn::Set(d, entry.factor), hn::Set(d, entry.offset), hn::Set(d, step.constant), step});
       hn::Store(result.value, d, At(entry.out, r));
       if (entry.copy != kNoColumn) hn::Store(result.value, d, At(entry.copy, r));
       hn::Store(hn::Add(hn::Load(d, table.log + r), result.log), d, table.log + r);
@@ -243,7 +243,7 @@ struct TileMap {
   HWY_INLINE float* At(Column column, size_t row) const { return table.numbers + column * kTileRows + row; }
 };
 
-/// A map over a few rows: entries are lanes.
+/// A map over a few rows: entries are lanes, where there are several.
 struct RowMap {
   const Program& program;
   const MapStep& step;
@@ -253,6 +253,10 @@ struct RowMap {
   HWY_INLINE void operator()(Map map) const {
     for (size_t row = 0; row < table.rows; ++row) {
       float* numbers = table.numbers + row * table.stride;
+      if (step.count == 1) {
+        Entry(map, program.entries[step.first], numbers, table.log[row]);
+        continue;
+      }
       for (uint32_t done = 0; done < step.count; done += kLanes) {
         Entries(map, &program.entries[step.first + done], std::min<size_t>(kLanes, step.count - done), numbers,
                 table.log[row]);
@@ -260,26 +264,40 @@ struct RowMap {
     }
   }
 
+  /// One entry, as in a triangular solve, where each waits for the one before: in all lanes alike, without a way
+  /// through memory.
+  template <class Map>
+  HWY_INLINE void Entry(Map map, const MapEntry& entry, float* numbers, float& log) const {
+    const FloatTag d;
+    const MapResult result = map(Operands<SharedParameters>{
+        hn::Set(d, numbers[entry.in]), SharedParameters{numbers + entry.parameters}, hn::Set(d, entry.center),
+        hn::Set(d, entry.factor), hn::Set(d, entry.offset), hn::Set(d, step.constant), step});
+    const float value = hn::GetLane(result.value);
+    numbers[entry.out] = value;
+    if (entry.copy != kNoColumn) numbers[entry.copy] = value;
+    log += hn::GetLane(result.log);
+  }
+
   template <class Map>
   HWY_INLINE void Entries(Map map, const MapEntry* entries, size_t count, float* numbers, float& log) const {
     const FloatTag d;
-    HWY_ALIGN float lanes[6][kLanes] = {};
+    HWY_ALIGN float lanes[4][kLanes] = {};
+    HWY_ALIGN float parameters[kMaxMapParameters][kLanes];
+    // Lanes without an entry hold zeros, so that the arithmetic on them is ordinary.
+    for (size_t j = 0; j < step.parameters && count < kLanes; ++j) hn::Store(Zero(), d, parameters[j]);
     for (size_t i = 0; i < count; ++i) {
       const MapEntry& entry = entries[i];
       lanes[0][i] = numbers[entry.in];
-      if constexpr (Map::kReads == Reads::kShift || Map::kReads == Reads::kShiftAndScale) {
-        lanes[1][i] = numbers[entry.shift];
-      }
-      if constexpr (Map::kReads == Reads::kShiftAndScale) lanes[2][i] = numbers[entry.log_scale];
-      if constexpr (Map::kReads == Reads::kLinear) {
-        lanes[3][i] = entry.center;
-        lanes[4][i] = entry.factor;
-        lanes[5][i] = entry.offset;
+      for (size_t j = 0; j < step.parameters; ++j) parameters[j][i] = numbers[entry.parameters + j];
+      if constexpr (Map::kReadsLinear) {
+        lanes[1][i] = entry.center;
+        lanes[2][i] = entry.factor;
+        lanes[3][i] = entry.offset;
       }
     }
     const MapResult result =
-        map(Operands{hn::Load(d, lanes[0]), hn::Load(d, lanes[1]), hn::Load(d, lanes[2]), hn::Load(d, lanes[3]),
-                     hn::Load(d, lanes[4]), hn::Load(d, lanes[5]), hn::Set(d, step.constant)});
+        map(Operands<Parameters>{hn::Load(d, lanes[0]), Parameters{parameters[0], kLanes}, hn::Load(d, lanes[1]),
+                                 hn::Load(d, lanes[2]), hn::Load(d, lanes[3]), hn::Set(d, step.constant), step});
     hn::Store(result.value, d, lanes[0]);
     hn::Store(result.log, d, lanes[1]);
     for (size_t i = 0; i < count; ++i) {

@@ -27,7 +27,14 @@ HWY_INLINE V Polynomial(D d, V x, float highest, Rest... rest) {
   return sum;
 }
 
-/// x = n log 2 + r with |r| <= log(2) / 2; e^r = 1 + r + r^2 q(r).
+/// e^r - 1 = r + r^2 q(r) for |r| <= log(2) / 2, q minimax; the error of e^r is below 1e-8.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V Expm1OfReduced(D d, V r) {
+  const V q = Polynomial(d, r, 1.392625083e-3f, 8.363232884e-3f, 4.166655421e-2f, 1.666657667e-1f, 0.5f);
+  return hn::MulAdd(hn::Mul(r, r), q, r);
+}
+
+/// x = n log 2 + r with |r| <= log(2) / 2.
 template <class D, class V = hn::Vec<D>>
 struct ExpParts {
   V n;
@@ -39,9 +46,7 @@ HWY_INLINE ExpParts<D> ReduceExp(D d, V x) {
   const V n = hn::Round(hn::Mul(x, hn::Set(d, 1.44269504f)));
   V r = hn::NegMulAdd(n, hn::Set(d, 0.693359375f), x);  // log 2 in two parts: the first product is exact
   r = hn::NegMulAdd(n, hn::Set(d, -2.12194440e-4f), r);
-  // Minimax on |r| <= log(2) / 2; the error of e^r is below 1e-8.
-  const V q = Polynomial(d, r, 1.392625083e-3f, 8.363232884e-3f, 4.166655421e-2f, 1.666657667e-1f, 0.5f);
-  return {n, hn::MulAdd(hn::Mul(r, r), q, r)};
+  return {n, Expm1OfReduced(d, r)};
 }
 
 /// 2^n for whole n within [-126, 127].
@@ -61,6 +66,20 @@ HWY_INLINE V Exp(D d, V x) {
   const V value = hn::Mul(hn::Add(hn::Set(d, 1.0f), parts.expm1_r), PowerOfTwo(d, half));
   const V result = hn::Mul(value, PowerOfTwo(d, hn::Sub(parts.n, half)));
   return hn::IfThenElse(hn::Eq(x, x), result, x);
+}
+
+/// e^x for x <= 0; below -87, where it is of no use to a sum, e^-87. At most 3 ulp above -20, 5 below. Half the
+/// operations of Exp.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V ExpOfNegative(D d, V x) {
+  const hn::RebindToSigned<D> di;
+  // Adding 1.5 2^23 rounds to whole numbers, and leaves n + 127 in the last bits: the exponent of 2^n.
+  const V shift = hn::Set(d, 12582912.0f + 127.0f);
+  const V bounded = hn::Max(hn::Set(d, -87.0f), x);
+  const V shifted = hn::MulAdd(bounded, hn::Set(d, 1.44269504f), shift);
+  const V r = hn::NegMulAdd(hn::Sub(shifted, shift), hn::Set(d, 0.693147181f), bounded);
+  const V power = hn::BitCast(d, hn::ShiftLeft<23>(hn::BitCast(di, shifted)));
+  return hn::MulAdd(power, Expm1OfReduced(d, r), power);
 }
 
 /// e^x - 1 for x <= 88. At most 3 ulp.

@@ -34,23 +34,23 @@ size_t NetworkSchedule::AddUnits(const Linear& linear, bool sparse) {
 void NetworkSchedule::LayOutMlp(const Network& network, Columns columns) {
   // Two sets of columns are enough where layers take turns.
   Column turns[2] = {};
+  const size_t hidden = network.layers.size() - 1;
   if (columns == Columns::kReused) {
     size_t widest = 0;
-    for (const Linear& linear : network.layers) widest = std::max(widest, linear.units());
+    for (size_t i = 0; i < hidden; ++i) widest = std::max(widest, network.layers[i].units());
     for (Column& turn : turns) turn = builder_->Allocate(widest);
   }
-  for (size_t i = 0; i < network.layers.size(); ++i) {
+  const bool sparse = GivesZeros(network.activation);
+  for (size_t i = 0; i < hidden; ++i) {
     const Linear& linear = network.layers[i];
-    const bool last = i + 1 == network.layers.size();
-    const ActivationKind activation = last ? ActivationKind::kIdentity : network.activation;
     if (columns == Columns::kReused) {
-      units_.push_back({turns[i % 2], linear.units(), linear.degrees, GivesZeros(activation)});
+      units_.push_back({turns[i % 2], linear.units(), linear.degrees, sparse});
     } else {
-      AddUnits(linear, GivesZeros(activation));
+      AddUnits(linear, sparse);
     }
-    stages_.push_back({NetworkStage::Kind::kDense, &linear, i, i + 1, activation});
+    stages_.push_back({NetworkStage::Kind::kDense, &linear, i, i + 1, network.activation});
   }
-  output_ = units_.size() - 1;
+  LayOutOutputs(network, hidden);
 }
 
 void NetworkSchedule::LayOutResidual(const Network& network, Columns columns) {
@@ -74,39 +74,62 @@ void NetworkSchedule::LayOutResidual(const Network& network, Columns columns) {
     stages_.push_back({Kind::kDense, &second, inner, change, ActivationKind::kIdentity});
     stages_.push_back({Kind::kAdd, nullptr, change, h, ActivationKind::kIdentity});
   }
-  output_ = AddUnits(network.layers.back(), false);
-  stages_.push_back({Kind::kDense, &network.layers.back(), h, output_, ActivationKind::kIdentity});
+  LayOutOutputs(network, h);
 }
 
-void NetworkSchedule::EmitDense(const NetworkStage& stage, Range units, Range inputs, bool accumulate,
-                                ActivationKind activation) {
+void NetworkSchedule::LayOutOutputs(const Network& network, size_t from) {
+  const Linear& last = network.layers.back();
+  output_ = units_.size();
+  units_.push_back({0, last.units(), last.degrees, false});
+  stages_.push_back({NetworkStage::Kind::kDense, &last, from, output_, ActivationKind::kIdentity});
+}
+
+void NetworkSchedule::AllocateOutputs(size_t count) {
+  if (count <= output_columns_) return;
+  units_[output_].first = builder_->Allocate(count);
+  output_columns_ = count;
+}
+
+DensePart NetworkSchedule::PartOf(const NetworkStage& stage, Range units, Range inputs) const {
   DensePart part;
   part.units = units;
   part.inputs = inputs;
   part.input_column = units_[stage.from].first;
-  part.output_column = units_[stage.to].first;
-  part.accumulate = accumulate;
+  part.output_column =
+      stage.to == output_ ? OutputColumn(units.begin) : units_[stage.to].first + static_cast<Column>(units.begin);
   part.sparse_input = units_[stage.from].sparse;
-  part.activation = activation;
-  builder_->Dense(*stage.linear, part);
+  return part;
 }
 
-void NetworkSchedule::EmitAll() {
+void NetworkSchedule::EmitUnits(const NetworkStage& stage, Range units) {
+  const Column from = units_[stage.from].first + static_cast<Column>(units.begin);
+  const Column to = units_[stage.to].first + static_cast<Column>(units.begin);
+  if (stage.kind == NetworkStage::Kind::kActivate) {
+    builder_->Activate(from, to, units.size(), stage.activation);
+  } else {
+    builder_->Add(from, to, units.size());
+  }
+}
+
+void NetworkSchedule::EmitHidden() {
   for (const NetworkStage& stage : stages_) {
-    const Column from = units_[stage.from].first;
-    const Column to = units_[stage.to].first;
-    switch (stage.kind) {
-      case NetworkStage::Kind::kDense:
-        EmitDense(stage, {0, stage.linear->units()}, {0, stage.linear->inputs()}, false, stage.activation);
-        break;
-      case NetworkStage::Kind::kActivate:
-        builder_->Activate(from, to, units_[stage.to].count, stage.activation);
-        break;
-      case NetworkStage::Kind::kAdd:
-        builder_->Add(from, to, units_[stage.to].count);
-        break;
+    if (stage.to == output_) continue;
+    const Range units = {0, units_[stage.to].count};
+    if (stage.kind == NetworkStage::Kind::kDense) {
+      DensePart part = PartOf(stage, units, {0, stage.linear->inputs()});
+      part.activation = stage.activation;
+      builder_->Dense(*stage.linear, part);
+    } else {
+      EmitUnits(stage, units);
     }
   }
+}
+
+void NetworkSchedule::EmitOutputs(Range outputs) {
+  AllocateOutputs(outputs.size());
+  first_output_ = outputs.begin;
+  const NetworkStage& last = stages_.back();
+  builder_->Dense(*last.linear, PartOf(last, outputs, {0, last.linear->inputs()}));
 }
 
 Range NetworkSchedule::UnitsOf(size_t units, Degrees degrees) const {
@@ -123,41 +146,64 @@ int64_t NetworkSchedule::BlockEnd(int64_t begin, int64_t features) const {
   return end;
 }
 
+size_t NetworkSchedule::LargestBlock(int64_t features) const {
+  size_t largest = 0;
+  for (int64_t begin = 0; begin < features;) {
+    const int64_t end = BlockEnd(begin, features);
+    largest = std::max(largest, UnitsOf(output_, {begin - 1, end - 1}).size());
+    begin = end;
+  }
+  return largest;
+}
+
 void NetworkSchedule::EmitEarlier(int64_t begin, int64_t end) {
   // Everything that the block's units take from earlier degrees, as one product for each layer.
   if (end - begin == 1) return;
   for (const NetworkStage& stage : stages_) {
     if (stage.kind != NetworkStage::Kind::kDense) continue;
     const Degrees degrees = stage.to == output_ ? Degrees{begin - 1, end - 1} : Degrees{begin, end};
-    EmitDense(stage, UnitsOf(stage.to, degrees), UnitsOf(stage.from, {-1, begin}), false, ActivationKind::kIdentity);
+    builder_->Dense(*stage.linear, PartOf(stage, UnitsOf(stage.to, degrees), UnitsOf(stage.from, {-1, begin})));
   }
 }
 
-void NetworkSchedule::EmitOutputs(int64_t begin, int64_t degree, bool blocked) {
+void NetworkSchedule::EmitOutputsOf(int64_t begin, int64_t degree, bool blocked) {
   const NetworkStage& last = stages_.back();
-  EmitDense(last, UnitsOf(output_, {degree - 1, degree}), UnitsOf(last.from, {blocked ? begin : -1, degree}), blocked,
-            ActivationKind::kIdentity);
+  DensePart part =
+      PartOf(last, UnitsOf(output_, {degree - 1, degree}), UnitsOf(last.from, {blocked ? begin : -1, degree}));
+  part.accumulate = blocked;
+  builder_->Dense(*last.linear, part);
 }
 
-void NetworkSchedule::EmitHidden(Degrees degrees, Degrees from_degrees) {
-  // Units that begin a solve, and those of blocks of one degree, have nothing to go on from.
-  const bool accumulate = from_degrees.after >= 0;
+void NetworkSchedule::EmitHiddenOf(Degrees degrees, Degrees from_degrees) {
   for (const NetworkStage& stage : stages_) {
     if (stage.to == output_) continue;
     const Range units = UnitsOf(stage.to, degrees);
-    const Column from = units_[stage.from].first + static_cast<Column>(units.begin);
-    const Column to = units_[stage.to].first + static_cast<Column>(units.begin);
-    switch (stage.kind) {
-      case NetworkStage::Kind::kDense:
-        EmitDense(stage, units, UnitsOf(stage.from, from_degrees), accumulate, stage.activation);
-        break;
-      case NetworkStage::Kind::kActivate:
-        builder_->Activate(from, to, units.size(), stage.activation);
-        break;
-      case NetworkStage::Kind::kAdd:
-        builder_->Add(from, to, units.size());
-        break;
+    if (stage.kind != NetworkStage::Kind::kDense) {
+      EmitUnits(stage, units);
+      continue;
     }
+    DensePart part = PartOf(stage, units, UnitsOf(stage.from, from_degrees));
+    // Units that begin a solve, and those of blocks of one degree, have nothing to go on from.
+    part.accumulate = from_degrees.after >= 0;
+    part.activation = stage.activation;
+    builder_->Dense(*stage.linear, part);
+  }
+}
+
+void NetworkSchedule::EmitGiven(Degrees degrees, int64_t features) {
+  // Hidden units of degree `up_to` are complete once they have what those of their own degree give.
+  const bool first = degrees.after < 0;
+  for (const NetworkStage& stage : stages_) {
+    const Range complete = UnitsOf(stage.to, degrees);
+    if (stage.kind != NetworkStage::Kind::kDense) {
+      EmitUnits(stage, complete);
+      continue;
+    }
+    DensePart part = PartOf(stage, UnitsOf(stage.to, {degrees.after, features}), UnitsOf(stage.from, degrees));
+    part.accumulate = !first;
+    part.activation = stage.activation;
+    part.activated = complete.size();
+    builder_->Dense(*stage.linear, part);
   }
 }
 

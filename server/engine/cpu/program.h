@@ -6,7 +6,8 @@
 //   tile   [column][row], 64 rows apart    rows are SIMD lanes, weights are broadcast
 //   rows   [row][column], up to 8 rows     units are SIMD lanes, for requests too small to fill a tile
 //
-// Both do the same arithmetic per number, in the same order: the layout never shows in the bits.
+// A program is made for one of them. Both do the same arithmetic per number, in the same order: the layout never shows
+// in the bits.
 #pragma once
 
 #include <cstddef>
@@ -25,18 +26,23 @@ inline constexpr size_t kMaxFewRows = 8;
 inline constexpr size_t kPanelUnits = 6;
 /// Most units of a weight strip: 8 vectors of 16 lanes, or 16 of 8.
 inline constexpr size_t kStripUnits = 128;
+/// Most bins of a spline, and most parameters of a univariate map.
+inline constexpr size_t kMaxSplineBins = 64;
+inline constexpr size_t kMaxMapParameters = 3 * kMaxSplineBins - 1;
 /// The row layout writes whole lines: a step's last column is followed by room up to a multiple of this.
 inline constexpr size_t kColumnPadding = 16;
 
 using Column = uint32_t;
 inline constexpr Column kNoColumn = std::numeric_limits<Column>::max();
 
+enum class Layout : uint8_t { kTile, kRows };
+
 enum class ActivationKind : uint8_t { kIdentity, kRelu, kTanh, kGelu, kSilu, kLeakyRelu, kElu };
 
 /// Weights of up to kPanelUnits neighbouring units for the tile layout, stored [depth][units]; k starts at
 /// `first_input`.
 struct Panel {
-  uint32_t first_unit = 0;
+  uint32_t first_unit = 0;  ///< counted from the step's first unit
   uint32_t units = 0;
   uint32_t first_input = 0;
   uint32_t depth = 0;
@@ -46,7 +52,7 @@ struct Panel {
 /// Weights of up to kStripUnits neighbouring units for the row layout, stored [depth][width]; `width` is `units`
 /// rounded up to whole lines, padded with zeros.
 struct Strip {
-  uint32_t first_unit = 0;
+  uint32_t first_unit = 0;  ///< counted from the step's first unit
   uint32_t units = 0;
   uint32_t width = 0;
   uint32_t first_input = 0;
@@ -60,14 +66,16 @@ struct DenseStep {
   Column input = 0;   ///< column of input 0
   Column output = 0;  ///< column of unit 0
   uint32_t first_panel = 0;
-  uint32_t panel_count = 0;
+  uint32_t panel_count = 0;  ///< 0 in the row layout
   uint32_t first_strip = 0;
-  uint32_t strip_count = 0;
-  size_t bias = 0;  ///< in the arena
+  uint32_t strip_count = 0;  ///< 0 in the tile layout
+  size_t bias = 0;           ///< in the arena
   bool accumulate = false;
   /// The input is often exactly zero (it left a ReLU): one row is computed from the others alone.
   bool sparse_input = false;
   ActivationKind activation = ActivationKind::kIdentity;
+  /// Units, from the first on, that the activation is applied to; in the tile layout it is all or none.
+  uint32_t activated = 0;
 };
 
 /// to = activation(from) for `count` columns.
@@ -97,13 +105,16 @@ struct CopyStep {
   uint32_t count = 0;
 };
 
-/// What a univariate map does to x, and to the row's log|det|.
+/// What a univariate map does to x, and to the row's log|det|. theta are the parameters of an entry, c is the step's
+/// constant.
 enum class MapKind : uint8_t {
   kLinear,         ///< (x - center) * factor + offset; log|det| is counted as a constant
-  kShiftForward,   ///< x + t
+  kShiftForward,   ///< x + t, theta = (t)
   kShiftInverse,   ///< x - t
-  kAffineForward,  ///< x exp(s) + t with s = c tanh(a / c); + s
+  kAffineForward,  ///< x exp(s) + t with s = c tanh(a / c), theta = (a, t); + s
   kAffineInverse,  ///< (x - t) exp(-s); - s
+  kSplineForward,  ///< rational-quadratic spline; theta as in server/flow
+  kSplineInverse,
   kExp,
   kLog,
   kSigmoid,  ///< (sigmoid(x) - alpha) / (1 - 2 alpha)
@@ -121,11 +132,19 @@ struct MapEntry {
   Column in = 0;
   Column out = 0;
   Column copy = kNoColumn;  ///< a second place for the result
-  Column shift = 0;         ///< t, where the map has parameters
-  Column log_scale = 0;     ///< a
+  Column parameters = 0;    ///< the first of its parameters, which stand next to each other
   float center = 0;         ///< kLinear, kNormalLogDensity
   float factor = 1;
   float offset = 0;
+};
+
+/// Constants of a rational-quadratic spline on [-bound, bound].
+struct SplineForm {
+  float bound = 3;
+  float min_width = 0.006f;  ///< of a bin
+  float min_height = 0.006f;
+  float min_slope = 0.001f;           ///< of a knot: min_slope + softplus(theta + slope_offset)
+  float slope_offset = 0.539742417f;  ///< theta 0 gives slope 1
 };
 
 /// Entries of Program::entries, in order; the row's log|det| is summed in that order.
@@ -133,7 +152,9 @@ struct MapStep {
   MapKind kind = MapKind::kLinear;
   uint32_t first = 0;
   uint32_t count = 0;
-  float constant = 0;  ///< c, alpha, slope or sign
+  float constant = 0;       ///< c, alpha, slope or sign
+  uint32_t parameters = 0;  ///< of each entry
+  SplineForm spline;
 };
 
 using Step = std::variant<DenseStep, ActivateStep, AddStep, CopyStep, MapStep>;

@@ -10,6 +10,8 @@
 namespace densityd::engine::cpu {
 namespace {
 
+/// Parameters that are computed before they are used, as columns of a tile: 64 KiB, so that they stay in the cache.
+constexpr size_t kMaxParameterColumns = 256;
 constexpr double kHalfLog2Pi = 0.918938533204672741780329736406;
 
 /// (x - center) * factor. The centre is split in two, so that data far from zero keeps its digits.
@@ -34,8 +36,8 @@ MapEntry ForwardEntry(Column column, double center, double factor) {
 /// Emits layer after layer. Columns of the data move as little as possible: a permutation only renames them.
 class Schedule {
  public:
-  Schedule(const LoweredFlow& flow, Direction direction, PackedWeights& weights)
-      : flow_(flow), direction_(direction), builder_(weights), columns_(flow.features) {
+  Schedule(const LoweredFlow& flow, Direction direction, Layout layout, PackedWeights& weights)
+      : flow_(flow), direction_(direction), builder_(layout, weights), columns_(flow.features) {
     data_ = builder_.Allocate(flow.features);
     // The context stands right before the columns that conditioners read.
     builder_.program().context = builder_.Allocate(flow.context_features + flow.features);
@@ -159,20 +161,21 @@ class Schedule {
   /// The column where a conditioner reads its input i.
   Column ConditionerInput(size_t i) { return context() + static_cast<Column>(flow_.context_features + i); }
 
-  MapKind KindOf(const UnivariateMap& univariate) const {
-    if (univariate.shift_only) return forward() ? MapKind::kShiftForward : MapKind::kShiftInverse;
-    return forward() ? MapKind::kAffineForward : MapKind::kAffineInverse;
-  }
-
   /// Output i of the layer under its univariate map, with the parameters that stand from `parameters` on.
   MapEntry EntryOf(const ConditionedLayer& layer, size_t i, Column parameters) const {
-    const size_t count = layer.univariate.shift_only ? 1 : 2;
-    const Column first = parameters + static_cast<Column>(i * count);
     MapEntry entry;
     entry.in = entry.out = columns_[layer.outputs[i]];
-    entry.log_scale = first;
-    entry.shift = first + static_cast<Column>(count - 1);
+    entry.parameters = parameters;
     return entry;
+  }
+
+  void EmitMap(const UnivariateMap& map, const std::vector<MapEntry>& entries) {
+    MapStep step;
+    step.kind = forward() ? map.forward : map.inverse;
+    step.constant = static_cast<float>(map.constant);
+    step.parameters = map.parameters;
+    step.spline = map.spline;
+    builder_.Map(step, entries);
   }
 
   void EmitParallel(const ConditionedLayer& layer, const Units& inputs) {
@@ -180,18 +183,24 @@ class Schedule {
     for (size_t i = 0; i < layer.inputs.size(); ++i) copies.push_back({columns_[layer.inputs[i]], ConditionerInput(i)});
     builder_.Copy(copies);
     NetworkSchedule network(layer.network, inputs, NetworkSchedule::Columns::kReused, builder_);
-    network.EmitAll();
-    std::vector<MapEntry> entries;
-    for (size_t i = 0; i < layer.outputs.size(); ++i) entries.push_back(EntryOf(layer, i, network.output()));
-    builder_.Map(KindOf(layer.univariate), static_cast<float>(layer.univariate.max_log_scale), entries);
+    network.EmitHidden();
+    const size_t parameters = layer.univariate.parameters;
+    const size_t group = std::max<size_t>(1, kMaxParameterColumns / parameters);
+    for (size_t begin = 0; begin < layer.outputs.size(); begin += group) {
+      const size_t end = std::min(begin + group, layer.outputs.size());
+      network.EmitOutputs({begin * parameters, end * parameters});
+      std::vector<MapEntry> entries;
+      for (size_t i = begin; i < end; ++i) entries.push_back(EntryOf(layer, i, network.OutputColumn(i * parameters)));
+      EmitMap(layer.univariate, entries);
+    }
   }
 
   void EmitSolve(const ConditionedLayer& layer, const Units& inputs) {
     NetworkSchedule network(layer.network, inputs, NetworkSchedule::Columns::kKept, builder_);
     network.EmitSolve(static_cast<int64_t>(columns_.size()), [&](int64_t i) {
-      MapEntry entry = EntryOf(layer, i, network.output());
+      MapEntry entry = EntryOf(layer, i, network.OutputColumn(i * layer.univariate.parameters));
       entry.copy = ConditionerInput(i);
-      builder_.Map(KindOf(layer.univariate), static_cast<float>(layer.univariate.max_log_scale), {entry});
+      EmitMap(layer.univariate, {entry});
     });
   }
 
@@ -211,13 +220,13 @@ double BaseLogScale(const LoweredFlow& flow, size_t j) {
 
 }  // namespace
 
-Program MakeProgram(const LoweredFlow& flow, Direction direction, PackedWeights& weights) {
-  return Schedule(flow, direction, weights).Build();
+Program MakeProgram(const LoweredFlow& flow, Direction direction, Layout layout, PackedWeights& weights) {
+  return Schedule(flow, direction, layout, weights).Build();
 }
 
 Program MakeBaseDensity(const LoweredFlow& flow, const std::vector<Column>& z) {
   PackedWeights none;
-  ProgramBuilder builder(none);
+  ProgramBuilder builder(Layout::kTile, none);
   std::vector<MapEntry> entries;
   for (size_t j = 0; j < z.size(); ++j) {
     entries.push_back(InverseEntry(z[j], BaseMean(flow, j), std::exp(-BaseLogScale(flow, j))));
@@ -229,7 +238,7 @@ Program MakeBaseDensity(const LoweredFlow& flow, const std::vector<Column>& z) {
 
 Program MakeBaseSample(const LoweredFlow& flow, const std::vector<Column>& z) {
   PackedWeights none;
-  ProgramBuilder builder(none);
+  ProgramBuilder builder(Layout::kTile, none);
   std::vector<MapEntry> noise;
   std::vector<MapEntry> base;
   for (size_t j = 0; j < z.size(); ++j) {

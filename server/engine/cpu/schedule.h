@@ -1,4 +1,4 @@
-// Turns a lowered flow into programs: one per direction.
+// Turns a lowered flow into programs: one per direction and layout.
 #pragma once
 
 #include <vector>
@@ -13,7 +13,7 @@ namespace densityd::engine::cpu {
 enum class Direction { kInverse, kForward };
 
 /// The map of `flow` in a direction, with log|det| of that direction; its weights are appended to `weights`.
-Program MakeProgram(const LoweredFlow& flow, Direction direction, PackedWeights& weights);
+Program MakeProgram(const LoweredFlow& flow, Direction direction, Layout layout, PackedWeights& weights);
 
 /// Goes on where an inverse program ended, with z in the columns `z`: log becomes log p(x), nats.
 Program MakeBaseDensity(const LoweredFlow& flow, const std::vector<Column>& z);

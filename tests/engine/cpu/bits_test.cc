@@ -1,4 +1,5 @@
 // The bit promise: a row's answer depends on that row alone.
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -115,6 +116,17 @@ TEST_P(BitsTest, RowsHaveTheSameBitsInRunsOfAnySize) {
   }
 }
 
+TEST_P(BitsTest, RowsHaveTheSameBitsInARunOfEverySize) {
+  const size_t features = plan_->info().features;
+  for (Op op : kOps) {
+    const Answer expected = RunPlan(*plan_, op, rows_, 64);
+    for (size_t count = 1; count <= plan_->info().tile_rows; ++count) {
+      const Answer answer = RunPlan(*plan_, op, Part(rows_, 0, count, features, plan_->info().context_features), count);
+      ASSERT_EQ(BitsOfRows(answer, 0, count), BitsOfRows(expected, 0, count)) << OpName(op) << ", rows " << count;
+    }
+  }
+}
+
 TEST_P(BitsTest, RowsHaveTheSameBitsInAnyMixOfRequests) {
   for (Op op : kOps) {
     const Answer expected = RunPlan(*plan_, op, rows_, 64);
@@ -123,14 +135,16 @@ TEST_P(BitsTest, RowsHaveTheSameBitsInAnyMixOfRequests) {
 }
 
 TEST_P(BitsTest, RowsHaveTheSameBitsOnEveryThread) {
-  const Answer expected = RunPlan(*plan_, Op::kLogProb, rows_, 64);
-  Answer answers[3];
-  std::vector<std::thread> threads;
-  for (Answer& answer : answers) {
-    threads.emplace_back([&, this] { answer = RunPlan(*plan_, Op::kLogProb, rows_, 17); });
+  for (Op op : {Op::kLogProb, Op::kSample}) {
+    const Answer expected = RunPlan(*plan_, op, rows_, 64);
+    Answer answers[3];
+    std::vector<std::thread> threads;
+    for (Answer& answer : answers) {
+      threads.emplace_back([&, this] { answer = RunInRandomMix(op, 20 + (&answer - answers)); });
+    }
+    for (std::thread& thread : threads) thread.join();
+    for (const Answer& answer : answers) ExpectSameBits(answer, expected, OpName(op));
   }
-  for (std::thread& thread : threads) thread.join();
-  for (const Answer& answer : answers) ExpectSameBits(answer, expected, "thread");
 }
 
 TEST_P(BitsTest, Avx2AndAvx512GiveTheSameBits) {
@@ -144,6 +158,7 @@ TEST_P(BitsTest, Avx2AndAvx512GiveTheSameBits) {
     for (size_t run_rows : {1, 4, 6, 23}) {
       ExpectSameBits(RunPlan(*plan_, op, rows_, run_rows), tile, OpName(op));
     }
+    ExpectSameBits(RunInRandomMix(op, 10), tile, std::string(OpName(op)) + " in a mix of requests");
   }
 }
 
@@ -170,6 +185,34 @@ TEST_P(BitsTest, BadRowsLeaveTheirNeighboursAlone) {
       for (size_t row = 0; row < kRows; ++row) {
         if (row % 3 == 0) continue;
         ASSERT_EQ(BitsOfRows(answer, row, 1), BitsOfRows(expected, row, 1)) << OpName(op) << " row " << row;
+      }
+    }
+  }
+}
+
+TEST_P(BitsTest, OneBadRowLeavesTheOthersOfItsTileAlone) {
+  const float infinity = std::numeric_limits<float>::infinity();
+  const size_t features = plan_->info().features;
+  const size_t context = plan_->info().context_features;
+  for (Op op : {Op::kLogProb, Op::kForward}) {
+    for (size_t tile : {64, 8, 3}) {
+      const Rows healthy = Part(rows_, 0, tile, features, context);
+      const Answer expected = RunPlan(*plan_, op, healthy, tile);
+      size_t bad_row = 0;
+      for (float bad : {std::nanf(""), infinity, -infinity, 1e38f, -1e38f, 1e-42f}) {
+        bad_row = (bad_row + 29) % tile;
+        Rows mixed = healthy;
+        std::fill_n(mixed.input.begin() + bad_row * features, features, bad);
+        std::fill_n(mixed.context.begin() + bad_row * context, context, bad);
+        const Answer answer = RunPlan(*plan_, op, mixed, tile);
+        for (size_t row = 0; row < tile; ++row) {
+          if (row == bad_row) continue;
+          ASSERT_EQ(BitsOfRows(answer, row, 1), BitsOfRows(expected, row, 1))
+              << OpName(op) << " with " << bad << " in row " << bad_row << " of " << tile << ", row " << row;
+        }
+        if (std::isnan(bad) && op == Op::kLogProb) {
+          EXPECT_TRUE(std::isnan(answer.log[bad_row]));
+        }
       }
     }
   }

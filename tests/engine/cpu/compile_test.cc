@@ -5,12 +5,15 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "server/engine/cpu/compilable.h"
 #include "server/engine/cpu/cpu_plan.h"
+#include "server/flow/spec.h"
 #include "tests/engine/cpu/models.h"
 
 namespace densityd::engine::cpu {
 namespace {
 
+using density::v1::FlowSpec;
 using testing::HasSubstr;
 
 Model SmallMaf() { return RandomModel("maf", PresetSpec("maf", 4, 0, 2, 16), 1); }
@@ -32,10 +35,30 @@ TEST(CompilePlanTest, UsesTheReferencePlanWhereAskedTo) {
   EXPECT_EQ(KindOf(SmallMaf(), {"cpu", NumberType::kFloat32, PlanChoice::kReference}), "reference-cpu");
 }
 
+TEST(CheckCompilableTest, KnowsEveryModel) {
+  for (const Model& model : AllModels())
+    EXPECT_TRUE(CheckCompilable(flow::WithDefaults(model.spec)).ok()) << model.name;
+}
+
+TEST(CheckCompilableTest, LeavesWhatLaterVersionsAddToTheReferencePlan) {
+  Model model = SmallMaf();
+  auto& layer = *model.spec.mutable_layers(model.spec.layers_size() - 1)->mutable_autoregressive();
+  layer.mutable_conditioner()->mutable_mlp()->set_activation(static_cast<density::v1::Activation>(99));
+  const absl::Status status = CheckCompilable(model.spec);
+  EXPECT_EQ(status.code(), absl::StatusCode::kUnimplemented);
+  EXPECT_THAT(status.ToString(), HasSubstr("].autoregressive.conditioner.mlp.activation"));
+}
+
 TEST(CompilePlanTest, ServesWhatHasNoCompiledFormFromTheReferencePlan) {
-  const Model splines = RandomModel("nsf_ar", PresetSpec("nsf_ar", 4, 0, 2, 16), 1);
-  EXPECT_EQ(KindOf(splines, {"cpu", NumberType::kFloat32}), "reference-cpu");
-  EXPECT_EQ(CompileCpuPlan(splines.spec, splines.tensors).status().code(), absl::StatusCode::kUnimplemented);
+  FlowSpec spec = PresetSpec("maf", 4, 0, 2, 16);
+  for (auto& layer : *spec.mutable_layers()) {
+    if (layer.has_autoregressive()) {
+      layer.mutable_autoregressive()->mutable_univariate()->mutable_affine()->set_reciprocal_scale(true);
+    }
+  }
+  const Model model = RandomModel("reciprocal", spec, 1);
+  EXPECT_EQ(CompileCpuPlan(model.spec, model.tensors).status().code(), absl::StatusCode::kUnimplemented);
+  EXPECT_EQ(KindOf(model, {"cpu", NumberType::kFloat32}), "reference-cpu");
 }
 
 TEST(CpuPlanTest, PromisesThatRowsAreIndependent) {

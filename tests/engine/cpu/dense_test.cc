@@ -50,13 +50,12 @@ double Activate(ActivationKind kind, double x) {
   return 0;
 }
 
-/// One dense step on its own, with inputs of which about half are zero, as behind a ReLU.
+/// A linear layer as steps of one layout, each for a part of the inputs.
 class DenseProgram {
  public:
-  DenseProgram(const Linear& linear, ActivationKind activation, size_t parts)
-      : linear_(linear), activation_(activation) {
+  DenseProgram(const Linear& linear, ActivationKind activation, size_t parts, Layout layout) {
     PackedWeights packed;
-    ProgramBuilder builder(packed);
+    ProgramBuilder builder(layout, packed);
     DensePart part;
     part.units = {0, linear.units()};
     part.input_column = input_ = builder.Allocate(linear.inputs());
@@ -75,20 +74,49 @@ class DenseProgram {
     weights_ = {panels_.data(), strips_.data(), biases_.data()};
   }
 
+  const Program& program() const { return program_; }
+  const Weights& weights() const { return weights_; }
+  Column input() const { return input_; }
+  Column output() const { return output_; }
+
+ private:
+  static Arena Copy(const std::vector<float>& numbers) {
+    Arena arena(numbers.size() + kLine);
+    std::copy(numbers.begin(), numbers.end(), arena.data());
+    return arena;
+  }
+
+  Program program_;
+  Column input_ = 0;
+  Column output_ = 0;
+  Arena panels_, strips_, biases_;
+  Weights weights_;
+};
+
+/// A linear layer in both layouts, with inputs of which about half are zero, as behind a ReLU.
+class DenseLayer {
+ public:
+  DenseLayer(const Linear& linear, ActivationKind activation, size_t parts)
+      : linear_(linear),
+        activation_(activation),
+        tile_(linear, activation, parts, Layout::kTile),
+        rows_(linear, activation, parts, Layout::kRows) {}
+
   /// Largest error over all units of `rows` rows, relative to the sum of the magnitudes that were added.
   double TileError(size_t rows) const {
-    const Arena table((program_.columns + 1) * kTileRows);
-    return Error({const_cast<float*>(table.data()) + kTileRows, 1, kTileRows}, rows, [&](float* numbers) {
-      RunTile(program_, weights_, {numbers, numbers - kTileRows, rows});
+    const Arena table((tile_.program().columns + 1) * kTileRows);
+    return Error(tile_, {const_cast<float*>(table.data()) + kTileRows, 1, kTileRows}, rows, [&](float* numbers) {
+      RunTile(tile_.program(), tile_.weights(), {numbers, numbers - kTileRows, rows});
     });
   }
 
   double FewRowsError(size_t rows) const {
-    const Arena table(program_.columns * (kMaxFewRows + 1));
+    const size_t columns = rows_.program().columns;
+    const Arena table(columns * (kMaxFewRows + 1));
     std::vector<float> log(kMaxFewRows);
-    std::vector<uint32_t> inputs(program_.columns);
-    return Error({const_cast<float*>(table.data()), program_.columns, 1}, rows, [&](float* numbers) {
-      RunFewRows(program_, weights_, {numbers, log.data(), inputs.data(), rows, program_.columns});
+    std::vector<uint32_t> inputs(columns);
+    return Error(rows_, {const_cast<float*>(table.data()), columns, 1}, rows, [&](float* numbers) {
+      RunFewRows(rows_.program(), rows_.weights(), {numbers, log.data(), inputs.data(), rows, columns});
     });
   }
 
@@ -100,17 +128,11 @@ class DenseProgram {
     float& operator()(size_t row, size_t column) const { return numbers[row * row_step + column * column_step]; }
   };
 
-  static Arena Copy(const std::vector<float>& numbers) {
-    Arena arena(numbers.size() + kLine);
-    std::copy(numbers.begin(), numbers.end(), arena.data());
-    return arena;
-  }
-
   template <typename Run>
-  double Error(Place place, size_t rows, const Run& run) const {
+  double Error(const DenseProgram& program, Place place, size_t rows, const Run& run) const {
     for (size_t row = 0; row < rows; ++row) {
       for (size_t k = 0; k < linear_.inputs(); ++k) {
-        place(row, input_ + k) = static_cast<float>(std::fmax(0, StandardNormal(3, row, k)));
+        place(row, program.input() + k) = static_cast<float>(std::fmax(0, StandardNormal(3, row, k)));
       }
     }
     run(place.numbers);
@@ -120,11 +142,12 @@ class DenseProgram {
         double sum = linear_.bias[unit];
         double magnitude = std::abs(sum);
         for (size_t k = 0; k < linear_.inputs(); ++k) {
-          const double product = linear_.weight(unit, k) * place(row, input_ + k);
+          const double product = linear_.weight(unit, k) * place(row, program.input() + k);
           sum += product;
           magnitude += std::abs(product);
         }
-        worst = std::max(worst, std::abs(place(row, output_ + unit) - Activate(activation_, sum)) / magnitude);
+        const double error = std::abs(place(row, program.output() + unit) - Activate(activation_, sum));
+        worst = std::max(worst, error / magnitude);
       }
     }
     return worst;
@@ -132,11 +155,8 @@ class DenseProgram {
 
   const Linear& linear_;
   ActivationKind activation_;
-  Program program_;
-  Column input_ = 0;
-  Column output_ = 0;
-  Arena panels_, strips_, biases_;
-  Weights weights_;
+  DenseProgram tile_;
+  DenseProgram rows_;
 };
 
 /// Every target that this processor has, the portable one included.
@@ -157,10 +177,10 @@ TEST_P(DenseTest, ProductsOfOddSizesAreThoseOfFloat64) {
     for (size_t inputs : {1, 2, 6, 17, 63, 200}) {
       for (bool masked : {false, true}) {
         const Linear linear = RandomLinear(units, inputs, masked);
-        const DenseProgram program(linear, ActivationKind::kRelu, 1);
+        const DenseLayer layer(linear, ActivationKind::kRelu, 1);
         const std::string what = std::to_string(units) + " units, " + std::to_string(inputs) + " inputs";
-        for (size_t rows : {9, 16, 33, 50, 64}) EXPECT_LE(program.TileError(rows), kBound) << what << ", rows " << rows;
-        for (size_t rows : {1, 2, 4, 8}) EXPECT_LE(program.FewRowsError(rows), kBound) << what << ", rows " << rows;
+        for (size_t rows : {9, 16, 33, 50, 64}) EXPECT_LE(layer.TileError(rows), kBound) << what << ", rows " << rows;
+        for (size_t rows : {1, 2, 4, 8}) EXPECT_LE(layer.FewRowsError(rows), kBound) << what << ", rows " << rows;
       }
     }
   }
@@ -168,17 +188,17 @@ TEST_P(DenseTest, ProductsOfOddSizesAreThoseOfFloat64) {
 
 TEST_P(DenseTest, InputsBeyondTheCacheAreTakenInChunks) {
   const Linear linear = RandomLinear(40, 1700, false);
-  const DenseProgram program(linear, ActivationKind::kTanh, 1);
-  EXPECT_LE(program.TileError(64), kBound);
-  EXPECT_LE(program.FewRowsError(1), kBound);
+  const DenseLayer layer(linear, ActivationKind::kTanh, 1);
+  EXPECT_LE(layer.TileError(64), kBound);
+  EXPECT_LE(layer.FewRowsError(1), kBound);
 }
 
 TEST_P(DenseTest, PartsOfTheInputsAddUp) {
   for (bool masked : {false, true}) {
     const Linear linear = RandomLinear(70, 90, masked);
-    const DenseProgram program(linear, ActivationKind::kRelu, 3);
-    for (size_t rows : {17, 64}) EXPECT_LE(program.TileError(rows), kBound);
-    for (size_t rows : {1, 8}) EXPECT_LE(program.FewRowsError(rows), kBound);
+    const DenseLayer layer(linear, ActivationKind::kRelu, 3);
+    for (size_t rows : {17, 64}) EXPECT_LE(layer.TileError(rows), kBound);
+    for (size_t rows : {1, 8}) EXPECT_LE(layer.FewRowsError(rows), kBound);
   }
 }
 
@@ -187,9 +207,9 @@ TEST_P(DenseTest, EveryActivationIsItsFunction) {
   for (ActivationKind kind :
        {ActivationKind::kIdentity, ActivationKind::kRelu, ActivationKind::kTanh, ActivationKind::kGelu,
         ActivationKind::kSilu, ActivationKind::kLeakyRelu, ActivationKind::kElu}) {
-    const DenseProgram program(linear, kind, 1);
-    EXPECT_LE(program.TileError(64), kBound) << static_cast<int>(kind);
-    EXPECT_LE(program.FewRowsError(2), kBound) << static_cast<int>(kind);
+    const DenseLayer layer(linear, kind, 1);
+    EXPECT_LE(layer.TileError(64), kBound) << static_cast<int>(kind);
+    EXPECT_LE(layer.FewRowsError(2), kBound) << static_cast<int>(kind);
   }
 }
 

@@ -20,17 +20,23 @@ constexpr float kInfinity = std::numeric_limits<float>::infinity();
 /// Runs one map or activation over numbers, 64 at a time.
 class Function {
  public:
-  explicit Function(MapKind kind, float constant = 0) {
+  /// Parameters are zero.
+  explicit Function(MapKind kind, float constant = 0, size_t parameters = 0) {
     PackedWeights none;
-    ProgramBuilder builder(none);
+    ProgramBuilder builder(Layout::kTile, none);
     MapEntry entry;
     entry.in = entry.out = builder.Allocate(1);
-    builder.Map(kind, constant, {entry});
+    entry.parameters = builder.Allocate(parameters);
+    MapStep step;
+    step.kind = kind;
+    step.constant = constant;
+    step.parameters = static_cast<uint32_t>(parameters);
+    builder.Map(step, {entry});
     program_ = builder.Take();
   }
   explicit Function(ActivationKind kind) {
     PackedWeights none;
-    ProgramBuilder builder(none);
+    ProgramBuilder builder(Layout::kTile, none);
     const Column column = builder.Allocate(1);
     builder.Activate(column, column, 1, kind);
     program_ = builder.Take();
@@ -143,6 +149,24 @@ TEST_P(MathTest, GeluIsAccurateRelativeToItsArgument) {
   for (size_t i = 0; i < x.size(); ++i) {
     const double truth = 0.5 * x[i] * std::erfc(-x[i] / std::sqrt(2.0));
     ASSERT_LE(std::abs(y[i] - truth), 2e-7 * std::abs(x[i])) << x[i];
+  }
+}
+
+TEST_P(MathTest, SplinesAreTheIdentityForZeroParametersAndOutsideTheirInterval) {
+  for (MapKind kind : {MapKind::kSplineForward, MapKind::kSplineInverse}) {
+    for (size_t bins : {2, 7, 8, 64}) {
+      const Function spline(kind, 0, 3 * bins - 1);
+      const std::vector<float> x = Numbers(-5, 5);
+      std::vector<float> log;
+      const std::vector<float> y = spline(x, &log);
+      for (size_t i = 0; i < x.size(); ++i) {
+        ASSERT_NEAR(y[i], x[i], std::abs(x[i]) <= 3 ? 3e-6 : 0) << bins << " bins";
+        ASSERT_NEAR(log[i], 0, std::abs(x[i]) <= 3 ? 1e-5 : 0) << bins << " bins, x " << x[i];
+      }
+      EXPECT_EQ(spline(kInfinity), kInfinity);
+      EXPECT_EQ(spline(-1e38f), -1e38f);
+      EXPECT_TRUE(std::isnan(spline(std::nanf(""))));
+    }
   }
 }
 

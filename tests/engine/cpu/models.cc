@@ -137,6 +137,34 @@ FlowSpec DeepAutoregressive(Autoregressive::ParallelDirection parallel) {
   return spec;
 }
 
+density::v1::Univariate Spline(uint32_t bins, double bound) {
+  density::v1::Univariate univariate;
+  univariate.mutable_rational_quadratic_spline()->set_bins(bins);
+  univariate.mutable_rational_quadratic_spline()->set_bound(bound);
+  return univariate;
+}
+
+/// A spline in every scheme: per column, coupling, and autoregressive in both parallel directions.
+FlowSpec SplineLayers(uint32_t bins, double bound, uint32_t context) {
+  FlowSpec spec;
+  spec.set_features(5);
+  spec.set_context_features(context);
+  *spec.add_layers()->mutable_elementwise()->mutable_univariate() = Spline(bins, bound);
+  if (context > 0) spec.mutable_layers(0)->mutable_elementwise()->mutable_conditioner()->mutable_mlp()->add_hidden(9);
+  auto& coupling = *spec.add_layers()->mutable_coupling();
+  *coupling.mutable_univariate() = Spline(bins, bound);
+  coupling.mutable_conditioner()->mutable_residual_mlp()->set_hidden(20);
+  for (const auto parallel : {Autoregressive::DENSITY, Autoregressive::SAMPLING}) {
+    auto& layer = *spec.add_layers()->mutable_autoregressive();
+    *layer.mutable_univariate() = Spline(bins, bound);
+    layer.set_parallel(parallel);
+    layer.set_order(Autoregressive::REVERSED);
+    layer.mutable_conditioner()->mutable_mlp()->add_hidden(21);
+    layer.mutable_conditioner()->mutable_mlp()->add_hidden(10);
+  }
+  return spec;
+}
+
 }  // namespace
 
 FlowSpec PresetSpec(const std::string& preset, uint32_t features, uint32_t context_features, uint32_t transforms,
@@ -200,11 +228,11 @@ std::vector<Model> AllModels() {
   const auto add = [&models](std::string name, FlowSpec spec) {
     models.push_back(RandomModel(std::move(name), std::move(spec), 100 + models.size()));
   };
-  for (const char* preset : {"affine", "elementwise", "nice", "realnvp", "maf", "iaf"}) {
+  for (const char* preset : {"affine", "elementwise", "nice", "realnvp", "maf", "iaf", "nsf_coupling", "nsf_ar"}) {
     add(std::string(preset) + "-6", PresetSpec(preset, 6, 0, 3, 64));
     add(std::string(preset) + "-5-given-3", PresetSpec(preset, 5, 3, 3, 48));
   }
-  for (const char* preset : {"realnvp", "maf", "iaf"})
+  for (const char* preset : {"realnvp", "maf", "iaf", "nsf_ar"})
     add(std::string(preset) + "-43", PresetSpec(preset, 43, 0, 2, 130));
   add("maf-130-narrow", PresetSpec("maf", 130, 0, 2, 96));
   add("iaf-1", PresetSpec("iaf", 1, 0, 2, 8));
@@ -226,6 +254,9 @@ std::vector<Model> AllModels() {
   for (const char* preset : {"realnvp", "maf", "iaf"}) {
     add(std::string(preset) + "-lu", WithMixing(preset, Preset::LU));
     add(std::string(preset) + "-random", WithMixing(preset, Preset::RANDOM_PERMUTATION));
+  }
+  for (uint32_t bins : {2, 3, 8, 10, 64}) {
+    add("spline-layers-" + std::to_string(bins), SplineLayers(bins, 2 + 0.05 * bins, bins == 3 ? 2 : 0));
   }
   add("affine-layers", AffineLayers());
   add("maf-deep-ordered", DeepAutoregressive(Autoregressive::DENSITY));
