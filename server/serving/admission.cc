@@ -15,15 +15,6 @@ constexpr absl::Duration kUnmeasuredRetry = absl::Seconds(1);
 constexpr absl::Duration kShortestRetry = absl::Milliseconds(10);
 constexpr absl::Duration kLongestRetry = absl::Seconds(60);
 
-/// Adds `amount` unless the sum would exceed `limit`.
-bool AddWithin(std::atomic<size_t>& sum, size_t amount, size_t limit) {
-  size_t current = sum.load(std::memory_order_relaxed);
-  do {
-    if (amount > limit || current > limit - amount) return false;
-  } while (!sum.compare_exchange_weak(current, current + amount, std::memory_order_relaxed));
-  return true;
-}
-
 absl::Status TooLarge(std::string_view unit, size_t amount, size_t limit) {
   return ResourceExhausted("queue",
                            absl::StrCat("the request has ", amount, " ", absl::string_view(unit.data(), unit.size()),
@@ -39,7 +30,7 @@ absl::Status Full(std::string_view unit, size_t waiting, size_t limit, absl::Dur
 
 }  // namespace
 
-absl::Status Admission::Admit(const RowJob& job, const char** refused_by) {
+absl::Status Admission::Admit(RowJob& job, const char** refused_by) {
   const size_t rows = job.span.rows;
   *refused_by = "rows";
   if (!AddWithin(rows_, rows, max_rows_)) {
@@ -49,23 +40,21 @@ absl::Status Admission::Admit(const RowJob& job, const char** refused_by) {
     return Full("rows", waiting, max_rows_, TimeForRowsToLeave(excess));
   }
   *refused_by = "bytes";
-  if (!AddWithin(bytes_, job.bytes, max_bytes_)) {
+  if (!memory_.Reserve(job.bytes, job.memory)) {
+    const size_t max_bytes = memory_.ceiling();
     rows_.fetch_sub(rows, std::memory_order_relaxed);
-    if (job.bytes > max_bytes_) return TooLarge("bytes", job.bytes, max_bytes_);
+    if (job.bytes > max_bytes) return TooLarge("bytes", job.bytes, max_bytes);
     const size_t waiting = bytes();
     const double excess =
-        static_cast<double>(job.bytes) + static_cast<double>(waiting) - static_cast<double>(max_bytes_);
+        static_cast<double>(job.bytes) + static_cast<double>(waiting) - static_cast<double>(max_bytes);
     const double rows_per_byte = static_cast<double>(this->rows()) / static_cast<double>(std::max<size_t>(waiting, 1));
-    return Full("bytes", waiting, max_bytes_, TimeForRowsToLeave(excess * rows_per_byte));
+    return Full("bytes", waiting, max_bytes, TimeForRowsToLeave(excess * rows_per_byte));
   }
   *refused_by = nullptr;
   return absl::OkStatus();
 }
 
-void Admission::Release(size_t rows, size_t bytes) {
-  rows_.fetch_sub(rows, std::memory_order_relaxed);
-  bytes_.fetch_sub(bytes, std::memory_order_relaxed);
-}
+void Admission::Release(size_t rows) { rows_.fetch_sub(rows, std::memory_order_relaxed); }
 
 void Admission::RecordRun(size_t rows, double seconds) {
   const double newest = seconds / static_cast<double>(rows);

@@ -6,35 +6,38 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "server/serving/memory_budget.h"
 #include "server/serving/row_job.h"
 
 namespace densityd::serving {
 
-/// Counts the rows and bytes in the scheduler against their limits. Thread-safe and lock-free.
+/// Counts the rows that wait or are computed, and the bytes of those and of answers on their way, against their limits.
+/// Thread-safe and lock-free.
 class Admission {
  public:
   Admission(size_t max_rows, size_t max_bytes, int workers)
-      : max_rows_(max_rows), max_bytes_(max_bytes), workers_(workers) {}
+      : max_rows_(max_rows), memory_(max_bytes), workers_(workers) {}
 
-  /// Counts the job in, or not: RESOURCE_EXHAUSTED, with `refused_by` set to "rows" or "bytes". A job that could be
-  /// admitted later carries a RetryInfo: the time in which enough rows leave, at the measured throughput.
-  absl::Status Admit(const RowJob& job, const char** refused_by);
-  void Release(size_t rows, size_t bytes);
+  /// Counts the job's rows in, and reserves its memory; or neither: RESOURCE_EXHAUSTED, with `refused_by` set to "rows"
+  /// or "bytes". A job that could be admitted later carries a RetryInfo: the time in which enough rows leave, at the
+  /// measured throughput.
+  absl::Status Admit(RowJob& job, const char** refused_by);
+  /// The rows of an admitted job were computed or given up.
+  void Release(size_t rows);
 
   /// A run of `rows` rows took `seconds`.
   void RecordRun(size_t rows, double seconds);
 
   size_t rows() const { return rows_.load(std::memory_order_relaxed); }
-  size_t bytes() const { return bytes_.load(std::memory_order_relaxed); }
+  size_t bytes() const { return memory_.used(); }
 
  private:
   absl::Duration TimeForRowsToLeave(double rows) const;
 
   const size_t max_rows_;
-  const size_t max_bytes_;
+  MemoryBudget memory_;
   const int workers_;
   std::atomic<size_t> rows_{0};
-  std::atomic<size_t> bytes_{0};
   std::atomic<double> seconds_per_row_{0};  ///< moving mean over the runs of all plans; 0: not measured
 };
 

@@ -19,16 +19,17 @@ size_t LargeJobs::TileRows(size_t rows, size_t max_tile_rows) {
 
 void LargeJobs::Add(RowJob& job, absl::Time now, double seconds) {
   absl::MutexLock lock(&mutex_);
+  job.progress_ = {};
   job.progress_.tile_rows = TileRows(job.span.rows, job.plan->info().tile_rows);
   job.progress_.queued = true;
   queue_.Push(queue_.Model(job.plan), job, now, seconds);
   waiting_.store(queue_.size(), std::memory_order_seq_cst);
 }
 
-double LargeJobs::SecondsBefore(absl::Time urgency) const {
-  if (waiting_.load(std::memory_order_relaxed) == 0) return 0;
+double LargeJobs::SecondsThrough(const RowJob& job, absl::Time urgency, double seconds) {
+  if (waiting_.load(std::memory_order_relaxed) == 0) return seconds;
   absl::MutexLock lock(&mutex_);
-  return queue_.SecondsBefore(urgency);
+  return queue_.SecondsThrough(queue_.Model(job.plan), job, urgency, seconds);
 }
 
 std::optional<LargeJobs::Tile> LargeJobs::Take(absl::Time now, FinishedJobs& finished) {
@@ -39,7 +40,7 @@ std::optional<LargeJobs::Tile> LargeJobs::Take(absl::Time now, FinishedJobs& fin
     RowJob& job = *top.job;
     RowJob::Progress& progress = job.progress_;
     if (absl::Status reason = GiveUpReason(job, now); !reason.ok()) {
-      queue_.Pop(turn);
+      queue_.Drop(turn);
       StopCutting(job);
       progress.error = std::move(reason);
       if (progress.running == 0) finished.push_back({&job, progress.error});
@@ -50,12 +51,8 @@ std::optional<LargeJobs::Tile> LargeJobs::Take(absl::Time now, FinishedJobs& fin
     Tile tile{&job, progress.next_row, rows, top.queued_at, turn.model->cost};
     progress.next_row += rows;
     ++progress.running;
-    if (rows == remaining) {
-      queue_.Pop(turn);
-      StopCutting(job);
-    } else {
-      queue_.Shorten(turn, top.seconds * static_cast<double>(rows) / static_cast<double>(remaining));
-    }
+    queue_.Take(turn, rows);
+    if (rows == remaining) StopCutting(job);
     return tile;
   }
   return std::nullopt;
@@ -65,7 +62,7 @@ void LargeJobs::Complete(const Tile& tile, const absl::Status& status, double se
   absl::MutexLock lock(&mutex_);
   RowJob& job = *tile.job;
   RowJob::Progress& progress = job.progress_;
-  queue_.Charge(queue_.Model(job.plan), seconds);
+  queue_.Charge(queue_.Model(job.plan), job.op, seconds);
   --progress.running;
   if (!status.ok()) {
     if (progress.error.ok()) progress.error = status;
@@ -82,7 +79,7 @@ void LargeJobs::Abandon(const absl::Status& status, FinishedJobs& finished) {
   while (!queue_.empty()) {
     const JobQueue::Turn turn = queue_.Next();
     finished.push_back({queue_.Top(turn)->job, status});
-    queue_.Pop(turn);
+    queue_.Drop(turn);
   }
   waiting_.store(0, std::memory_order_seq_cst);
 }

@@ -3,10 +3,11 @@
 
 #include <atomic>
 #include <cstddef>
+#include <memory>
 #include <optional>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/container/inlined_vector.h"
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
@@ -21,7 +22,8 @@ struct FinishedJob {
   RowJob* job = nullptr;
   absl::Status status;
 };
-using FinishedJobs = absl::InlinedVector<FinishedJob, 4>;
+/// Kept for its memory: filled by one call after the other, then emptied.
+using FinishedJobs = std::vector<FinishedJob>;
 
 /// Thread-safe.
 class LargeJobs {
@@ -31,14 +33,14 @@ class LargeJobs {
   /// Rows of each tile but the last: tiles of a job are equally large, in whole vectors of 16 rows.
   static size_t TileRows(size_t rows, size_t max_tile_rows);
 
-  /// Adds a job. Precondition: progress as constructed.
+  /// Adds a job.
   void Add(RowJob& job, absl::Time now, double seconds);
 
   /// Jobs with tiles that nobody took yet.
   size_t waiting() const { return waiting_.load(std::memory_order_seq_cst); }
 
   /// See JobQueue.
-  double SecondsBefore(absl::Time urgency) const;
+  double SecondsThrough(const RowJob& job, absl::Time urgency, double seconds);
 
   /// Rows [begin, begin + rows) of a job, given to one worker, which must Complete them.
   struct Tile {

@@ -3,15 +3,18 @@
 
 #include <atomic>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "server/engine/plan.h"
+#include "server/serving/memory_budget.h"
 
 namespace densityd::serving {
 
-/// Owned by the caller; stays alive, and all but `cancelled` unchanged, from Submit until Done is called.
+/// Owned by the caller; stays alive, and all but `cancelled` unchanged, from Submit until Done is called. May be
+/// submitted again after that.
 class RowJob {
  public:
   virtual ~RowJob() = default;
@@ -19,9 +22,14 @@ class RowJob {
   std::shared_ptr<const engine::Plan> plan;  ///< keeps its model version in memory
   engine::Op op = engine::Op::kLogProb;
   engine::RowSpan span;  ///< all rows of the request
+  uint64_t client = 0;   ///< who asks: clients get equal shares
   size_t bytes = 0;      ///< memory of the request and its answer, for admission
   absl::Time deadline = absl::InfiniteFuture();
   std::atomic<bool> cancelled{false};  ///< set by anyone; rows that are not computed yet never will be
+
+  /// Set by Submit: `bytes`, which count against the ceiling until this is released. The owner keeps it until the
+  /// memory is free, which may be after Done: while the answer is being sent. The scheduler outlives it.
+  Reservation memory;
 
   /// Called exactly once, on a worker's thread, when all rows are computed (OK) or given up (CANCELLED,
   /// DEADLINE_EXCEEDED, the plan's error, UNAVAILABLE when the scheduler is destroyed). May destroy the job, and may

@@ -8,6 +8,8 @@ namespace {
 
 constexpr float kWeightOfNewest = 0.2f;
 constexpr absl::Duration kMaxAge = absl::Seconds(10);
+/// A plan is measured while other work may run, and not in the conditions of a busy server.
+constexpr double kTrustInPrior = 0.5;
 
 }  // namespace
 
@@ -36,13 +38,15 @@ void RunCost::Record(size_t rows, double seconds, absl::Time now) {
 
 double RunCost::Seconds(size_t rows, absl::Time now) const {
   double bound = 0;
+  bool found = false;
   for (const SizeClass& size_class : classes_) {
     if (!size_class.IsFresh(now)) continue;
     const double measured_rows = size_class.rows.load(std::memory_order_relaxed);
     const double seconds = size_class.seconds.load(std::memory_order_relaxed);
     bound = std::max(bound, seconds * std::min(1.0, static_cast<double>(rows) / measured_rows));
+    found = true;
   }
-  return bound;
+  return found ? bound : kTrustInPrior * prior_.Seconds(rows);
 }
 
 double RunCost::SecondsPerRow(absl::Time now) const {
@@ -55,7 +59,7 @@ double RunCost::SecondsPerRow(absl::Time now) const {
     best = found ? std::min(best, per_row) : per_row;
     found = true;
   }
-  return best;
+  return found ? best : kTrustInPrior * prior_.SecondsPerRow();
 }
 
 std::shared_ptr<PlanCost> CostTable::Of(const std::shared_ptr<const engine::Plan>& plan) {
@@ -67,7 +71,9 @@ std::shared_ptr<PlanCost> CostTable::Of(const std::shared_ptr<const engine::Plan
     // Neither of two plans that live at the same time is at the other's address.
     if (entry.plan.lock() == plan) return entry.cost;
   }
-  entries_.push_back({plan, std::make_shared<PlanCost>()});
+  auto cost = std::make_shared<PlanCost>();
+  for (int op = 0; op < engine::kOpCount; ++op) (*cost)[op].set_prior(plan->run_time(static_cast<engine::Op>(op)));
+  entries_.push_back({plan, std::move(cost)});
   return entries_.back().cost;
 }
 

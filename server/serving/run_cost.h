@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -16,12 +17,16 @@
 namespace densityd::serving {
 
 /// Time of the runs of one plan and op, by size: class k holds runs of 2^k … 2^(k+1) - 1 rows. Estimates are low on
-/// purpose, since requests are refused by them: they are 0 until measured, the first run of all is left out (it pays
-/// for page faults and lazy initialisation), a single slow run counts at most twice the usual, and a class that was not
-/// measured for 10 s no longer counts, so that one bad measurement cannot shut requests out. Thread-safe and lock-free;
-/// concurrent measurements may lose one another.
+/// purpose, since requests are refused by them: half of what the plan was found to need when it was made (0 where that
+/// is unknown) until runs are measured, the first run of all is left out (it pays for page faults and lazy
+/// initialisation), a single slow run counts at most twice the usual, and a class that was not measured for 10 s no
+/// longer counts, so that one bad measurement cannot shut requests out. Thread-safe and lock-free; concurrent
+/// measurements may lose one another.
 class RunCost {
  public:
+  /// What was known beforehand. Before the cost is shared.
+  void set_prior(engine::RunTime prior) { prior_ = std::move(prior); }
+
   void Record(size_t rows, double seconds, absl::Time now);
 
   /// Lower estimate of the seconds of one run of `rows` rows. Larger runs never cost less, and never more per row:
@@ -38,6 +43,7 @@ class RunCost {
     bool IsFresh(absl::Time now) const;
   };
 
+  engine::RunTime prior_;
   std::atomic<bool> warm_{false};
   std::array<SizeClass, 24> classes_;
 };

@@ -6,6 +6,8 @@
 #include <utility>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
 #include "absl/types/span.h"
 #include "server/base/errors.h"
 #include "server/serving/admission.h"
@@ -16,17 +18,32 @@
 namespace densityd::serving {
 namespace {
 
-/// What belongs to one worker alone; only `idle` is looked at by others. On its own cache lines.
+/// On its own cache lines.
 struct alignas(64) Worker {
   explicit Worker(CostTable& costs) : small(costs) {}
 
-  JobQueue small;
+  absl::Mutex mutex;  ///< held for a few dozen instructions at a time, and mostly by its worker alone
+  JobQueue small ABSL_GUARDED_BY(mutex);
+  /// Jobs of `small` that their worker leaves waiting while it computes: others may take them. What it has not begun to
+  /// choose from yet they leave alone, since a run of many rows costs less than many runs.
+  std::atomic<size_t> left{0};
+  std::atomic<bool> idle{true};  ///< its thread found nothing to do, and may sleep until it is woken
+
+  // Of the worker's thread alone.
   engine::Workspace workspace;
   double small_used = 0;  ///< compute seconds of small jobs, and of tiles of large ones: they are kept level
   double large_used = 0;
   std::vector<QueuedJob> batch;  ///< scratch, kept for its memory
   std::vector<engine::RowSpan> spans;
-  std::atomic<bool> idle{true};  ///< its thread found nothing to do, and may sleep until it is woken
+  FinishedJobs finished;
+};
+
+/// Small jobs of one plan and op that share a run.
+struct Batch {
+  const engine::Plan* plan = nullptr;
+  engine::Op op = engine::Op::kLogProb;
+  RunCost* cost = nullptr;
+  ModelJobs* model = nullptr;  ///< in the queue that the jobs came from
 };
 
 }  // namespace
@@ -38,15 +55,27 @@ struct Scheduler::Impl {
   absl::Status Submit(int worker, RowJob& job);
   bool RunOne(int worker);
 
-  absl::Status CheckDeadline(const Worker& worker, const RowJob& job, const RunCost& cost, absl::Time now) const;
-  bool IsTurnOfLarge(Worker& worker) const;
-  void RunSmall(int index, Worker& worker, absl::Time now);
+  absl::Status CheckSmall(const Worker& worker, const ModelJobs& model, const RowJob& job, const RunCost& cost,
+                          absl::Time now) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(worker.mutex);
+  absl::Status CheckLarge(const RowJob& job, const RunCost& cost, absl::Time now);
+  static absl::Status CheckTime(double seconds, const RowJob& job, absl::Time now);
+  absl::Status Refused(absl::Status status, const char* refused_by) const;
+  /// Of the rows of `job`, in runs of the best size.
+  static double LeastSeconds(const RowJob& job, const RunCost& cost, absl::Time now) {
+    return static_cast<double>(job.span.rows) * cost.SecondsPerRow(now);
+  }
+  bool HasSmall(Worker& worker);
+  Worker* WithJobsLeft(const Worker& thief);
+  bool IsTurnOfLarge(Worker& worker, bool has_small) const;
+  bool RunSmall(int index, Worker& worker, Worker& from, absl::Time now);
   bool RunLarge(int index, Worker& worker, absl::Time now);
-  void Collect(int index, Worker& worker, const JobQueue::Turn& turn, absl::Time now, FinishedJobs& finished);
+  /// While `worker` computes a tile of a large job, others may take its small ones.
+  void OfferSmall(int index, Worker& worker);
+  Batch Collect(int index, Worker& worker, Worker& from, absl::Time now, FinishedJobs& finished);
   absl::Status Run(int index, Worker& worker, const engine::Plan& plan, engine::Op op, RunCost& cost, double* seconds);
   absl::Status RunAlone(Worker& worker, const RowJob& job);
   void Finish(FinishedJobs& finished);
-  void WakeIdle(int submitter, size_t tiles);
+  void WakeIdle(int waker, size_t helpers);
 
   void Rejected(const char* reason) const {
     if (observer != nullptr) observer->OnRejected(reason);
@@ -78,10 +107,11 @@ Scheduler::Impl::~Impl() {
   FinishedJobs finished;
   large.Abandon(stopped, finished);
   for (const auto& worker : workers) {
+    absl::MutexLock lock(&worker->mutex);
     while (!worker->small.empty()) {
       const JobQueue::Turn turn = worker->small.Next();
       finished.push_back({worker->small.Top(turn)->job, stopped});
-      worker->small.Pop(turn);
+      worker->small.Drop(turn);
     }
   }
   Finish(finished);
@@ -91,67 +121,73 @@ absl::Status Scheduler::Impl::Submit(int index, RowJob& job) {
   if (job.span.rows == 0) return InvalidArgument("rows", "has no rows");
   Worker& worker = *workers[index];
   const absl::Time now = clock.Now();
-  ModelJobs* model = nullptr;
   const size_t tile_rows = job.plan->info().tile_rows;
   const bool is_large = job.span.rows > tile_rows;
-  std::shared_ptr<PlanCost> cost;
-  if (is_large) {
-    cost = costs.Of(job.plan);
-  } else {
-    model = &worker.small.Model(job.plan);
-  }
-  const RunCost& run_cost = (is_large ? *cost : *model->cost)[static_cast<size_t>(job.op)];
-  if (absl::Status status = CheckDeadline(worker, job, run_cost, now); !status.ok()) {
-    Rejected(absl::IsCancelled(status) ? "cancelled" : "deadline");
-    return status;
-  }
-  const char* refused_by;
-  if (absl::Status status = admission.Admit(job, &refused_by); !status.ok()) {
-    Rejected(refused_by);
-    return status;
-  }
-  const double seconds = static_cast<double>(job.span.rows) * run_cost.SecondsPerRow(now);
+  const char* refused_by = nullptr;
   worker.idle.store(false, std::memory_order_relaxed);
   if (!is_large) {
-    worker.small.Push(*model, job, now, seconds);
+    absl::MutexLock lock(&worker.mutex);
+    ModelJobs& model = worker.small.Model(job.plan);
+    const RunCost& cost = (*model.cost)[static_cast<size_t>(job.op)];
+    absl::Status status = CheckSmall(worker, model, job, cost, now);
+    if (status.ok()) status = admission.Admit(job, &refused_by);
+    if (!status.ok()) return Refused(std::move(status), refused_by);
+    worker.small.Push(model, job, now, LeastSeconds(job, cost, now));
     return absl::OkStatus();
   }
+  const std::shared_ptr<PlanCost> plan_cost = costs.Of(job.plan);
+  const RunCost& cost = (*plan_cost)[static_cast<size_t>(job.op)];
+  absl::Status status = CheckLarge(job, cost, now);
+  if (status.ok()) status = admission.Admit(job, &refused_by);
+  if (!status.ok()) return Refused(std::move(status), refused_by);
   const size_t tiles = (job.span.rows - 1) / tile_rows + 1;
-  large.Add(job, now, seconds);  // from here on another worker may finish and destroy the job
-  WakeIdle(index, tiles);
+  large.Add(job, now, LeastSeconds(job, cost, now));  // from here on another worker may finish and destroy the job
+  WakeIdle(index, tiles - 1);
   return absl::OkStatus();
 }
 
-absl::Status Scheduler::Impl::CheckDeadline(const Worker& worker, const RowJob& job, const RunCost& cost,
-                                            absl::Time now) const {
+absl::Status Scheduler::Impl::Refused(absl::Status status, const char* refused_by) const {
+  if (refused_by == nullptr) refused_by = absl::IsCancelled(status) ? "cancelled" : "deadline";
+  Rejected(refused_by);
+  return status;
+}
+
+absl::Status Scheduler::Impl::CheckSmall(const Worker& worker, const ModelJobs& model, const RowJob& job,
+                                         const RunCost& cost, absl::Time now) const {
+  if (absl::Status reason = GiveUpReason(job, now); !reason.ok()) return reason;
+  if (job.deadline == absl::InfiniteFuture()) return absl::OkStatus();
+  const double own = cost.Seconds(job.span.rows, now);
+  // The exact sum goes through the queue: only where it matters.
+  if (now + absl::Seconds(own + worker.small.TotalSeconds()) <= job.deadline) return absl::OkStatus();
+  const double least = LeastSeconds(job, cost, now);
+  const double before = worker.small.SecondsThrough(model, job, UrgencyOf(job.deadline, now), least) - least;
+  return CheckTime(own + before / options.workers, job, now);
+}
+
+absl::Status Scheduler::Impl::CheckLarge(const RowJob& job, const RunCost& cost, absl::Time now) {
   if (absl::Status reason = GiveUpReason(job, now); !reason.ok()) return reason;
   if (job.deadline == absl::InfiniteFuture()) return absl::OkStatus();
   const size_t tile_rows = job.plan->info().tile_rows;
-  const absl::Time urgency = UrgencyOf(job.deadline, now);
-  double seconds;
-  if (job.span.rows > tile_rows) {
-    const size_t tile_count = (job.span.rows - 1) / tile_rows + 1;
-    const auto tiles = static_cast<double>(tile_count);
-    const double tile = cost.Seconds(LargeJobs::TileRows(job.span.rows, tile_rows), now);
-    seconds = tile * tiles / std::min<double>(tiles, options.workers) + large.SecondsBefore(urgency) / options.workers;
-  } else {
-    seconds = cost.Seconds(job.span.rows, now);
-    // The exact sum goes through the queue: only where it matters.
-    if (now + absl::Seconds(seconds + worker.small.TotalSeconds()) <= job.deadline) return absl::OkStatus();
-    seconds += worker.small.SecondsBefore(urgency);
-  }
+  const size_t tile_count = (job.span.rows - 1) / tile_rows + 1;
+  const auto tiles = static_cast<double>(tile_count);
+  const double own = cost.Seconds(LargeJobs::TileRows(job.span.rows, tile_rows), now) * tiles;
+  const double least = LeastSeconds(job, cost, now);
+  const double before = large.SecondsThrough(job, UrgencyOf(job.deadline, now), least) - least;
+  return CheckTime(own / std::min<double>(tiles, options.workers) + before / options.workers, job, now);
+}
+
+absl::Status Scheduler::Impl::CheckTime(double seconds, const RowJob& job, absl::Time now) {
   if (now + absl::Seconds(seconds) <= job.deadline) return absl::OkStatus();
   return absl::DeadlineExceededError(
       "the rows cannot be computed before the deadline: they and what waits before them need about " +
       absl::FormatDuration(absl::Seconds(seconds)) + ", and " + absl::FormatDuration(job.deadline - now) + " are left");
 }
 
-void Scheduler::Impl::WakeIdle(int submitter, size_t tiles) {
-  size_t helpers = tiles - 1;
+void Scheduler::Impl::WakeIdle(int waker, size_t helpers) {
   for (int i = 0; i < options.workers && helpers > 0; ++i) {
-    // RunOne raises the flag before it looks at the large jobs for the last time, so either it sees the new one or its
-    // flag is seen here.
-    if (i == submitter || !workers[i]->idle.exchange(false, std::memory_order_seq_cst)) continue;
+    // RunOne raises the flag before it looks for work for the last time, so either it sees the new work or its flag is
+    // seen here.
+    if (i == waker || !workers[i]->idle.exchange(false, std::memory_order_seq_cst)) continue;
     --helpers;
     if (wake) wake(i);
   }
@@ -161,78 +197,108 @@ bool Scheduler::Impl::RunOne(int index) {
   Worker& worker = *workers[index];
   if (worker.idle.load(std::memory_order_relaxed)) worker.idle.store(false, std::memory_order_relaxed);
   while (true) {
-    if (worker.small.empty() && large.waiting() == 0) {
+    const bool own = HasSmall(worker);
+    Worker* victim = own ? nullptr : WithJobsLeft(worker);
+    if (!own && victim == nullptr && large.waiting() == 0) {
       worker.idle.store(true, std::memory_order_seq_cst);
-      if (large.waiting() == 0) return false;
+      victim = WithJobsLeft(worker);
+      if (victim == nullptr && large.waiting() == 0) return false;
       worker.idle.store(false, std::memory_order_relaxed);
     }
     const absl::Time now = clock.Now();
-    if (IsTurnOfLarge(worker) && RunLarge(index, worker, now)) return true;
-    if (worker.small.empty()) continue;  // another worker took the last tile
-    RunSmall(index, worker, now);
-    return true;
+    const bool has_small = own || victim != nullptr;
+    if (IsTurnOfLarge(worker, has_small) && RunLarge(index, worker, now)) return true;
+    // Another worker may have taken the last tile, or the last job.
+    if (has_small && RunSmall(index, worker, own ? worker : *victim, now)) return true;
   }
 }
 
-bool Scheduler::Impl::IsTurnOfLarge(Worker& worker) const {
-  const bool has_large = large.waiting() > 0;
-  // Who has nothing to compute saves up no credit.
-  if (worker.small.empty()) worker.small_used = std::max(worker.small_used, worker.large_used);
-  if (!has_large) worker.large_used = std::max(worker.large_used, worker.small_used);
-  return has_large && (worker.small.empty() || worker.large_used < worker.small_used);
+bool Scheduler::Impl::HasSmall(Worker& worker) {
+  absl::MutexLock lock(&worker.mutex);
+  return !worker.small.empty();
 }
 
-void Scheduler::Impl::RunSmall(int index, Worker& worker, absl::Time now) {
-  const JobQueue::Turn turn = worker.small.Next();
-  FinishedJobs finished;
-  Collect(index, worker, turn, now, finished);
+Worker* Scheduler::Impl::WithJobsLeft(const Worker& thief) {
+  for (const auto& worker : workers) {
+    if (worker.get() != &thief && worker->left.load(std::memory_order_seq_cst) > 0) return worker.get();
+  }
+  return nullptr;
+}
+
+bool Scheduler::Impl::IsTurnOfLarge(Worker& worker, bool has_small) const {
+  const bool has_large = large.waiting() > 0;
+  // Who has nothing to compute saves up no credit.
+  if (!has_small) worker.small_used = std::max(worker.small_used, worker.large_used);
+  if (!has_large) worker.large_used = std::max(worker.large_used, worker.small_used);
+  return has_large && (!has_small || worker.large_used < worker.small_used);
+}
+
+bool Scheduler::Impl::RunSmall(int index, Worker& worker, Worker& from, absl::Time now) {
+  FinishedJobs& finished = worker.finished;
+  const Batch batch = Collect(index, worker, from, now, finished);
   if (!worker.batch.empty()) {
-    const engine::Plan& plan = *worker.batch.front().job->plan;
-    RunCost& cost = (*turn.model->cost)[static_cast<size_t>(turn.op)];
+    // What is left can be done by those who have nothing to do; they ask for more help if it is still too much.
+    if (from.left.load(std::memory_order_seq_cst) > 0) WakeIdle(index, 1);
     double seconds = 0;
-    const absl::Status status = Run(index, worker, plan, turn.op, cost, &seconds);
+    const absl::Status status = Run(index, worker, *batch.plan, batch.op, *batch.cost, &seconds);
+    if (&from == &worker) worker.left.store(0, std::memory_order_relaxed);
     const bool retry = !status.ok() && worker.batch.size() > 1;
-    finished.reserve(finished.size() + worker.batch.size());
     for (const QueuedJob& queued : worker.batch) {
       finished.push_back({queued.job, retry ? RunAlone(worker, *queued.job) : status});
     }
     if (retry) seconds = std::max(seconds, absl::ToDoubleSeconds(clock.Now() - now));
-    worker.small.Charge(*turn.model, seconds);
     worker.small_used += seconds;
-    worker.batch.clear();
-    worker.spans.clear();
+    absl::MutexLock lock(&from.mutex);
+    // The jobs of the batch keep the plan, and so the model's place in the queue.
+    from.small.Charge(*batch.model, batch.op, seconds);
   }
+  const bool did_something = !worker.batch.empty() || !finished.empty();
+  worker.batch.clear();
+  worker.spans.clear();
   Finish(finished);
+  return did_something;
 }
 
-void Scheduler::Impl::Collect(int index, Worker& worker, const JobQueue::Turn& turn, absl::Time now,
-                              FinishedJobs& finished) {
+Batch Scheduler::Impl::Collect(int index, Worker& worker, Worker& from, absl::Time now, FinishedJobs& finished) {
+  absl::MutexLock lock(&from.mutex);
+  Batch batch;
+  if (from.small.empty()) return batch;  // it was taken meanwhile
+  const JobQueue::Turn turn = from.small.Next();
+  batch.op = turn.op;
+  batch.model = turn.model;
+  batch.cost = &(*turn.model->cost)[static_cast<size_t>(turn.op)];
   size_t rows = 0;
-  while (const QueuedJob* top = worker.small.Top(turn)) {
+  while (const QueuedJob* top = from.small.Top(turn)) {
     RowJob& job = *top->job;
     if (absl::Status reason = GiveUpReason(job, now); !reason.ok()) {
       finished.push_back({&job, std::move(reason)});
-    } else {
-      if (rows > 0 && rows + job.span.rows > job.plan->info().tile_rows) return;
-      rows += job.span.rows;
-      worker.batch.push_back(*top);
-      worker.spans.push_back(job.span);
-      if (observer != nullptr) observer->OnQueued(index, now - top->queued_at);
+      from.small.Drop(turn);
+      continue;
     }
-    worker.small.Pop(turn);
+    if (rows > 0 && rows + job.span.rows > job.plan->info().tile_rows) break;
+    batch.plan = job.plan.get();
+    rows += job.span.rows;
+    worker.batch.push_back(*top);
+    worker.spans.push_back(job.span);
+    if (observer != nullptr) observer->OnQueued(index, now - top->queued_at);
+    from.small.Take(turn, job.span.rows);
   }
+  from.left.store(rows > 0 ? from.small.size() : 0, std::memory_order_seq_cst);
+  return batch;
 }
 
 bool Scheduler::Impl::RunLarge(int index, Worker& worker, absl::Time now) {
-  FinishedJobs finished;
+  FinishedJobs& finished = worker.finished;
   const std::optional<LargeJobs::Tile> tile = large.Take(now, finished);
   if (tile.has_value()) {
     const RowJob& job = *tile->job;
     if (tile->begin == 0 && observer != nullptr) observer->OnQueued(index, now - tile->queued_at);
     worker.spans.push_back(engine::Slice(job.span, tile->begin, tile->rows));
+    OfferSmall(index, worker);
     double seconds = 0;
     const absl::Status status =
         Run(index, worker, *job.plan, job.op, (*tile->cost)[static_cast<size_t>(job.op)], &seconds);
+    worker.left.store(0, std::memory_order_relaxed);
     worker.spans.clear();
     worker.large_used += seconds;
     large.Complete(*tile, status, seconds, finished);
@@ -240,6 +306,15 @@ bool Scheduler::Impl::RunLarge(int index, Worker& worker, absl::Time now) {
   const bool did_something = tile.has_value() || !finished.empty();
   Finish(finished);
   return did_something;
+}
+
+void Scheduler::Impl::OfferSmall(int index, Worker& worker) {
+  {
+    absl::MutexLock lock(&worker.mutex);
+    if (worker.small.empty()) return;
+    worker.left.store(worker.small.size(), std::memory_order_seq_cst);
+  }
+  WakeIdle(index, 1);
 }
 
 absl::Status Scheduler::Impl::Run(int index, Worker& worker, const engine::Plan& plan, engine::Op op, RunCost& cost,
@@ -269,9 +344,10 @@ void Scheduler::Impl::Finish(FinishedJobs& finished) {
   for (FinishedJob& done : finished) {
     if (absl::IsCancelled(done.status)) Rejected("cancelled");
     if (absl::IsDeadlineExceeded(done.status)) Rejected("deadline");
-    admission.Release(done.job->span.rows, done.job->bytes);
+    admission.Release(done.job->span.rows);
     done.job->Done(std::move(done.status));
   }
+  finished.clear();
 }
 
 Scheduler::Scheduler(SchedulerOptions options, const Clock& clock, SchedulerObserver* observer,

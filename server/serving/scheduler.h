@@ -10,12 +10,15 @@
 //
 // What is promised:
 // - Rows of small requests (up to the plan's tile_rows) of the same plan and op that wait on a worker share one run.
-//   Nobody waits for a run to fill.
+//   Nobody waits for a run to fill. What a worker leaves waiting while it computes is taken by those that have time.
 // - A larger request is cut into equal tiles; any worker that has time takes the next one. Small and large requests,
-//   and the models among each, get equal shares of a worker's compute time while they have rows waiting.
-// - The more urgent deadline goes first, but a request waits at most about a second for later ones with less time.
+//   the models among each, and a model's ops get equal shares of a worker's compute time, and clients equal shares of
+//   the rows, while they have rows waiting.
+// - Of a client's requests, and between clients that got the same, the more urgent deadline goes first; but a request
+//   waits at most about a second for later ones with less time.
 // - Rows whose request was cancelled or has expired are not computed.
 // - A request that cannot be done before its deadline, by what runs were measured to cost at least, is refused at once.
+// - The rows that wait, and the bytes of requests and answers until they are sent, have one ceiling each.
 // - A run that fails is repeated for each of its requests alone, so that a request fails by its own rows only.
 //
 // The scheduler knows neither gRPC nor LibTorch; it is tested with a fake clock and fake plans.
@@ -55,7 +58,7 @@ struct SchedulerOptions {
 class Scheduler {
  public:
   /// `wake(worker)` is called, from any thread and without locks held, when a worker whose RunOne found nothing could
-  /// help with a large request; may be null. `clock` and `observer` (which may be null) outlive the scheduler.
+  /// help others; may be null. `clock` and `observer` (which may be null) outlive the scheduler.
   Scheduler(SchedulerOptions options, const Clock& clock, SchedulerObserver* observer, std::function<void(int)> wake);
   /// Jobs that still wait are done with UNAVAILABLE. Precondition: no thread is in a call.
   ~Scheduler();
@@ -65,10 +68,11 @@ class Scheduler {
   /// already is; INVALID_ARGUMENT for a job without rows. On an error Done is not called.
   absl::Status Submit(int worker, RowJob& job);
 
-  /// Runs at most one tile for `worker`: of its own jobs, or of a large one. False when there was nothing.
+  /// Runs at most one tile for `worker`: of its own jobs, of a large one, or of those that another one has no time for.
+  /// False when there was nothing.
   bool RunOne(int worker);
 
-  /// Rows and bytes that are queued or in computation.
+  /// Rows that are queued or in computation, and bytes of those and of answers whose memory is not released.
   size_t queued_rows() const;
   size_t queued_bytes() const;
 

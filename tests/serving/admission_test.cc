@@ -2,6 +2,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/cord.h"
@@ -148,13 +149,55 @@ TEST_F(AdmissionTest, ADeadlineThatTheRowsAloneCannotMeetIsRefused) {
 TEST_F(AdmissionTest, ADeadlineThatTheQueueCannotMeetIsRefused) {
   plan->row_time = absl::Milliseconds(1);
   Measure();
+  // What waits is done by two workers, one millisecond for a row.
   for (int i = 0; i < 5; ++i) ASSERT_TRUE(Submit(20, absl::Milliseconds(400)).ok());
   const absl::Status status = Submit(1, absl::Milliseconds(400) + absl::Nanoseconds(1));
   EXPECT_TRUE(status.ok()) << status;
-  // 101 ms wait before it where it is the least urgent, none where it is the most urgent.
-  EXPECT_TRUE(Submit(1, absl::Milliseconds(90)).ok());
-  for (int i = 0; i < 15; ++i) ASSERT_TRUE(Submit(20, absl::Milliseconds(399)).ok());
+  // 50 ms wait before it where it is the least urgent, none where it is the most urgent.
+  EXPECT_TRUE(Submit(1, absl::Milliseconds(45)).ok());
+  for (int i = 0; i < 35; ++i) ASSERT_TRUE(Submit(20, absl::Milliseconds(398)).ok());
   EXPECT_EQ(Submit(20, absl::Milliseconds(400)).code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_TRUE(Submit(20, absl::Milliseconds(397)).ok()) << "more urgent than the others";
+  Drain(scheduler);
+}
+
+TEST_F(AdmissionTest, AClientIsNotRefusedForWhatAnotherOneHasQueued) {
+  plan->row_time = absl::Milliseconds(1);
+  Measure();
+  for (int i = 0; i < 40; ++i) ASSERT_TRUE(Submit(20, absl::Milliseconds(500)).ok());
+  EXPECT_EQ(Submit(20, absl::Milliseconds(400) + absl::Milliseconds(101)).code(), absl::StatusCode::kOk);
+  TestJob& heavy = Make(20, absl::Milliseconds(501));
+  heavy.deadline = clock.Now() + absl::Milliseconds(400);
+  EXPECT_TRUE(scheduler.Submit(0, heavy).ok()) << "the most urgent of its client's";
+  TestJob& other = Make(20, absl::Milliseconds(60));
+  other.client = 7;
+  EXPECT_TRUE(scheduler.Submit(0, other).ok()) << "it waits for 20 rows of the other client at most";
+  TestJob& late = Make(20, absl::Milliseconds(15));
+  late.client = 8;
+  EXPECT_EQ(scheduler.Submit(0, late).code(), absl::StatusCode::kDeadlineExceeded);
+  Drain(scheduler);
+}
+
+TEST_F(AdmissionTest, APlanThatWasMeasuredWhenItWasMadeRefusesFromTheFirstRequestOn) {
+  plan->set_run_time(Op::kLogProb, engine::RunTime({{1, 0.010}, {64, 0.640}}));
+  EXPECT_EQ(Submit(64, absl::Milliseconds(300)).code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_TRUE(Submit(64, absl::Milliseconds(330)).ok()) << "half of it is believed";
+  Drain(scheduler);
+}
+
+TEST_F(AdmissionTest, MemoryCountsUntilItIsReleased) {
+  TestJob& job = Make(1);
+  job.bytes = 24000;
+  Reservation kept;
+  job.on_done = [&] { EXPECT_EQ(scheduler.queued_rows(), 0u); };
+  ASSERT_TRUE(scheduler.Submit(0, job).ok());
+  kept = std::move(job.memory);  // as one does whose answer is still to be sent
+  Drain(scheduler);
+  EXPECT_EQ(scheduler.queued_bytes(), 24000u);
+  EXPECT_EQ(Submit(1).code(), absl::StatusCode::kResourceExhausted);
+  kept.Release();
+  EXPECT_EQ(scheduler.queued_bytes(), 0u);
+  EXPECT_TRUE(Submit(1).ok());
   Drain(scheduler);
 }
 

@@ -42,7 +42,7 @@ absl::Status FakePlan::Run(engine::Op op, absl::Span<const engine::RowSpan> span
     }
   }
   EXPECT_LE(total, info_.tile_rows) << "a run with more rows than the plan allows";
-  if (during_run) during_run();
+  if (const std::function<void()> call = during_run) call();  // which may change it
   if (clock_ != nullptr) clock_->Advance(run_time + static_cast<int64_t>(total) * row_time);
   absl::MutexLock lock(&mutex_);
   runs_.push_back(std::move(made));
@@ -72,6 +72,7 @@ TestJob::TestJob(std::shared_ptr<const FakePlan> plan, size_t rows, engine::Op o
 }
 
 void TestJob::Done(absl::Status result) {
+  memory.Release();
   status = std::move(result);
   times_done.fetch_add(1);
   const std::function<void()> callback = on_done;  // which may destroy this job

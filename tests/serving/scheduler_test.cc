@@ -4,6 +4,7 @@
 #include <memory>
 #include <numeric>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "gmock/gmock.h"
@@ -150,10 +151,61 @@ TEST_F(SchedulerTest, WakesNoMoreWorkersThanThereAreTilesToGiveAndNoBusyOne) {
   ExpectAllRight();
 }
 
-TEST_F(SchedulerTest, SmallRequestsAreNotTakenByOtherWorkers) {
+TEST_F(SchedulerTest, WhatAWorkerHasNotChosenFromYetIsLeftToIt) {
   const auto plan = NewPlan();
-  Add(plan, kTile);
-  EXPECT_FALSE(scheduler.RunOne(1));
+  for (int i = 0; i < 3; ++i) Add(plan, 1);
+  EXPECT_FALSE(scheduler.RunOne(1)) << "more rows may come to share the run";
+  EXPECT_TRUE(scheduler.RunOne(0));
+  ASSERT_EQ(plan->runs().size(), 1u);
+  EXPECT_THAT(plan->runs()[0].rows, ElementsAre(1, 1, 1));
+  ExpectAllRight();
+}
+
+TEST_F(SchedulerTest, WhatAWorkerLeavesWaitingWhileItComputesIsTakenByOthers) {
+  const auto plan = NewPlan();
+  for (int i = 0; i < 3; ++i) Add(plan, kTile);
+  bool nested = false;
+  plan->during_run = [&] {
+    if (std::exchange(nested, true)) return;
+    EXPECT_TRUE(scheduler.RunOne(1));
+    EXPECT_TRUE(scheduler.RunOne(2));
+    EXPECT_FALSE(scheduler.RunOne(1));
+    EXPECT_TRUE(jobs[1]->done() && jobs[2]->done());
+  };
+  EXPECT_TRUE(scheduler.RunOne(0));
+  EXPECT_FALSE(scheduler.RunOne(0));
+  ExpectAllRight();
+}
+
+TEST_F(SchedulerTest, SmallRequestsBehindATileOfALargeOneAreTakenByOthers) {
+  const auto plan = NewPlan();
+  const auto other = NewPlan(2);
+  plan->run_time = other->run_time = absl::Milliseconds(1);
+  Add(plan, 4 * kTile);
+  EXPECT_TRUE(scheduler.RunOne(0));  // a tile of it
+  for (int i = 0; i < 3; ++i) Add(other, kTile);
+  for (int i = 0; i < 2; ++i) EXPECT_TRUE(scheduler.RunOne(0));
+  EXPECT_EQ(other->runs().size(), 2u);
+  plan->during_run = [&] {
+    plan->during_run = nullptr;
+    EXPECT_TRUE(scheduler.RunOne(1));
+    EXPECT_TRUE(jobs.back()->done());
+  };
+  EXPECT_TRUE(scheduler.RunOne(0));
+  EXPECT_EQ(plan->runs().size(), 2u) << "a tile of the large one again";
+  Drain(scheduler);
+  ExpectAllRight();
+}
+
+TEST_F(SchedulerTest, AnIdleWorkerIsWokenForWhatIsLeftAndOnlyThen) {
+  const auto plan = NewPlan();
+  for (int worker = 0; worker < 3; ++worker) EXPECT_FALSE(scheduler.RunOne(worker));
+  for (int i = 0; i < 64; ++i) Add(plan, 1);
+  EXPECT_TRUE(scheduler.RunOne(0));
+  EXPECT_THAT(woken, testing::IsEmpty()) << "one run does it";
+  for (int i = 0; i < 65; ++i) Add(plan, 1);
+  EXPECT_TRUE(scheduler.RunOne(0));
+  EXPECT_THAT(woken, ElementsAre(1));
   EXPECT_TRUE(scheduler.RunOne(0));
   ExpectAllRight();
 }
