@@ -79,7 +79,8 @@ void AddLimits(CLI::App& app, Flags& flags) {
     app.add_option(name, value, help)->transform(CLI::AsSizeValue(false))->capture_default_str()->group("Limits");
   };
   bytes("--max-message-bytes", server.limits.max_message_bytes, "Largest request and answer");
-  bytes("--max-queued-bytes", server.max_queued_bytes, "Memory of row requests that wait or are computed");
+  bytes("--max-queued-bytes", server.max_queued_bytes,
+        "Memory of row requests and of their answers until these are sent");
   bytes("--max-model-bytes", flags.max_model_bytes, "Memory of loaded models; 0: three quarters of the machine's");
   bytes("--max-dataset-bytes", flags.max_dataset_bytes, "Largest uploaded dataset");
   app.add_option("--max-request-rows", server.limits.max_request_rows, "Most rows of one request")

@@ -1,11 +1,12 @@
 #include "server/rpc/estimator_service.h"
 
+#include "server/rpc/log_prob_stream.h"
+#include "server/rpc/row_call.h"
 #include "server/rpc/row_rpcs.h"
+#include "server/rpc/sample_stream.h"
 
 namespace densityd::rpc {
 
-using density::v1::LogProbRequest;
-using density::v1::LogProbResponse;
 using telemetry::RpcMethod;
 
 void EstimatorService::PostRowCalls(RowWorker& worker, int depth) {
@@ -14,6 +15,8 @@ void EstimatorService::PostRowCalls(RowWorker& worker, int depth) {
     worker.Post(std::make_shared<RowCall<EstimatorService, SampleRpc>>(worker, *this, worker.queue()));
     worker.Post(std::make_shared<RowCall<EstimatorService, InverseRpc>>(worker, *this, worker.queue()));
     worker.Post(std::make_shared<RowCall<EstimatorService, ForwardRpc>>(worker, *this, worker.queue()));
+    worker.Post(std::make_shared<SampleStream<EstimatorService>>(worker, *this, worker.queue()));
+    worker.Post(std::make_shared<LogProbStream<EstimatorService>>(worker, *this, worker.queue()));
   }
 }
 
@@ -26,18 +29,6 @@ grpc::ServerUnaryReactor* EstimatorService::Train(grpc::CallbackServerContext* c
                       if (!status.ok()) return status;
                       return trainings_->Start(*request);
                     });
-}
-
-grpc::ServerWriteReactor<density::v1::SampleResponse>* EstimatorService::StreamSample(
-    grpc::CallbackServerContext* context, const density::v1::StreamSampleRequest* /*request*/) {
-  return RefusedStream<grpc::ServerWriteReactor<density::v1::SampleResponse>>::Begin(
-      *environment_, RpcMethod::kStreamSample, context, NotServed(RpcMethod::kStreamSample));
-}
-
-grpc::ServerBidiReactor<LogProbRequest, LogProbResponse>* EstimatorService::StreamLogProb(
-    grpc::CallbackServerContext* context) {
-  return RefusedStream<grpc::ServerBidiReactor<LogProbRequest, LogProbResponse>>::Begin(
-      *environment_, RpcMethod::kStreamLogProb, context, NotServed(RpcMethod::kStreamLogProb));
 }
 
 grpc::ServerUnaryReactor* EstimatorService::Score(grpc::CallbackServerContext* context,

@@ -1,4 +1,5 @@
-// density.v1.DensityEstimator: row RPCs on the completion-queue API, Train on the callback API, in one service.
+// density.v1.DensityEstimator: row RPCs and streams on the completion-queue API, Train on the callback API, in one
+// service.
 #pragma once
 
 #include <memory>
@@ -24,15 +25,13 @@ template <>
 struct Chain<> {
   using Service = density::v1::DensityEstimator::Service;
 };
-using EstimatorMethods =
-    Chain<density::v1::DensityEstimator::WithAsyncMethod_LogProb, density::v1::DensityEstimator::WithAsyncMethod_Sample,
-          density::v1::DensityEstimator::WithAsyncMethod_Inverse,
-          density::v1::DensityEstimator::WithAsyncMethod_Forward,
-          density::v1::DensityEstimator::WithCallbackMethod_Train,
-          density::v1::DensityEstimator::WithCallbackMethod_StreamSample,
-          density::v1::DensityEstimator::WithCallbackMethod_StreamLogProb,
-          density::v1::DensityEstimator::WithCallbackMethod_Score,
-          density::v1::DensityEstimator::WithCallbackMethod_Explain>::Service;
+using EstimatorMethods = Chain<
+    density::v1::DensityEstimator::WithAsyncMethod_LogProb, density::v1::DensityEstimator::WithAsyncMethod_Sample,
+    density::v1::DensityEstimator::WithAsyncMethod_Inverse, density::v1::DensityEstimator::WithAsyncMethod_Forward,
+    density::v1::DensityEstimator::WithAsyncMethod_StreamSample,
+    density::v1::DensityEstimator::WithAsyncMethod_StreamLogProb,
+    density::v1::DensityEstimator::WithCallbackMethod_Train, density::v1::DensityEstimator::WithCallbackMethod_Score,
+    density::v1::DensityEstimator::WithCallbackMethod_Explain>::Service;
 
 class EstimatorService final : public EstimatorMethods {
  public:
@@ -46,10 +45,6 @@ class EstimatorService final : public EstimatorMethods {
                                   density::v1::Training* response) override;
 
   // Declared, not served.
-  grpc::ServerWriteReactor<density::v1::SampleResponse>* StreamSample(
-      grpc::CallbackServerContext* context, const density::v1::StreamSampleRequest* request) override;
-  grpc::ServerBidiReactor<density::v1::LogProbRequest, density::v1::LogProbResponse>* StreamLogProb(
-      grpc::CallbackServerContext* context) override;
   grpc::ServerUnaryReactor* Score(grpc::CallbackServerContext* context, const density::v1::ScoreRequest* request,
                                   density::v1::ScoreResponse* response) override;
   grpc::ServerUnaryReactor* Explain(grpc::CallbackServerContext* context, const density::v1::ExplainRequest* request,

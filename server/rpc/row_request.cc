@@ -1,5 +1,6 @@
 #include "server/rpc/row_request.h"
 
+#include <algorithm>
 #include <limits>
 #include <utility>
 
@@ -18,24 +19,35 @@ using density::v1::Matrix;
 /// Room that is left for everything in an answer but its numbers.
 constexpr uint64_t kAnswerOverhead = 1024;
 
-/// Pins the model version, and writes into the answer which one it is.
-template <typename Request, typename Response>
-absl::StatusOr<RowRequest> PinModel(const Request& request, const registry::ModelManager& models, Response& response) {
+template <typename Response>
+void SayVersion(const std::string& name, uint64_t version, Response& response) {
+  response.mutable_model()->set_name(name);
+  response.mutable_model()->set_version(version);
+}
+
+/// Pins the model version.
+template <typename Request>
+absl::StatusOr<RowRequest> PinModel(const Request& request, registry::ModelHandle handle) {
   RowRequest rows;
   auto precision = ResolvePrecision("precision", request.precision());
   if (!precision.ok()) return precision.status();
   rows.precision = *precision;
-  auto handle = models.Acquire(request.model());
-  if (!handle.ok()) return handle.status();
-  response.mutable_model()->set_name(handle->name);
-  response.mutable_model()->set_version(handle->version);
   // Every servable of this server comes from MakeLoader.
-  rows.model = std::static_pointer_cast<const ServedModel>(std::move(handle->servable));
+  rows.model = std::static_pointer_cast<const ServedModel>(std::move(handle.servable));
   return rows;
 }
 
+/// The same, and writes into the answer which one it is.
+template <typename Request, typename Response>
+absl::StatusOr<RowRequest> PinModel(const Request& request, registry::ModelHandle handle, Response& response) {
+  SayVersion(handle.name, handle.version, response);
+  return PinModel(request, std::move(handle));
+}
+
+absl::Status NoRows(std::string_view field) { return InvalidArgument(field, "is 0; at least one row is needed"); }
+
 absl::Status CheckRowCount(std::string_view field, uint64_t rows, const RowLimits& limits) {
-  if (rows == 0) return InvalidArgument(field, "is 0; at least one row is needed");
+  if (rows == 0) return NoRows(field);
   if (rows <= limits.max_request_rows) return absl::OkStatus();
   return InvalidArgument(field, absl::StrCat("is ", rows, "; the server's --max-request-rows allows ",
                                              limits.max_request_rows, ". Ask in several requests"));
@@ -100,11 +112,45 @@ absl::StatusOr<Encoding> AddInput(const Request& request, const RowLimits& limit
   return encoding;
 }
 
+/// Checks what a sample is drawn from, and returns how its answer is encoded.
+absl::StatusOr<Encoding> AddSample(const density::v1::SampleRequest& request, RowRequest& rows) {
+  rows.op = engine::Op::kSample;
+  auto encoding = ResolveEncoding("encoding", request.encoding(), density::v1::ENCODING_VALUES);
+  if (!encoding.ok()) return encoding.status();
+  if (request.rows() == 0) return NoRows("rows");
+  if (request.row_offset() > std::numeric_limits<uint64_t>::max() - request.rows()) {
+    return InvalidArgument("row_offset", absl::StrCat(request.row_offset(), " + ", request.rows(),
+                                                      " rows goes beyond the last row, 2^64 - 1"));
+  }
+  rows.span.rows = request.rows();
+  auto status = AddContext(request.has_context(), request.context(), rows);
+  if (!status.ok()) return status;
+  thread_local absl::BitGen seeds;
+  rows.span.seed = request.has_seed() ? request.seed() : absl::Uniform<uint64_t>(seeds);
+  rows.span.first_row = request.row_offset();
+  return encoding;
+}
+
+/// Numbers that a sample's answer holds per row.
+uint64_t SampleNumbers(const density::v1::SampleRequest& request, const RowRequest& rows) {
+  return rows.model->plan(rows.precision)->info().features + (request.log_prob() ? 1 : 0);
+}
+
+void MakeRoomForSample(Encoding encoding, bool log_prob, RowRequest& rows, density::v1::SampleResponse& response) {
+  const size_t features = rows.model->plan(rows.precision)->info().features;
+  response.set_seed(rows.span.seed);
+  rows.span.output = Allocate(encoding, rows.span.rows, features, *response.mutable_rows());
+  if (log_prob) rows.span.log = Allocate(encoding, rows.span.rows, *response.mutable_log_prob());
+  rows.bytes = response.ByteSizeLong();
+}
+
 /// Inverse and Forward: rows in, rows and log|det| out.
 template <typename Request, typename Response>
 absl::StatusOr<RowRequest> PrepareMap(engine::Op op, const Request& request, const registry::ModelManager& models,
                                       const RowLimits& limits, Response& response) {
-  auto rows = PinModel(request, models, response);
+  auto handle = models.Acquire(request.model());
+  if (!handle.ok()) return handle.status();
+  auto rows = PinModel(request, *std::move(handle), response);
   if (!rows.ok()) return rows.status();
   rows->op = op;
   auto encoding = AddInput(request, limits, /*answers_rows=*/true, /*columns=*/1, *rows);
@@ -119,7 +165,14 @@ absl::StatusOr<RowRequest> PrepareMap(engine::Op op, const Request& request, con
 
 absl::StatusOr<RowRequest> PrepareRows(const density::v1::LogProbRequest& request, const registry::ModelManager& models,
                                        const RowLimits& limits, density::v1::LogProbResponse& response) {
-  auto rows = PinModel(request, models, response);
+  auto handle = models.Acquire(request.model());
+  if (!handle.ok()) return handle.status();
+  return PrepareRows(request, *std::move(handle), limits, response);
+}
+
+absl::StatusOr<RowRequest> PrepareRows(const density::v1::LogProbRequest& request, registry::ModelHandle model,
+                                       const RowLimits& limits, density::v1::LogProbResponse& response) {
+  auto rows = PinModel(request, std::move(model), response);
   if (!rows.ok()) return rows.status();
   rows->op = engine::Op::kLogProb;
   if (request.tail_probability() && !rows->model->tail_probability().available()) {
@@ -138,30 +191,58 @@ absl::StatusOr<RowRequest> PrepareRows(const density::v1::LogProbRequest& reques
 
 absl::StatusOr<RowRequest> PrepareRows(const density::v1::SampleRequest& request, const registry::ModelManager& models,
                                        const RowLimits& limits, density::v1::SampleResponse& response) {
-  auto rows = PinModel(request, models, response);
+  auto handle = models.Acquire(request.model());
+  if (!handle.ok()) return handle.status();
+  auto rows = PinModel(request, *std::move(handle), response);
   if (!rows.ok()) return rows.status();
-  rows->op = engine::Op::kSample;
-  auto encoding = ResolveEncoding("encoding", request.encoding(), density::v1::ENCODING_VALUES);
+  auto encoding = AddSample(request, *rows);
   if (!encoding.ok()) return encoding.status();
   if (auto status = CheckRowCount("rows", request.rows(), limits); !status.ok()) return status;
-  if (request.row_offset() > std::numeric_limits<uint64_t>::max() - request.rows()) {
-    return InvalidArgument("row_offset", absl::StrCat(request.row_offset(), " + ", request.rows(),
-                                                      " rows goes beyond the last row, 2^64 - 1"));
-  }
-  const size_t features = rows->model->plan(rows->precision)->info().features;
-  auto status = CheckAnswerBytes("rows", request.rows(), features + (request.log_prob() ? 1 : 0), *encoding, limits);
+  auto status = CheckAnswerBytes("rows", request.rows(), SampleNumbers(request, *rows), *encoding, limits);
   if (!status.ok()) return status;
-  rows->span.rows = request.rows();
-  status = AddContext(request.has_context(), request.context(), *rows);
-  if (!status.ok()) return status;
-  thread_local absl::BitGen seeds;
-  rows->span.seed = request.has_seed() ? request.seed() : absl::Uniform<uint64_t>(seeds);
-  rows->span.first_row = request.row_offset();
-  response.set_seed(rows->span.seed);
-  rows->span.output = Allocate(*encoding, rows->span.rows, features, *response.mutable_rows());
-  if (request.log_prob()) rows->span.log = Allocate(*encoding, rows->span.rows, *response.mutable_log_prob());
-  rows->bytes = request.ByteSizeLong() + response.ByteSizeLong();
+  MakeRoomForSample(*encoding, request.log_prob(), *rows, response);
+  rows->bytes += request.ByteSizeLong();
   return rows;
+}
+
+absl::StatusOr<SampleChunks> SampleChunks::Create(const density::v1::StreamSampleRequest& request,
+                                                  const registry::ModelManager& models, const RowLimits& limits) {
+  constexpr uint64_t kUsualChunkRows = 4096;
+  const density::v1::SampleRequest& sample = request.sample();
+  auto handle = models.Acquire(sample.model());
+  if (!handle.ok()) return handle.status();
+  SampleChunks chunks;
+  chunks.name_ = handle->name;
+  chunks.version_ = handle->version;
+  auto rows = PinModel(sample, *std::move(handle));
+  if (!rows.ok()) return rows.status();
+  auto encoding = AddSample(sample, *rows);
+  if (!encoding.ok()) return encoding.status();
+  const uint64_t numbers = SampleNumbers(sample, *rows);
+  chunks.chunk_rows_ = request.chunk_rows();
+  if (chunks.chunk_rows_ == 0) {
+    const uint64_t fitting = (limits.max_message_bytes - kAnswerOverhead) / (numbers * EncodedBytes(*encoding));
+    chunks.chunk_rows_ = std::max<uint64_t>(1, std::min({kUsualChunkRows, fitting, limits.max_request_rows}));
+  }
+  chunks.chunk_rows_ = std::min(chunks.chunk_rows_, sample.rows());
+  if (auto status = CheckRowCount("chunk_rows", chunks.chunk_rows_, limits); !status.ok()) return status;
+  auto status = CheckAnswerBytes("chunk_rows", chunks.chunk_rows_, numbers, *encoding, limits);
+  if (!status.ok()) return status;
+  chunks.sample_ = *std::move(rows);
+  chunks.encoding_ = *encoding;
+  chunks.log_prob_ = sample.log_prob();
+  chunks.rows_ = sample.rows();
+  return chunks;
+}
+
+RowRequest SampleChunks::Next(density::v1::SampleResponse& response) {
+  const uint64_t count = std::min(chunk_rows_, remaining());
+  RowRequest chunk = sample_;
+  chunk.span = engine::Slice(sample_.span, next_row_, count);
+  SayVersion(name_, version_, response);
+  MakeRoomForSample(encoding_, log_prob_, chunk, response);
+  next_row_ += count;
+  return chunk;
 }
 
 absl::StatusOr<RowRequest> PrepareRows(const density::v1::InverseRequest& request, const registry::ModelManager& models,

@@ -31,12 +31,15 @@ struct RowRequest {
   MutableMatrix tail_probability;  ///< LogProb: to be filled from span.log; empty where not asked for
 };
 
-/// Check a request, pin its model version, and make room for the answer in `response`, which is filled except for the
-/// numbers. The request is copied nowhere: it must live and stay as it is until the rows have run.
+/// Check a request, pin its model version (or take the one that is given, whatever the request names), and make room
+/// for the answer in `response`, which is filled except for the numbers. The request is copied nowhere: it must live
+/// and stay as it is until the rows have run.
 ///
 /// Errors are those of DensityEstimator: INVALID_ARGUMENT naming field, row and column; NOT_FOUND,
 /// FAILED_PRECONDITION and DATA_LOSS of the model.
 absl::StatusOr<RowRequest> PrepareRows(const density::v1::LogProbRequest& request, const registry::ModelManager& models,
+                                       const RowLimits& limits, density::v1::LogProbResponse& response);
+absl::StatusOr<RowRequest> PrepareRows(const density::v1::LogProbRequest& request, registry::ModelHandle model,
                                        const RowLimits& limits, density::v1::LogProbResponse& response);
 absl::StatusOr<RowRequest> PrepareRows(const density::v1::SampleRequest& request, const registry::ModelManager& models,
                                        const RowLimits& limits, density::v1::SampleResponse& response);
@@ -44,6 +47,31 @@ absl::StatusOr<RowRequest> PrepareRows(const density::v1::InverseRequest& reques
                                        const RowLimits& limits, density::v1::InverseResponse& response);
 absl::StatusOr<RowRequest> PrepareRows(const density::v1::ForwardRequest& request, const registry::ModelManager& models,
                                        const RowLimits& limits, density::v1::ForwardResponse& response);
+
+/// A sample that is drawn in chunks of equally many rows; the last one may have fewer.
+class SampleChunks {
+ public:
+  /// Checks everything and pins the model version. The request must live and stay as it is. Errors as PrepareRows.
+  static absl::StatusOr<SampleChunks> Create(const density::v1::StreamSampleRequest& request,
+                                             const registry::ModelManager& models, const RowLimits& limits);
+
+  /// Rows that Next has not given out yet.
+  uint64_t remaining() const { return rows_ - next_row_; }
+  /// Makes room for the next chunk in an empty `response`. Precondition: remaining() > 0.
+  RowRequest Next(density::v1::SampleResponse& response);
+
+ private:
+  SampleChunks() = default;
+
+  std::string name_;
+  uint64_t version_ = 0;
+  RowRequest sample_;  ///< all rows, without room for them
+  density::v1::Encoding encoding_ = density::v1::ENCODING_UNSPECIFIED;
+  bool log_prob_ = false;
+  uint64_t rows_ = 0;
+  uint64_t chunk_rows_ = 0;
+  uint64_t next_row_ = 0;
+};
 
 /// After the rows have run: fills in tail probabilities and counts the rows. `scratch` is working memory.
 void CompleteRows(const RowRequest& request, int shard, std::vector<double>& scratch);

@@ -1,8 +1,10 @@
 #include "server/rpc/row_worker.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "grpc/support/time.h"
+#include "server/rpc/row_stream.h"
 
 namespace densityd::rpc {
 namespace {
@@ -51,12 +53,12 @@ RowWorker::Look RowWorker::LookAt(gpr_timespec deadline) {
       break;
   }
   if (tag == this) {
-    wake_pending_.store(false, std::memory_order_release);
+    OnWoken();
     return Look::kEvent;
   }
-  auto& call_tag = *static_cast<RowCallBase::Tag*>(tag);
-  if (call_tag.event == RowCallBase::Event::kArrived && ok) ++events_since_tile_;
-  RowCallBase::Handle(call_tag, ok);
+  auto& call_tag = *static_cast<WorkerCall::Tag*>(tag);
+  if (call_tag.event == WorkerCall::Event::kArrived && ok) ++events_since_tile_;
+  WorkerCall::Handle(call_tag, ok);
   return Look::kEvent;
 }
 
@@ -104,12 +106,35 @@ void RowWorker::Wake() {
   alarm_.Set(queue_.get(), gpr_inf_past(GPR_CLOCK_MONOTONIC), this);
 }
 
+void RowWorker::OnWoken() {
+  // Reads what whoever asked to be heard wrote before, or leaves it to a Wake to come.
+  wake_pending_.exchange(false, std::memory_order_acq_rel);
+  if (!ending_streams_.load(std::memory_order_relaxed)) return;
+  for (const std::weak_ptr<RowStream>& entry : std::exchange(streams_, {})) {
+    if (const std::shared_ptr<RowStream> stream = entry.lock()) stream->EndEarly();
+  }
+}
+
+void RowWorker::AddStream(const std::shared_ptr<RowStream>& stream) {
+  if (ending_streams_.load(std::memory_order_relaxed)) return stream->EndEarly();
+  if (streams_.size() >= streams_to_sweep_) {
+    std::erase_if(streams_, [](const std::weak_ptr<RowStream>& entry) { return entry.expired(); });
+    streams_to_sweep_ = std::max<size_t>(16, 2 * streams_.size());
+  }
+  streams_.push_back(stream);
+}
+
+void RowWorker::EndStreams() {
+  ending_streams_.store(true, std::memory_order_relaxed);
+  Wake();
+}
+
 void RowWorker::Stop() {
   stopping_.store(true, std::memory_order_release);
   Wake();
 }
 
-void RowWorker::OnCallArrived(const std::shared_ptr<RowCallBase>& next) {
+void RowWorker::OnCallArrived(const std::shared_ptr<WorkerCall>& next) {
   calls_.fetch_add(1, std::memory_order_relaxed);
   if (!stopping_.load(std::memory_order_acquire)) Post(next);
 }

@@ -7,28 +7,34 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "grpcpp/alarm.h"
 #include "grpcpp/completion_queue.h"
-#include "server/rpc/row_call.h"
+#include "server/rpc/worker_call.h"
 
 namespace densityd::rpc {
+
+class RowStream;
 
 class RowWorker {
  public:
   RowWorker(int index, std::unique_ptr<grpc::ServerCompletionQueue> queue, const RowEnvironment& environment);
 
   /// Posts a call; before Run, or on the worker's thread.
-  void Post(const std::shared_ptr<RowCallBase>& call) { call->Post(); }
+  void Post(const std::shared_ptr<WorkerCall>& call) { call->Post(); }
 
   /// Works until Stop was called and the last call has gone. On one thread.
   void Run();
 
   /// Makes the worker look for tiles to compute. Thread-safe; cheap when it was woken already.
   void Wake();
+
+  /// Ends the open streams early, and those that still come, see RowStream. Thread-safe.
+  void EndStreams();
 
   /// Makes Run return once no call is left. After the gRPC server was shut down. Thread-safe.
   void Stop();
@@ -38,7 +44,9 @@ class RowWorker {
   grpc::ServerCompletionQueue& queue() { return *queue_; }
 
   /// A call arrived on this worker; `next` takes its place.
-  void OnCallArrived(const std::shared_ptr<RowCallBase>& next);
+  void OnCallArrived(const std::shared_ptr<WorkerCall>& next);
+  /// A stream has begun. On the worker's thread.
+  void AddStream(const std::shared_ptr<RowStream>& stream);
   /// gRPC has no more use for a call that arrived. Thread-safe.
   void OnCallGone();
 
@@ -53,6 +61,7 @@ class RowWorker {
   Look Spin();
   /// Handles everything that has arrived; false when the queue is closed and empty.
   bool Drain();
+  void OnWoken();
   /// Closes the queue when there is nothing left to wait for.
   void CloseIfDone();
 
@@ -62,11 +71,14 @@ class RowWorker {
 
   std::atomic<int> calls_{0};  ///< calls that arrived and are not gone
   std::atomic<bool> stopping_{false};
+  std::atomic<bool> ending_streams_{false};
   std::atomic<bool> wake_pending_{false};
   absl::Mutex wake_mutex_;
   grpc::Alarm alarm_ ABSL_GUARDED_BY(wake_mutex_);
   bool closed_ ABSL_GUARDED_BY(wake_mutex_) = false;
 
+  std::vector<std::weak_ptr<RowStream>> streams_;  ///< those that are over among them
+  size_t streams_to_sweep_ = 16;                   ///< at this many the latter are removed
   int events_since_tile_ = 0;
   uint32_t futile_spins_ = 0;
 };

@@ -115,7 +115,7 @@ absl::Status Server::Listen() {
 
 void Server::AddGauges() {
   gauges_.push_back(parts_.metrics->AddGauge("densityd_inflight_bytes",
-                                             "Bytes of row requests that wait or are computed.",
+                                             "Bytes of row requests and of their answers until these are sent.",
                                              [this] { return static_cast<double>(scheduler_.queued_bytes()); }));
   gauges_.push_back(parts_.metrics->AddGauge("densityd_inflight_rows", "Rows that wait or are computed.",
                                              [this] { return static_cast<double>(scheduler_.queued_rows()); }));
@@ -128,6 +128,7 @@ void Server::Stop(absl::Duration timeout) {
   if (server_ != nullptr) {
     BeginLameDuck();
     trainings_.EndWatches();
+    for (const auto& worker : workers_) worker->EndStreams();
     server_->Shutdown(absl::ToChronoTime(absl::Now() + timeout));
   }
   for (const auto& worker : workers_) worker->Stop();

@@ -64,7 +64,7 @@ class Server {
   void BeginLameDuck();
 
   /// Takes no more calls, and returns when those in flight have ended or `timeout` has passed; what is left then is
-  /// cancelled. Call once.
+  /// cancelled. Streams of rows end after the chunks that are in work. Call once.
   void Stop(absl::Duration timeout);
 
  private:

@@ -103,6 +103,20 @@ class PythonClientTest(harness.ServerTestCase):
         self.assertEqual(answers[0], answers[1])
         self.assertAlmostEqual(answers[0], answers[2], delta=1e-6)  # The same, with more digits.
 
+    def test_streams_have_the_rows_of_calls(self):
+        self.server.train("m")
+        api = self.density_estimator
+        whole = self.estimator.Sample(api.SampleRequest(model="m", rows=100, seed=3, log_prob=True))
+        chunks = list(self.estimator.StreamSample(api.StreamSampleRequest(
+            sample=api.SampleRequest(model="m", rows=100, seed=3), chunk_rows=7)))
+        self.assertEqual([number for chunk in chunks for number in chunk.rows.values], list(whole.rows.values))
+        answers = self.estimator.StreamLogProb(
+            api.LogProbRequest(model="m", rows=chunk.rows) for chunk in chunks)
+        log_prob = [number for answer in answers for number in answer.log_prob.values]
+        self.assertEqual(len(log_prob), 100)
+        for streamed, sampled in zip(log_prob, whole.log_prob.values):
+            self.assertAlmostEqual(streamed, sampled, places=3)
+
     def test_an_uploaded_dataset_is_trained_on_and_deleted(self):
         rows = harness.correlated(600)
         chunks = (self.datasets_request(rows[i:i + 200], first=i == 0) for i in range(0, 600, 200))

@@ -223,16 +223,6 @@ TEST_F(RowErrorTest, RpcsThatAreNotServed) {
   const grpc::Status unary = server_.estimator().Score(Context().get(), {}, &score);
   EXPECT_EQ(unary.error_code(), grpc::StatusCode::UNIMPLEMENTED);
   EXPECT_THAT(unary.error_message(), HasSubstr("DensityEstimator/Score is not served"));
-
-  const auto context = Context();
-  const auto reader = server_.estimator().StreamSample(context.get(), {});
-  density::v1::SampleResponse chunk;
-  EXPECT_FALSE(reader->Read(&chunk));
-  EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::UNIMPLEMENTED);
-
-  const auto both_context = Context();
-  const auto both = server_.estimator().StreamLogProb(both_context.get());
-  EXPECT_EQ(both->Finish().error_code(), grpc::StatusCode::UNIMPLEMENTED);
 }
 
 }  // namespace

@@ -64,6 +64,7 @@ TestServer::TestServer(const Settings& settings)
   server.address = "127.0.0.1:0";
   server.workers = settings.workers;
   server.limits = settings.limits;
+  server.max_queued_rows = settings.max_queued_rows;
   server_ = Need(Server::Start(server, {.models = models_.get(),
                                         .datasets = datasets_.get(),
                                         .trainings = trainings_.get(),

@@ -27,6 +27,7 @@ class TestServer {
   struct Settings {
     int workers = 1;
     RowLimits limits = {};
+    size_t max_queued_rows = 4 << 20;
     uint64_t max_dataset_bytes = 1 << 20;
     std::string training_process = "#!/bin/sh\nexit 3\n";  ///< a script in place of the training process
   };
