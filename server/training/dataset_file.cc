@@ -17,8 +17,6 @@ constexpr size_t kHeaderBytes = 16;
 constexpr size_t kChunkPrefixBytes = 8;
 constexpr size_t kChecksumBytes = 64;
 constexpr size_t kMaxChunkBytes = size_t{4} << 20;
-// What a reader accepts: a row of the largest width in float64 is 8 MiB.
-constexpr uint64_t kMaxReadBytes = uint64_t{1} << 40;
 
 void AppendLittleEndian(std::string& bytes, uint64_t number, size_t width) {
   for (size_t i = 0; i < width; ++i) bytes.push_back(static_cast<char>((number >> (8 * i)) & 0xff));
@@ -80,65 +78,81 @@ void AppendValues(std::string_view bytes, std::vector<double>& values) {
   }
 }
 
-// Walks through the chunks of a whole file.
+// Walks through the chunks of a file, one in memory at a time.
 class Reader {
  public:
-  Reader(std::string path, std::string bytes) : path_(std::move(path)), bytes_(std::move(bytes)) {}
+  Reader(FileSystem& files, std::string path) : files_(files), path_(std::move(path)) {}
 
   absl::StatusOr<Table> Read() {
+    absl::StatusOr<uint64_t> size = files_.Size(path_);
+    if (!size.ok()) return size.status();
+    size_ = *size;
     if (absl::Status status = ReadHeader(); !status.ok()) return status;
     for (uint64_t index = 0;; ++index) {
       absl::StatusOr<bool> more = ReadChunk(index);
       if (!more.ok()) return more.status();
       if (!*more) break;
     }
-    if (position_ != bytes_.size()) return DataLoss(path_, "end", "is followed by other bytes");
+    if (position_ != size_) return DataLoss(path_, "end", "is followed by other bytes");
     return std::move(table_);
   }
 
  private:
+  // The next `count` bytes. DATA_LOSS where the file has fewer.
+  absl::StatusOr<std::string> Take(uint64_t count, const std::string& section) {
+    if (size_ - position_ < count) return DataLoss(path_, section, "is cut short");
+    absl::StatusOr<std::string> bytes = files_.ReadRange(path_, position_, count);
+    if (!bytes.ok()) return bytes.status();
+    if (bytes->size() != count) return DataLoss(path_, section, "is cut short");
+    position_ += count;
+    return bytes;
+  }
+
   absl::Status ReadHeader() {
-    if (bytes_.size() < kHeaderBytes || std::string_view(bytes_).substr(0, kMagic.size()) != kMagic) {
+    absl::StatusOr<std::string> header = Take(std::min<uint64_t>(size_, kHeaderBytes), "header");
+    if (!header.ok()) return header.status();
+    if (header->size() < kHeaderBytes || std::string_view(*header).substr(0, kMagic.size()) != kMagic) {
       return DataLoss(path_, "header", "is no densityd rows file");
     }
-    table_.cols = ReadLittleEndian(bytes_, kMagic.size(), 8);
+    table_.cols = ReadLittleEndian(*header, kMagic.size(), 8);
     if (table_.cols == 0 || table_.cols > kMaxDatasetColumns) {
       return DataLoss(path_, "header", absl::StrCat("claims ", table_.cols, " columns"));
     }
-    position_ = kHeaderBytes;
+    header_ = *std::move(header);
     return absl::OkStatus();
   }
 
   // False at the end.
   absl::StatusOr<bool> ReadChunk(uint64_t index) {
     const std::string section = absl::StrCat("chunk ", index);
-    const std::string_view rest = std::string_view(bytes_).substr(position_);
-    if (rest.size() < kChunkPrefixBytes + kChecksumBytes) return DataLoss(path_, section, "is cut short");
-    const uint64_t type = ReadLittleEndian(rest, 0, 4);
-    const uint64_t rows = ReadLittleEndian(rest, 4, 4);
+    const absl::StatusOr<std::string> begin = Take(kChunkPrefixBytes + kChecksumBytes, section);
+    if (!begin.ok()) return begin.status();
+    const uint64_t type = ReadLittleEndian(*begin, 0, 4);
+    const uint64_t rows = ReadLittleEndian(*begin, 4, 4);
     const bool is_end = type == 0 && rows == 0;
     if (!is_end && ((type != 4 && type != 8) || rows == 0)) {
       return DataLoss(path_, section, "has a damaged header");
     }
     // At most 2^32 * 2^20 * 2^3: cannot overflow.
-    const uint64_t size = rows * table_.cols * type;
-    if (rest.size() - kChunkPrefixBytes - kChecksumBytes < size) return DataLoss(path_, section, "is cut short");
-    const std::string_view payload = rest.substr(kChunkPrefixBytes + kChecksumBytes, size);
-    const std::string_view header = std::string_view(bytes_).substr(0, kHeaderBytes);
-    if (rest.substr(kChunkPrefixBytes, kChecksumBytes) !=
-        ChunkChecksum(header, index, rest.substr(0, kChunkPrefixBytes), payload)) {
+    const absl::StatusOr<std::string> payload = Take(rows * table_.cols * type, section);
+    if (!payload.ok()) return payload.status();
+    const std::string_view prefix = std::string_view(*begin).substr(0, kChunkPrefixBytes);
+    if (begin->substr(kChunkPrefixBytes) != ChunkChecksum(header_, index, prefix, *payload)) {
       return DataLoss(path_, section, "fails its checksum");
     }
-    if (type == 4) AppendValues<float>(payload, table_.values);
-    if (type == 8) AppendValues<double>(payload, table_.values);
+    // All chunks that a writer made in one go have one type: room for the rest of the file, so that nothing is moved.
+    if (index == 0 && !is_end) table_.values.reserve((size_ - kHeaderBytes) / type);
+    if (type == 4) AppendValues<float>(*payload, table_.values);
+    if (type == 8) AppendValues<double>(*payload, table_.values);
     table_.rows += rows;
-    position_ += kChunkPrefixBytes + kChecksumBytes + size;
     return !is_end;
   }
 
-  std::string path_;
-  std::string bytes_;
-  size_t position_ = 0;
+  FileSystem& files_;
+  const std::string path_;
+  uint64_t size_ = 0;
+  uint64_t position_ = 0;
+  std::string header_;
   Table table_;
 };
 
@@ -202,10 +216,6 @@ absl::Status DatasetFileWriter::WriteChunk(NumberType type, std::string_view row
   return absl::OkStatus();
 }
 
-absl::StatusOr<Table> ReadDatasetFile(FileSystem& files, const std::string& path) {
-  absl::StatusOr<std::string> bytes = files.Read(path, kMaxReadBytes);
-  if (!bytes.ok()) return bytes.status();
-  return Reader(path, *std::move(bytes)).Read();
-}
+absl::StatusOr<Table> ReadDatasetFile(FileSystem& files, const std::string& path) { return Reader(files, path).Read(); }
 
 }  // namespace densityd::training

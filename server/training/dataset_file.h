@@ -60,7 +60,8 @@ class DatasetFileWriter {
   uint64_t chunks_ = 0;
 };
 
-/// All rows of a file, without column names; every chunk is verified. DATA_LOSS naming the chunk, NOT_FOUND.
+/// All rows of a file, without column names; every chunk is verified. Takes little more memory than the rows in
+/// float64. DATA_LOSS naming the chunk, NOT_FOUND.
 absl::StatusOr<Table> ReadDatasetFile(FileSystem& files, const std::string& path);
 
 /// First number of rows (n, cols) that is not finite: INVALID_ARGUMENT for `field` with row `first_row` + i and the
