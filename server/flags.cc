@@ -43,10 +43,37 @@ void AddServing(CLI::App& app, Flags& flags) {
       ->check(CLI::Range(1, 256))
       ->capture_default_str()
       ->group("Computation");
+}
+
+void AddTrainings(CLI::App& app, Flags& flags) {
   app.add_option("--max-running-trainings", flags.max_running_trainings, "Trainings that run at the same time")
       ->check(CLI::Range(1, 1024))
       ->capture_default_str()
-      ->group("Computation");
+      ->group("Trainings");
+  app.add_option("--max-training-memory", flags.max_training_memory,
+                 "Memory of a training's process; requests may ask for less; 0: no limit")
+      ->transform(CLI::AsSizeValue(false))
+      ->capture_default_str()
+      ->group("Trainings");
+  app.add_option("--max-training-seconds", flags.max_training_seconds,
+                 "Seconds that a training may run; requests may ask for less; 0: no limit")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str()
+      ->group("Trainings");
+  app.add_option("--training-stall-seconds", flags.training_stall_seconds,
+                 "Silence of a training's process after which the training is said to stall")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str()
+      ->group("Trainings");
+  app.add_option("--training-attempts", flags.training_attempts,
+                 "Processes of a training that may die in a row without getting further before it fails")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str()
+      ->group("Trainings");
+  app.add_option("--keep-trainings", flags.keep_trainings,
+                 "Ended trainings that are remembered; their versions stay in any case; 0: all")
+      ->capture_default_str()
+      ->group("Trainings");
 }
 
 void AddNetwork(CLI::App& app, Flags& flags) {
@@ -135,6 +162,7 @@ bool ParseFlags(int argc, char** argv, Flags& flags, int& exit_code) {
   CLI::App* serve = app.add_subcommand("serve", "Serve (the default command)")->footer(kExamples);
   CLI::App* worker = app.add_subcommand("train-worker", "Run one training; started by the server");
   AddServing(*serve, flags);
+  AddTrainings(*serve, flags);
   AddNetwork(*serve, flags);
   AddLimits(*serve, flags);
   AddOperation(*serve, flags);

@@ -23,6 +23,11 @@ struct Flags {
   uint64_t max_model_bytes = 0;  ///< 0: three quarters of the machine's memory
   uint64_t max_dataset_bytes = uint64_t{10} << 30;
   int max_running_trainings = 1;
+  uint64_t max_training_memory = 0;  ///< bytes; 0: no limit
+  double max_training_seconds = 0;   ///< 0: no limit
+  double training_stall_seconds = 120;
+  int training_attempts = 3;
+  uint64_t keep_trainings = 200;  ///< 0: all
   double slow_seconds = 1;
   double lame_duck_seconds = 0;
   double drain_seconds = 30;

@@ -25,6 +25,7 @@
 #include "server/telemetry/process_metrics.h"
 #include "server/telemetry/training_metrics.h"
 #include "server/training/dataset_store.h"
+#include "server/training/recovery.h"
 #include "server/training/training_manager.h"
 #include "server/version.h"
 
@@ -105,6 +106,11 @@ absl::StatusOr<std::unique_ptr<training::TrainingManager>> OpenTrainings(const F
   options.worker_binary = "/proc/self/exe";
   options.device = flags.device;
   options.max_running = flags.max_running_trainings;
+  options.stall = absl::Seconds(flags.training_stall_seconds);
+  options.max_limits.set_memory_bytes(flags.max_training_memory);
+  options.max_limits.set_seconds(flags.max_training_seconds);
+  options.max_deaths = flags.training_attempts;
+  options.keep_finished = flags.keep_trainings;
   return training::TrainingManager::Open(
       FileSystem::Real(), datasets, std::move(options),
       [&models](const std::string& model, uint64_t version) { return models.OnPublished(model, version); });
@@ -120,7 +126,9 @@ absl::Status Serve(const Flags& given) {
   if (!device.ok()) return device.status();
   flags.device = *std::move(device);
 
-  auto store = registry::ModelStore::Open(FileSystem::Real(), flags.root, /*clean_tmp=*/true);
+  // A training that outlived the server before may be publishing there.
+  const bool clean_tmp = !training::AnyWorkerLives(FileSystem::Real(), flags.root);
+  auto store = registry::ModelStore::Open(FileSystem::Real(), flags.root, clean_tmp);
   if (!store.ok()) return store.status();
   auto datasets = training::DatasetStore::Open(FileSystem::Real(), flags.root, flags.max_dataset_bytes);
   if (!datasets.ok()) return datasets.status();
@@ -159,6 +167,8 @@ absl::Status Serve(const Flags& given) {
 
   const int signal = signals.Wait();
   Log(LogLevel::kInfo, "signal", {{"signal", signal}});
+  // They write their checkpoints while calls end.
+  (*trainings)->Stop();
   DrainAndStop(flags, signals, **server);
   endpoint.reset();
   trainings->reset();

@@ -2,8 +2,6 @@
 
 #include <utility>
 
-#include "server/base/errors.h"
-#include "server/registry/names.h"
 #include "server/rpc/page.h"
 #include "server/rpc/upload_stream.h"
 
@@ -41,14 +39,8 @@ grpc::ServerUnaryReactor* DatasetsService::List(grpc::CallbackServerContext* con
 grpc::ServerUnaryReactor* DatasetsService::Delete(grpc::CallbackServerContext* context,
                                                   const density::v1::DeleteDatasetRequest* request,
                                                   density::v1::DeleteDatasetResponse* /*response*/) {
-  return AnswerUnary(*environment_, RpcMethod::kDatasetsDelete, context, request->id(), [this, request] {
-    if (auto status = registry::CheckId("id", request->id()); !status.ok()) return status;
-    if (trainings_->UsesDataset(request->id())) {
-      return FailedPrecondition("dataset", request->id(),
-                                "a training that has not ended uses the dataset; wait for it or cancel it");
-    }
-    return datasets_->Delete(request->id());
-  });
+  return AnswerUnary(*environment_, RpcMethod::kDatasetsDelete, context, request->id(),
+                     [this, request] { return trainings_->DeleteDataset(request->id()); });
 }
 
 }  // namespace densityd::rpc

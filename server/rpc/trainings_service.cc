@@ -41,7 +41,7 @@ grpc::ServerUnaryReactor* TrainingsService::List(grpc::CallbackServerContext* co
 
 grpc::ServerWriteReactor<Training>* TrainingsService::Watch(grpc::CallbackServerContext* context,
                                                             const density::v1::WatchTrainingRequest* request) {
-  const std::shared_ptr<WatchStream> stream = WatchStream::Begin(*trainings_, *environment_, context, request->id());
+  const std::shared_ptr<WatchStream> stream = WatchStream::Begin(*trainings_, *environment_, context, *request);
   absl::MutexLock lock(&mutex_);
   if (stopping_) {
     stream->End(Stopping());

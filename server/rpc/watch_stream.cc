@@ -6,7 +6,7 @@ namespace densityd::rpc {
 namespace {
 
 /// States kept for a slow reader before those in between are dropped.
-constexpr size_t kMaxWaiting = 64;
+constexpr size_t kMaxWaiting = 512;
 
 bool IsFinal(const density::v1::Training& training) {
   return training.state() == density::v1::SUCCEEDED || training.state() == density::v1::FAILED ||
@@ -15,19 +15,26 @@ bool IsFinal(const density::v1::Training& training) {
 
 }  // namespace
 
-WatchStream::WatchStream(const ControlEnvironment& environment, grpc::CallbackServerContext* context, std::string id)
-    : timer_(environment, telemetry::RpcMethod::kTrainingsWatch, *context, id), id_(std::move(id)) {}
+WatchStream::WatchStream(const ControlEnvironment& environment, grpc::CallbackServerContext* context,
+                         const density::v1::WatchTrainingRequest& request)
+    : timer_(environment, telemetry::RpcMethod::kTrainingsWatch, *context, request.id()),
+      id_(request.id()),
+      after_revision_(request.after_revision()) {}
 
 std::shared_ptr<WatchStream> WatchStream::Begin(training::TrainingManager& trainings,
                                                 const ControlEnvironment& environment,
-                                                grpc::CallbackServerContext* context, std::string id) {
-  auto stream = std::make_shared<WatchStream>(environment, context, std::move(id));
+                                                grpc::CallbackServerContext* context,
+                                                const density::v1::WatchTrainingRequest& request) {
+  auto stream = std::make_shared<WatchStream>(environment, context, request);
   stream->self_ = stream;
   const absl::Status accepted = environment.executor->Run([stream, &trainings] {
     // The manager keeps its watchers; a watcher that kept the stream would keep it for ever.
-    auto token = trainings.Watch(stream->id_, [weak = std::weak_ptr(stream)](const density::v1::Training& training) {
-      if (const auto alive = weak.lock()) alive->OnState(training);
-    });
+    auto token = trainings.Watch(
+        stream->id_,
+        [weak = std::weak_ptr(stream)](const density::v1::Training& training) {
+          if (const auto alive = weak.lock()) alive->OnState(training);
+        },
+        stream->after_revision_);
     if (!token.ok()) return stream->End(token.status());
     absl::MutexLock lock(&stream->mutex_);
     // Where the stream is done already, the token goes when this function has returned its lock.

@@ -1,6 +1,7 @@
 // One Trainings.Watch call: the stream of a training's states.
 #pragma once
 
+#include <cstdint>
 #include <deque>
 #include <memory>
 #include <string>
@@ -22,9 +23,11 @@ class WatchStream final : public grpc::ServerWriteReactor<density::v1::Training>
  public:
   /// Begins watching, on the executor.
   static std::shared_ptr<WatchStream> Begin(training::TrainingManager& trainings, const ControlEnvironment& environment,
-                                            grpc::CallbackServerContext* context, std::string id);
+                                            grpc::CallbackServerContext* context,
+                                            const density::v1::WatchTrainingRequest& request);
 
-  WatchStream(const ControlEnvironment& environment, grpc::CallbackServerContext* context, std::string id);
+  WatchStream(const ControlEnvironment& environment, grpc::CallbackServerContext* context,
+              const density::v1::WatchTrainingRequest& request);
 
   /// Ends the stream with `status` once what is being written is written. The first call wins.
   void End(const absl::Status& status);
@@ -40,6 +43,7 @@ class WatchStream final : public grpc::ServerWriteReactor<density::v1::Training>
 
   const CallTimer timer_;
   const std::string id_;
+  const uint64_t after_revision_;
   std::shared_ptr<WatchStream> self_;  ///< until OnDone
 
   absl::Mutex mutex_;

@@ -42,11 +42,28 @@ std::vector<prometheus::MetricFamily> TrainingMetrics::Collect() const {
   auto train = Gauge("densityd_training_train_nll", "Train loss of a running training, nats per row.");
   auto validation =
       Gauge("densityd_training_validation_nll", "Last validation loss of a running training, nats per row.");
+  auto stalled =
+      Gauge("densityd_training_stalled", "1 while nothing is heard of a running training's process, else 0.");
+  auto resumes = Gauge("densityd_training_resumes", "Times that an unfinished training went on after an interruption.");
+  auto nonfinite = Gauge("densityd_training_nonfinite_steps",
+                         "Steps of a running training that were skipped because loss or gradient was not finite.");
+  auto in_a_row = Gauge("densityd_training_nonfinite_in_a_row",
+                        "Such steps in a row up to now; not 0: the training learns nothing just now.");
+  auto checkpoint = Gauge("densityd_training_checkpoint_timestamp_seconds",
+                          "When a running training wrote its last checkpoint, in seconds since 1970.");
   for (const Training& training : list_()) {
     ++counts[training.state()];
-    if (training.state() != density::v1::RUNNING || !training.has_progress()) continue;
     const std::vector<prometheus::ClientMetric::Label> labels = {{"model", training.model()},
                                                                  {"training", training.id()}};
+    const bool runs = training.state() == density::v1::RUNNING;
+    if (runs || training.state() == density::v1::QUEUED) Add(resumes, labels, training.resumes());
+    if (runs) Add(stalled, labels, training.stalled() ? 1 : 0);
+    if (!runs || !training.has_progress()) continue;
+    Add(nonfinite, labels, static_cast<double>(training.progress().nonfinite_steps()));
+    Add(in_a_row, labels, static_cast<double>(training.progress().nonfinite_in_a_row()));
+    if (training.progress().has_checkpoint_time()) {
+      Add(checkpoint, labels, static_cast<double>(training.progress().checkpoint_time().seconds()));
+    }
     Add(step, labels, static_cast<double>(training.progress().step()));
     Add(total, labels, static_cast<double>(training.progress().total_steps()));
     Add(rate, labels, training.progress().rows_per_second());
@@ -56,7 +73,7 @@ std::vector<prometheus::MetricFamily> TrainingMetrics::Collect() const {
   for (const auto& [state, count] : counts) {
     Add(jobs, {{"state", absl::AsciiStrToLower(density::v1::TrainingState_Name(state))}}, count);
   }
-  return {jobs, step, total, rate, train, validation};
+  return {jobs, step, total, rate, train, validation, stalled, resumes, nonfinite, in_a_row, checkpoint};
 }
 
 }  // namespace densityd::telemetry

@@ -45,4 +45,8 @@ void Adam::Reset() {
   steps_.zero_();
 }
 
+std::vector<std::pair<const char*, torch::Tensor>> Adam::state() const {
+  return {{"first_moment", first_moment_}, {"second_moment", second_moment_}, {"steps", steps_}};
+}
+
 }  // namespace densityd::training

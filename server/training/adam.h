@@ -1,6 +1,9 @@
 // Adam on one vector of parameters.
 #pragma once
 
+#include <utility>
+#include <vector>
+
 #include "density/v1/training.pb.h"
 #include "torch/types.h"
 
@@ -17,6 +20,10 @@ class Adam {
   void Step(const torch::Tensor& gradients, double learning_rate);
   /// Forgets the moments, as before the first step.
   void Reset();
+
+  /// What it remembers: the moments (P) and the number of steps (), for a checkpoint. Written to, it goes on from
+  /// there.
+  std::vector<std::pair<const char*, torch::Tensor>> state() const;
 
  private:
   torch::Tensor values_;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -25,7 +26,8 @@ class LiveTraining : public std::enable_shared_from_this<LiveTraining> {
   void Update(absl::FunctionRef<void(density::v1::Training&)> change) ABSL_LOCKS_EXCLUDED(telling_, mutex_);
 
   /// See TrainingManager::Watch.
-  std::unique_ptr<WatchToken> Watch(TrainingManager::Watcher watcher) ABSL_LOCKS_EXCLUDED(telling_, mutex_);
+  std::unique_ptr<WatchToken> Watch(uint64_t after_revision, TrainingManager::Watcher watcher)
+      ABSL_LOCKS_EXCLUDED(telling_, mutex_);
 
  private:
   class Token;
@@ -34,6 +36,8 @@ class LiveTraining : public std::enable_shared_from_this<LiveTraining> {
   absl::Mutex telling_ ABSL_ACQUIRED_BEFORE(mutex_);
   std::map<uint64_t, TrainingManager::Watcher> watchers_ ABSL_GUARDED_BY(telling_);
   uint64_t next_watcher_ ABSL_GUARDED_BY(telling_) = 0;
+  // The last changes, for those who come back. Empty once the training has ended.
+  std::deque<density::v1::Training> history_ ABSL_GUARDED_BY(telling_);
 
   mutable absl::Mutex mutex_;
   density::v1::Training training_ ABSL_GUARDED_BY(mutex_);

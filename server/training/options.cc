@@ -25,6 +25,8 @@ constexpr double kMaxValidationFraction = 0.5;
 constexpr uint64_t kMaxValidationInterval = 1000;
 constexpr uint32_t kDefaultNonfiniteSteps = 10;
 constexpr uint32_t kMaxNonfiniteSteps = 1000;
+constexpr double kDefaultCheckpointSeconds = 30;
+constexpr double kMaxCheckpointSeconds = 86400;
 
 absl::Status CheckWithin(const char* name, uint64_t value, uint64_t low, uint64_t high) {
   if (value >= low && value <= high) return absl::OkStatus();
@@ -84,6 +86,12 @@ absl::Status CheckNumbers(const TrainingOptions& options) {
   }
   const double ema = options.ema_decay();
   if (absl::Status status = CheckThat(ema >= 0 && ema < 1, "ema_decay", ema, "within [0, 1)"); !status.ok()) {
+    return status;
+  }
+  const double interval = options.checkpoint_interval_seconds();
+  if (absl::Status status = CheckThat(interval >= 0 && interval <= kMaxCheckpointSeconds, "checkpoint_interval_seconds",
+                                      interval, "within [0, 86400]");
+      !status.ok()) {
     return status;
   }
   const double fraction =
@@ -147,6 +155,7 @@ absl::StatusOr<TrainingOptions> ResolveOptions(TrainingOptions options, uint64_t
   if (!options.has_patience()) options.set_patience(0);
   if (!options.has_max_nonfinite_steps()) options.set_max_nonfinite_steps(kDefaultNonfiniteSteps);
   if (!options.has_threads()) options.set_threads(1);
+  if (!options.has_checkpoint_interval_seconds()) options.set_checkpoint_interval_seconds(kDefaultCheckpointSeconds);
   return options;
 }
 

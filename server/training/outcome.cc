@@ -4,30 +4,14 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "server/base/errors.h"
 #include "server/base/strings.h"
+#include "server/training/resumption.h"
 #include "server/training/timestamps.h"
 
 namespace densityd::training {
-namespace {
 
 using density::v1::Training;
-
-constexpr char kStartAgain[] = "start the training again";
-
-std::string AtStep(const Training& training) {
-  if (!training.has_progress()) return "before its first step";
-  return absl::StrCat("at step ", training.progress().step(), " of ", training.progress().total_steps());
-}
-
-// Why a process that published nothing and gave no reason is gone.
-absl::Status DescribeDeath(const RunResult& run, const Training& training) {
-  std::string message = absl::StrCat("the training process ", DescribeExit(run.exit), " ", AtStep(training));
-  if (!run.log.ok()) absl::StrAppend(&message, "; its event log is damaged: ", run.log.message());
-  if (!run.output.empty()) absl::StrAppend(&message, "; its last output: ", run.output);
-  return absl::InternalError(message);
-}
-
-}  // namespace
 
 void Fail(const absl::Status& error, Training& training) {
   training.set_state(density::v1::FAILED);
@@ -35,7 +19,7 @@ void Fail(const absl::Status& error, Training& training) {
   training.set_error(std::string(ToStd(error.message())));
 }
 
-void Conclude(const RunResult& run, StopReason stop, Training& training) {
+Ending Conclude(const RunResult& run, bool cancelled, Training& training) {
   if (run.published.has_value()) {
     training.set_state(density::v1::SUCCEEDED);
     training.set_version(run.published->version());
@@ -44,13 +28,25 @@ void Conclude(const RunResult& run, StopReason stop, Training& training) {
     Fail(run.started, training);
   } else if (run.failed.has_value()) {
     Fail(absl::Status(static_cast<absl::StatusCode>(run.failed->code()), run.failed->message()), training);
-  } else if (stop == StopReason::kCancelled) {
+  } else if (!run.over_limit.ok()) {
+    Fail(Annotate(run.over_limit, absl::StrCat("stopped ", AtStep(training))), training);
+  } else if (cancelled) {
     training.set_state(density::v1::CANCELLED);
-  } else if (stop == StopReason::kShutdown) {
-    Fail(absl::AbortedError(absl::StrCat("the server was stopped ", AtStep(training), "; ", kStartAgain)), training);
+  } else if (!run.log.ok()) {
+    // What is damaged would stop the next process, too.
+    Fail(absl::DataLossError(DescribeDeath(run, training)), training);
   } else {
-    Fail(DescribeDeath(run, training), training);
+    return run.suspended ? Ending::kSuspended : Ending::kDied;
   }
+  training.set_stalled(false);
+  return Ending::kFinal;
+}
+
+std::string DescribeDeath(const RunResult& run, const Training& training) {
+  std::string message = absl::StrCat("the training process ", DescribeExit(run.exit), " ", AtStep(training));
+  if (!run.log.ok()) absl::StrAppend(&message, "; its event log is damaged: ", run.log.message());
+  if (!run.output.empty()) absl::StrAppend(&message, "; its last output: ", run.output);
+  return message;
 }
 
 absl::StatusOr<std::optional<Published>> FindPublished(const registry::ModelStore& store, const TrainingJob& job) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <optional>
+#include <string>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -12,12 +13,20 @@
 
 namespace densityd::training {
 
-/// Why a process was asked to stop.
-enum class StopReason { kNone, kCancelled, kShutdown };
+/// How a process left its training.
+enum class Ending {
+  kFinal,      ///< it has ended
+  kSuspended,  ///< the process was asked to stop and to be started again
+  kDied,       ///< the process is gone and gave no reason
+};
 
-/// Writes the final state of `training` (state, error or version and report) from how its process ended. A published
-/// version makes it SUCCEEDED, however the process ended afterwards.
-void Conclude(const RunResult& run, StopReason stop, density::v1::Training& training);
+/// Writes the final state of `training` (state, error or version and report), if it has ended, from how its process
+/// ended. A published version makes it SUCCEEDED, however the process ended afterwards. `cancelled`: a client asked for
+/// that.
+Ending Conclude(const RunResult& run, bool cancelled, density::v1::Training& training);
+
+/// Why a process that died is gone, for people.
+std::string DescribeDeath(const RunResult& run, const density::v1::Training& training);
 
 /// The state FAILED with the code and message of `error`.
 void Fail(const absl::Status& error, density::v1::Training& training);

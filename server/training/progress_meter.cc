@@ -3,6 +3,7 @@
 #include <limits>
 
 #include "absl/time/clock.h"
+#include "server/training/timestamps.h"
 
 namespace densityd::training {
 namespace {
@@ -22,6 +23,7 @@ ProgressMeter::ProgressMeter(const density::v1::TrainingOptions& options)
 }
 
 void ProgressMeter::AddStep(double loss) {
+  progress_.set_nonfinite_in_a_row(0);
   progress_.set_step(progress_.step() + 1);
   loss_sum_ += loss;
   ++losses_;
@@ -30,6 +32,39 @@ void ProgressMeter::AddStep(double loss) {
 void ProgressMeter::AddSkippedStep() {
   progress_.set_step(progress_.step() + 1);
   progress_.set_nonfinite_steps(progress_.nonfinite_steps() + 1);
+  progress_.set_nonfinite_in_a_row(progress_.nonfinite_in_a_row() + 1);
+}
+
+void ProgressMeter::AddCheckpoint() {
+  progress_.set_checkpoint_step(progress_.step());
+  *progress_.mutable_checkpoint_time() = ToTimestamp(absl::Now());
+}
+
+void ProgressMeter::AddRestart() {
+  progress_.set_nonfinite_in_a_row(0);
+  progress_.set_restarts(progress_.restarts() + 1);
+}
+
+void ProgressMeter::Save(CheckpointState& state) const {
+  *state.mutable_progress() = progress_;
+  state.mutable_progress()->set_checkpoint_step(progress_.step());
+  *state.mutable_progress()->mutable_checkpoint_time() = ToTimestamp(absl::Now());
+  *state.mutable_curve() = curve_;
+  state.set_loss_sum(loss_sum_);
+  state.set_losses(losses_);
+  state.set_seconds(absl::ToDoubleSeconds(absl::Now() - begin_));
+  state.set_resumes(resumes_);
+}
+
+void ProgressMeter::Restore(const CheckpointState& state) {
+  progress_ = state.progress();
+  curve_ = state.curve();
+  loss_sum_ = state.loss_sum();
+  losses_ = state.losses();
+  begin_ = absl::Now() - absl::Seconds(state.seconds());
+  resumes_ = state.resumes() + 1;
+  interval_begin_ = absl::Now();
+  interval_step_ = progress_.step();
 }
 
 void ProgressMeter::AddValidation(double nll, bool is_best) {
@@ -66,6 +101,8 @@ void ProgressMeter::Complete(density::v1::TrainingReport& report) const {
   report.set_best_step(progress_.best_step());
   report.set_nonfinite_steps(progress_.nonfinite_steps());
   *report.mutable_curve() = curve_;
+  report.set_restarts(progress_.restarts());
+  report.set_resumes(resumes_);
 }
 
 void ProgressMeter::UpdateTrainNll() {

@@ -5,6 +5,7 @@
 
 #include "absl/time/time.h"
 #include "density/v1/training.pb.h"
+#include "server/training/training_record.pb.h"
 
 namespace densityd::training {
 
@@ -29,7 +30,18 @@ class ProgressMeter {
   /// Fills in seconds, rows_per_second, steps, best_step, nonfinite_steps and the curve.
   void Complete(density::v1::TrainingReport& report) const;
 
+  /// A checkpoint of the steps done up to now was written.
+  void AddCheckpoint();
+  /// The trainer went back to the best weights.
+  void AddRestart();
+
+  /// Writes everything that it has counted into `state`, and takes it over from there.
+  void Save(CheckpointState& state) const;
+  void Restore(const CheckpointState& state);
+
   uint64_t steps() const { return progress_.step(); }
+  uint64_t nonfinite_in_a_row() const { return progress_.nonfinite_in_a_row(); }
+  uint64_t restarts() const { return progress_.restarts(); }
 
  private:
   // Mean loss since `losses_` was cleared last, or that before it where no step was taken since.
@@ -37,7 +49,8 @@ class ProgressMeter {
   void AddCurvePoint();
 
   const uint64_t batch_size_;
-  const absl::Time begin_;
+  absl::Time begin_;  // that of the loop, as if it had not been interrupted
+  uint32_t resumes_ = 0;
   absl::Time interval_begin_;
   uint64_t interval_step_ = 0;
   double loss_sum_ = 0;

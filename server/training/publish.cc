@@ -5,6 +5,7 @@
 
 #include "server/engine/weights.h"
 #include "server/training/calibration.h"
+#include "server/training/warm_start.h"
 #include "torch/version.h"
 
 namespace densityd::training {
@@ -24,6 +25,7 @@ absl::StatusOr<uint64_t> PublishModel(registry::ModelStore& models, const Traini
   provenance.set_data_sha256(data.sha256);
   provenance.set_densityd_version(DENSITYD_VERSION);
   provenance.set_libtorch_version(TORCH_VERSION);
+  provenance.set_warm_start(WarmStartName(job));
   if (job.request().has_preset()) *provenance.mutable_preset() = job.request().preset();
   return models.Publish(job.request().model(), std::move(manifest), *tensors);
 }

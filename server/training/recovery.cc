@@ -12,57 +12,120 @@
 #include "server/registry/names.h"
 #include "server/training/event_log.h"
 #include "server/training/outcome.h"
+#include "server/training/resumption.h"
 #include "server/training/timestamps.h"
+#include "server/training/training_run.h"
+#include "server/training/warm_start.h"
+#include "server/training/worker_lock.h"
 
 namespace densityd::training {
 namespace {
 
 using density::v1::Training;
 
-// Everything that the process told, as far as it can be read.
-void ReplayEvents(FileSystem& files, const std::string& folder, Training& training, RunResult& run) {
+// Everything that the processes told, as far as it can be read.
+struct Told {
+  RunResult run;
+  absl::Time last = absl::InfinitePast();
+  uint64_t events = 0;
+};
+
+Told ReplayEvents(FileSystem& files, const std::string& folder, Training& training) {
+  Told told;
   EventLogReader reader(files, folder + kEventsFile);
   std::vector<TrainingEvent> events;
-  run.log = reader.ReadNew(events);
+  told.run.log = reader.ReadNew(events);
   for (const TrainingEvent& event : events) {
     if (event.has_progress()) *training.mutable_progress() = event.progress();
-    if (event.has_published()) run.published = event.published();
-    if (event.has_failed()) run.failed = event.failed();
+    KeepEvent(event, told.run);
+    told.last = FromTimestamp(event.time());
   }
+  told.events = events.size();
+  return told;
 }
 
-// A process that was started has opened its log, whatever else it came to.
-absl::StatusOr<bool> HadBegun(FileSystem& files, const std::string& folder) {
-  return files.Exists(folder + kWorkerLogFile);
+// What an unfinished training without a process comes to; true where it has ended.
+bool Settle(const Told& told, int max_deaths, RecoveredTraining& recovered) {
+  const absl::Time end = std::max(told.last, FromTimestamp(recovered.record.start_time()));
+  switch (Conclude(told.run, recovered.cancelled, recovered.training)) {
+    case Ending::kFinal:
+      return true;
+    case Ending::kSuspended:
+      if (recovered.record.running()) {
+        SuspendRun(end, absl::StrCat("the server was stopped ", AtStep(recovered.training)), recovered.record,
+                   recovered.training);
+      }
+      return false;
+    case Ending::kDied:
+      break;
+  }
+  if (!recovered.record.running()) return false;
+  const std::string why =
+      absl::StrCat("the training process was gone when the server came back; it was ", AtStep(recovered.training));
+  return !NoteDeath(end, why, max_deaths, recovered.record, recovered.training);
 }
 
-absl::StatusOr<RecoveredTraining> Recover(FileSystem& files, TrainingStore& store, const registry::ModelStore& models,
-                                          const std::string& id) {
-  absl::StatusOr<TrainingJob> job = store.ReadJob(id);
-  if (!job.ok()) return job.status();
-  absl::StatusOr<Training> outcome = store.ReadOutcome(id);
-  if (outcome.ok()) return RecoveredTraining{*std::move(job), *std::move(outcome)};
-  if (!absl::IsNotFound(outcome.status())) return outcome.status();
+absl::StatusOr<RecoveredTraining> RecoverUnfinished(FileSystem& files, TrainingStore& store,
+                                                    const registry::ModelStore& models, int max_deaths,
+                                                    const TrainingJob& job) {
+  const std::string& id = job.id();
+  RecoveredTraining recovered;
+  recovered.training = QueuedTraining(job);
+  recovered.job = job;
+  absl::StatusOr<RunRecord> record = store.ReadRun(id);
+  // Without it the training goes on, but for its count of resumptions.
+  if (!record.ok() && !absl::IsNotFound(record.status()) && !absl::IsDataLoss(record.status())) return record.status();
+  if (record.ok()) recovered.record = *std::move(record);
+  absl::StatusOr<bool> cancelled = store.IsCancelRequested(id);
+  if (!cancelled.ok()) return cancelled.status();
+  recovered.cancelled = *cancelled;
 
-  RecoveredTraining recovered{*std::move(job), {}};
-  recovered.training = QueuedTraining(recovered.job);
-  absl::StatusOr<bool> begun = HadBegun(files, store.Folder(id));
-  if (!begun.ok()) return begun.status();
-  if (!*begun) return recovered;
+  // Before the events are read: a process that ends meanwhile has told all.
+  const absl::StatusOr<std::optional<LiveWorker>> worker = FindLiveWorker(store.Folder(id));
+  if (!worker.ok()) return worker.status();
+  Told told = ReplayEvents(files, store.Folder(id), recovered.training);
+  const bool has_begun = recovered.record.has_first_start_time() || told.events > 0;
+  if (has_begun) ShowRun(recovered.record, recovered.training);
+  // Each event raised the revision by one, and so did, at most once between two events, a stall.
+  recovered.training.set_revision(recovered.record.revision() + 2 * told.events + 16);
+  if (worker->has_value()) return recovered;
 
-  RunResult run;
-  ReplayEvents(files, store.Folder(id), recovered.training, run);
-  if (!run.published.has_value()) {
-    absl::StatusOr<std::optional<Published>> found = FindPublished(models, recovered.job);
+  recovered.training.set_state(density::v1::QUEUED);
+  if (has_begun && !told.run.published.has_value()) {
+    absl::StatusOr<std::optional<Published>> found = FindPublished(models, job);
     if (!found.ok()) return found.status();
-    run.published = *std::move(found);
+    told.run.published = *std::move(found);
   }
-  Conclude(run, StopReason::kShutdown, recovered.training);
+  recovered.ended_now = Settle(told, max_deaths, recovered);
+  if (!recovered.ended_now) {
+    // As it stands: the next server must not count this death again.
+    if (has_begun) {
+      if (absl::Status status = store.WriteRun(id, recovered.record); !status.ok()) return status;
+    }
+    return recovered;
+  }
   *recovered.training.mutable_end_time() = ToTimestamp(Clock::Real().Now());
   if (const absl::Status status = store.WriteOutcome(recovered.training); !status.ok()) {
     Log(LogLevel::kError, "the outcome of a training could not be stored",
         {{"training", id}, {"error", ToStd(status.message())}});
   }
+  return recovered;
+}
+
+absl::StatusOr<RecoveredTraining> Recover(FileSystem& files, TrainingStore& store, const registry::ModelStore& models,
+                                          int max_deaths, const std::string& id) {
+  absl::StatusOr<TrainingJob> job = store.ReadJob(id);
+  if (!job.ok()) return job.status();
+  absl::StatusOr<Training> outcome = store.ReadOutcome(id);
+  if (absl::IsNotFound(outcome.status())) return RecoverUnfinished(files, store, models, max_deaths, *job);
+  if (!outcome.ok()) return outcome.status();
+  if (const absl::Status status = store.RemoveWork(id); !status.ok()) {
+    Log(LogLevel::kWarning, "what is left of an ended training could not be removed",
+        {{"training", id}, {"error", ToStd(status.message())}});
+  }
+  RecoveredTraining recovered;
+  recovered.job = *std::move(job);
+  recovered.training = *std::move(outcome);
   return recovered;
 }
 
@@ -75,11 +138,14 @@ Training QueuedTraining(const TrainingJob& job) {
   training.set_state(density::v1::QUEUED);
   *training.mutable_create_time() = job.create_time();
   training.set_revision(1);
+  training.set_priority(job.request().priority());
+  *training.mutable_limits() = job.limits();
+  training.set_warm_start(WarmStartName(job));
   return training;
 }
 
 absl::StatusOr<std::vector<RecoveredTraining>> RecoverTrainings(FileSystem& files, TrainingStore& store,
-                                                                const registry::ModelStore& models) {
+                                                                const registry::ModelStore& models, int max_deaths) {
   absl::StatusOr<std::vector<std::string>> ids = store.List();
   if (!ids.ok()) return ids.status();
   std::vector<RecoveredTraining> all;
@@ -88,7 +154,7 @@ absl::StatusOr<std::vector<RecoveredTraining>> RecoverTrainings(FileSystem& file
       Log(LogLevel::kWarning, "a folder that is no training was passed over", {{"folder", store.Folder(id)}});
       continue;
     }
-    absl::StatusOr<RecoveredTraining> recovered = Recover(files, store, models, id);
+    absl::StatusOr<RecoveredTraining> recovered = Recover(files, store, models, max_deaths, id);
     if (recovered.ok()) {
       all.push_back(*std::move(recovered));
       continue;
@@ -105,6 +171,16 @@ absl::StatusOr<std::vector<RecoveredTraining>> RecoverTrainings(FileSystem& file
     return FromTimestamp(a.training.create_time()) < FromTimestamp(b.training.create_time());
   });
   return all;
+}
+
+bool AnyWorkerLives(FileSystem& files, const std::string& root) {
+  const std::string folder = root + "/trainings";
+  const absl::StatusOr<std::vector<std::string>> ids = files.List(folder);
+  if (!ids.ok()) return false;
+  return std::any_of(ids->begin(), ids->end(), [&](const std::string& id) {
+    const absl::StatusOr<std::optional<LiveWorker>> worker = FindLiveWorker(absl::StrCat(folder, "/", id));
+    return worker.ok() && worker->has_value();
+  });
 }
 
 }  // namespace densityd::training

@@ -1,6 +1,7 @@
 // What a former server left: the trainings of a root as they are found when a server starts.
 #pragma once
 
+#include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -12,17 +13,24 @@
 
 namespace densityd::training {
 
-/// A training found on disk: final, or QUEUED because its process never began.
+/// A training found on disk: final; RUNNING where its process lives; or QUEUED.
 struct RecoveredTraining {
   TrainingJob job;
+  RunRecord record;
   density::v1::Training training;
+  bool cancelled = false;  ///< a client asked for that, and it has not ended yet
+  bool ended_now = false;  ///< its outcome was found and written just now
 };
 
-/// All trainings, oldest first. One whose process had begun without an outcome gets one now, on disk too: SUCCEEDED
-/// where it had published, else FAILED. A damaged folder becomes a FAILED training with DATA_LOSS, and is left as it
-/// is.
+/// All trainings, oldest first. One whose process is gone without an outcome gets one now, on disk too, where it
+/// published, failed, was cancelled, or died too often (`max_deaths`, see NoteDeath); else it is queued again. A
+/// damaged folder becomes a FAILED training with DATA_LOSS, and is left as it is.
 absl::StatusOr<std::vector<RecoveredTraining>> RecoverTrainings(FileSystem& files, TrainingStore& store,
-                                                                const registry::ModelStore& models);
+                                                                const registry::ModelStore& models, int max_deaths);
+
+/// Whether a training process that an earlier server started lives below `root`. It may be publishing: <root>/tmp must
+/// not be emptied then.
+bool AnyWorkerLives(FileSystem& files, const std::string& root);
 
 /// The state of a training whose job was just recorded.
 density::v1::Training QueuedTraining(const TrainingJob& job);

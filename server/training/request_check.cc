@@ -1,5 +1,7 @@
 #include "server/training/request_check.h"
 
+#include <cmath>
+
 #include "absl/strings/str_cat.h"
 #include "server/base/beneath.h"
 #include "server/base/errors.h"
@@ -13,9 +15,13 @@ namespace densityd::training {
 namespace {
 
 using density::v1::FlowSpec;
+using density::v1::TrainingLimits;
 using density::v1::TrainRequest;
 
 constexpr size_t kMaxColumns = 65536;
+constexpr int32_t kMaxPriority = 100;
+// Less than LibTorch needs to come up.
+constexpr uint64_t kMinMemoryBytes = uint64_t{64} << 20;
 
 absl::Status CheckNames(const TrainRequest& request) {
   if (absl::Status status = registry::CheckModelName("model", request.model()); !status.ok()) return status;
@@ -26,13 +32,10 @@ absl::Status CheckNames(const TrainRequest& request) {
   return registry::CheckAliasName("alias", request.alias());
 }
 
-// Fields that are declared but not served yet are refused rather than passed over.
-absl::Status CheckServed(const TrainRequest& request) {
-  const bool is_plain = request.idempotency_key().empty() && request.priority() == 0 && !request.has_limits() &&
-                        request.warm_start().empty() && !request.options().has_checkpoint_interval_seconds();
-  if (is_plain) return absl::OkStatus();
-  return absl::UnimplementedError(
-      "idempotency_key, priority, limits, warm_start and options.checkpoint_interval_seconds are not served yet");
+absl::Status CheckPriority(int32_t priority) {
+  if (priority >= -kMaxPriority && priority <= kMaxPriority) return absl::OkStatus();
+  return InvalidArgument("priority",
+                         absl::StrCat("is ", priority, "; it must be -", kMaxPriority, " to ", kMaxPriority));
 }
 
 // What is known of data that are not read yet.
@@ -107,13 +110,42 @@ absl::StatusOr<FlowSpec> ResolveSpec(const TrainRequest& request, const ColumnSe
   return flow::WithDefaults(std::move(spec));
 }
 
+absl::StatusOr<TrainingLimits> ResolveLimits(const TrainingLimits& asked, const TrainingLimits& most) {
+  TrainingLimits limits = most;
+  if (asked.memory_bytes() != 0) {
+    if (asked.memory_bytes() < kMinMemoryBytes) {
+      return InvalidArgument("limits.memory_bytes",
+                             absl::StrCat("is ", asked.memory_bytes(), "; it must be at least ", kMinMemoryBytes));
+    }
+    if (most.memory_bytes() != 0 && asked.memory_bytes() > most.memory_bytes()) {
+      return InvalidArgument("limits.memory_bytes",
+                             absl::StrCat("is ", asked.memory_bytes(), "; this server allows at most ",
+                                          most.memory_bytes(), " (--max-training-memory)"));
+    }
+    limits.set_memory_bytes(asked.memory_bytes());
+  }
+  // Not so for NaN.
+  if (!(asked.seconds() >= 0) || std::isinf(asked.seconds())) {
+    return InvalidArgument("limits.seconds",
+                           absl::StrCat("is ", asked.seconds(), "; it must be finite and at least 0"));
+  }
+  if (asked.seconds() > 0) {
+    if (most.seconds() > 0 && asked.seconds() > most.seconds()) {
+      return InvalidArgument("limits.seconds", absl::StrCat("is ", asked.seconds(), "; this server allows at most ",
+                                                            most.seconds(), " (--max-training-seconds)"));
+    }
+    limits.set_seconds(asked.seconds());
+  }
+  return limits;
+}
+
 absl::StatusOr<ConstMatrix> CheckTrainRequest(const TrainRequest& request, const DatasetStore& datasets,
                                               const std::string& data_root) {
   if (absl::Status status = CheckNames(request); !status.ok()) return status;
-  if (absl::Status status = CheckServed(request); !status.ok()) return status;
+  if (absl::Status status = CheckPriority(request.priority()); !status.ok()) return status;
   if (absl::Status status = CheckOptions(request.options()); !status.ok()) return status;
   if (request.flow_case() == TrainRequest::FLOW_NOT_SET) {
-    return InvalidArgument("preset", "neither `preset` nor `spec` is set; one says what to train");
+    return InvalidArgument("preset", "none of `preset`, `spec` and `warm_start` is set; one says what to train");
   }
   absl::Status status;
   switch (request.data_case()) {

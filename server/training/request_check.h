@@ -18,6 +18,11 @@ namespace densityd::training {
 absl::StatusOr<density::v1::FlowSpec> ResolveSpec(const density::v1::TrainRequest& request,
                                                   const ColumnSelection& columns);
 
+/// The limits that a training gets: those that it asks for, within the server's `most`. A limit of 0 is none.
+/// INVALID_ARGUMENT for "limits.<name>".
+absl::StatusOr<density::v1::TrainingLimits> ResolveLimits(const density::v1::TrainingLimits& asked,
+                                                          const density::v1::TrainingLimits& most);
+
 /// Checks a request: names, flow, options, columns, that the data exist and have enough rows. Columns and rows of a
 /// file are left to the training process, except that the file must exist below `data_root` (empty: no files are
 /// taken). INVALID_ARGUMENT with the field, NOT_FOUND (dataset, file), FAILED_PRECONDITION (no data root).

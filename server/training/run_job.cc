@@ -9,12 +9,14 @@
 #include "server/base/errors.h"
 #include "server/base/logging.h"
 #include "server/registry/model_store.h"
+#include "server/training/checkpoint.h"
 #include "server/training/columns.h"
 #include "server/training/options.h"
 #include "server/training/outcome.h"
 #include "server/training/publish.h"
 #include "server/training/request_check.h"
 #include "server/training/training_data.h"
+#include "server/training/warm_start.h"
 
 namespace densityd::training {
 namespace {
@@ -41,6 +43,21 @@ absl::StatusOr<PreparedJob> Prepare(FileSystem& files, const std::string& folder
   return PreparedJob{*std::move(data), std::move(source->description), *std::move(spec), *std::move(options)};
 }
 
+// Where the job's training begins: at its newest checkpoint, or with the weights of a version, or anew.
+absl::StatusOr<TrainingStart> FindStart(const CheckpointStore& checkpoints, const registry::ModelStore& models,
+                                        const TrainingJob& job, const TrainingData& data) {
+  TrainingStart start;
+  absl::StatusOr<std::optional<Checkpoint>> checkpoint = checkpoints.ReadNewest();
+  if (!checkpoint.ok()) return checkpoint.status();
+  start.checkpoint = *std::move(checkpoint);
+  if (start.checkpoint.has_value() || job.warm_start_model().empty()) return start;
+  absl::StatusOr<registry::StoredVersion> version = models.Read(job.warm_start_model(), job.warm_start_version());
+  if (!version.ok()) return Annotate(version.status(), "warm_start");
+  if (absl::Status status = CheckSameColumns(version->manifest.schema(), data.schema); !status.ok()) return status;
+  start.weights = std::move(version->tensors);
+  return start;
+}
+
 absl::Status MoveAlias(registry::ModelStore& models, const density::v1::TrainRequest& request, uint64_t version) {
   if (request.alias().empty()) return absl::OkStatus();
   const absl::Status status =
@@ -63,15 +80,21 @@ absl::StatusOr<Published> RunJob(FileSystem& files, const std::string& folder, c
   } else {
     absl::StatusOr<PreparedJob> prepared = Prepare(files, folder, job);
     if (!prepared.ok()) return prepared.status();
+    CheckpointStore checkpoints(files, folder);
+    absl::StatusOr<TrainingStart> start = FindStart(checkpoints, *models, job, prepared->data);
+    if (!start.ok()) return start.status();
+    TrainerHooks saving = hooks;
+    saving.save = [&](Checkpoint checkpoint) { return checkpoints.Write(std::move(checkpoint)); };
     at::set_num_threads(static_cast<int>(prepared->options.threads()));
     Log(LogLevel::kInfo, "training begins",
         {{"train_rows", prepared->data.train.rows},
          {"validation_rows", prepared->data.validation.rows},
          {"features", prepared->data.features},
          {"steps", prepared->options.steps()},
+         {"from_step", start->checkpoint.has_value() ? start->checkpoint->state.step() : 0},
          {"device", job.device()}});
     absl::StatusOr<TrainedFlow> trained =
-        TrainFlow(prepared->spec, prepared->data, prepared->options, torch::Device(job.device()), hooks);
+        TrainFlow(prepared->spec, prepared->data, prepared->options, torch::Device(job.device()), saving, *start);
     if (!trained.ok()) return trained.status();
     absl::StatusOr<uint64_t> version = PublishModel(*models, job, *trained, prepared->data, prepared->source);
     if (!version.ok()) return version.status();

@@ -3,22 +3,41 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "density/v1/training.pb.h"
 #include "server/flow/flow.h"
+#include "server/registry/tensor.h"
+#include "server/training/checkpoint.h"
 #include "server/training/training_data.h"
 #include "torch/types.h"
 
 namespace densityd::training {
 
-/// How a trainer talks to its surroundings. Both are called between steps.
+/// Whether to stop, and what for.
+enum class StopRequest {
+  kNone,
+  kCancel,   ///< for good
+  kSuspend,  ///< to go on later, from the checkpoint that is written first
+};
+
+/// How a trainer talks to its surroundings. All are called between steps.
 struct TrainerHooks {
-  /// A few times per second, and after every validation.
+  /// A few times per second, and after every validation and checkpoint.
   std::function<void(const density::v1::TrainingProgress&)> on_progress;
-  /// Whether to stop now.
-  std::function<bool()> cancelled;
+  std::function<StopRequest()> stop;
+  /// Stores a checkpoint; its error does not stop the training. Null: none is made.
+  std::function<absl::Status(Checkpoint)> save = nullptr;
+};
+
+/// Where a training begins, if not with weights drawn from the seed: one of both, or nothing.
+struct TrainingStart {
+  /// Where it was interrupted. Of the same spec, data, options and number of threads.
+  std::optional<Checkpoint> checkpoint;
+  /// Weights of a version of the spec, as stored.
+  std::vector<registry::Tensor> weights;
 };
 
 /// A trained flow.
@@ -29,11 +48,13 @@ struct TrainedFlow {
 };
 
 /// Trains the flow that `spec` describes, its standardisations fitted to the train split first, on `device`. `options`
-/// are resolved (options.h). CANCELLED when asked to; INVALID_ARGUMENT where the data do not suit the spec;
-/// FAILED_PRECONDITION, naming step and layer or parameter, where the numbers keep becoming non-finite. The same
-/// arguments and number of threads give the same weights bit for bit on a CPU.
+/// are resolved (options.h). CANCELLED and ABORTED (suspended) when asked to; INVALID_ARGUMENT where the data do not
+/// suit the spec; FAILED_PRECONDITION, naming step and layer or parameter, where the numbers keep becoming non-finite,
+/// or where the data are not those of the checkpoint; DATA_LOSS where checkpoint or weights do not fit the flow. The
+/// same arguments and number of threads give the same weights bit for bit on a CPU, however often it went on from a
+/// checkpoint.
 absl::StatusOr<TrainedFlow> TrainFlow(const density::v1::FlowSpec& spec, const TrainingData& data,
                                       const density::v1::TrainingOptions& options, torch::Device device,
-                                      const TrainerHooks& hooks);
+                                      const TrainerHooks& hooks, const TrainingStart& start = {});
 
 }  // namespace densityd::training

@@ -22,11 +22,16 @@ struct TrainingManagerOptions {
   std::string worker_binary;   ///< started as `<worker_binary> train-worker <training folder>`
   std::string device = "cpu";  ///< handed to the worker
   int max_running = 1;         ///< trainings that run at the same time; the others wait QUEUED in order
-  absl::Duration stop_grace = absl::Seconds(10);  ///< between asking a process to stop and killing it
+  absl::Duration stop_grace = absl::Seconds(30);  ///< between asking a process to stop and killing it
+  absl::Duration stall = absl::Seconds(120);      ///< silence of a process after which its training is `stalled`
+  density::v1::TrainingLimits max_limits;         ///< most that a training may ask for, and the default; 0: none
+  int max_deaths = 3;          ///< processes of one training that may die in a row without getting further
+  size_t keep_finished = 200;  ///< trainings that have ended and are remembered; 0: all
 };
 
-/// Runs trainings. Valid transitions of a training:
+/// Runs trainings, each in a process of its own that outlives a crash of the server. Valid transitions of a training:
 ///   QUEUED -> RUNNING -> SUCCEEDED | FAILED | CANCELLED, QUEUED -> CANCELLED
+///   RUNNING -> QUEUED  where its process died or the server stops: it goes on from its last checkpoint
 /// Thread-safe.
 class TrainingManager {
  public:
@@ -34,17 +39,22 @@ class TrainingManager {
   /// its error makes the training FAILED. Called without locks held, on the thread that follows the training.
   using OnPublished = std::function<absl::Status(const std::string& model, uint64_t version)>;
 
-  /// Opens <root>/trainings. A training that a former server left QUEUED is queued again; one that it left RUNNING is
-  /// SUCCEEDED where its version was published, else FAILED, saying so.
+  /// Opens <root>/trainings. A training whose process an earlier server started and that lives still is adopted; one
+  /// whose process has ended is what it came to, or is queued to go on from its last checkpoint.
   static absl::StatusOr<std::unique_ptr<TrainingManager>> Open(FileSystem& files, DatasetStore& datasets,
                                                                TrainingManagerOptions options,
                                                                OnPublished on_published);
-  /// Stops every worker: its training becomes FAILED and says why. What is QUEUED stays so for the next server.
+  /// As Stop; waits until all processes have ended.
   ~TrainingManager();
 
+  /// Begins the end: asks every process to write a checkpoint and stop, and starts none. Their trainings are QUEUED
+  /// then, and go on under the next server.
+  void Stop();
+
   /// Checks the request (everything that can be known without the whole data), records it durably and queues it.
-  /// INVALID_ARGUMENT with the field, NOT_FOUND (dataset, file), FAILED_PRECONDITION (a file, and no data root),
-  /// RESOURCE_EXHAUSTED (disk).
+  /// With an idempotency key that was used before, returns the training of then, or ALREADY_EXISTS where the request is
+  /// another one. INVALID_ARGUMENT with the field, NOT_FOUND (dataset, file, version), FAILED_PRECONDITION (a file, and
+  /// no data root), RESOURCE_EXHAUSTED (disk).
   absl::StatusOr<density::v1::Training> Start(const density::v1::TrainRequest& request);
 
   absl::StatusOr<density::v1::Training> Get(std::string_view id) const;
@@ -56,11 +66,13 @@ class TrainingManager {
   /// Calls `watcher` with the current state and then with every change, in order, until the returned token is
   /// destroyed or the state is final. Destruction waits for a call in progress. `watcher` must not block, destroy its
   /// own token or call Cancel or Watch from inside the call. A token may outlive the manager. NOT_FOUND.
+  /// `after_revision` as in WatchTrainingRequest.
   using Watcher = std::function<void(const density::v1::Training&)>;
-  absl::StatusOr<std::unique_ptr<class WatchToken>> Watch(std::string_view id, Watcher watcher);
+  absl::StatusOr<std::unique_ptr<class WatchToken>> Watch(std::string_view id, Watcher watcher,
+                                                          uint64_t after_revision = 0);
 
-  /// Whether a training that has not ended uses the dataset.
-  bool UsesDataset(std::string_view dataset_id) const;
+  /// Deletes a dataset of `datasets`. FAILED_PRECONDITION while a training that has not ended uses it; NOT_FOUND.
+  absl::Status DeleteDataset(std::string_view dataset_id);
 
  private:
   class Impl;

@@ -5,8 +5,10 @@
 #include "absl/strings/str_cat.h"
 #include "server/base/errors.h"
 #include "server/base/strings.h"
+#include "server/training/checkpoint.h"
 #include "server/training/dataset_file.h"
 #include "server/training/record_file.h"
+#include "server/training/worker_lock.h"
 
 namespace densityd::training {
 namespace {
@@ -16,6 +18,8 @@ using density::v1::Training;
 constexpr char kJobFile[] = "/job";
 constexpr char kRowsFile[] = "/rows";
 constexpr char kOutcomeFile[] = "/outcome";
+constexpr char kRunFile[] = "/run";
+constexpr char kCancelFile[] = "/cancel";
 
 }  // namespace
 
@@ -30,6 +34,10 @@ absl::StatusOr<TrainingJob> ReadJobFile(FileSystem& files, const std::string& fo
   TrainingJob job;
   if (!job.ParseFromString(*record)) return DataLoss(path, "job", "is no training job");
   return job;
+}
+
+absl::StatusOr<bool> IsCancelRequested(FileSystem& files, const std::string& folder) {
+  return files.Exists(folder + kCancelFile);
 }
 
 absl::StatusOr<Table> ReadInlineRows(FileSystem& files, const std::string& folder) {
@@ -99,8 +107,43 @@ absl::Status TrainingStore::WriteOutcome(const Training& training) {
       !status.ok()) {
     return status;
   }
-  const absl::Status removed = files_->Remove(folder + kRowsFile);
-  return absl::IsNotFound(removed) ? absl::OkStatus() : removed;
+  return RemoveWork(training.id());
+}
+
+absl::Status TrainingStore::RemoveWork(std::string_view id) {
+  const std::string folder = Folder(id);
+  for (const char* file : {kRowsFile, kRunFile, kCancelFile, kWorkerLockFile}) {
+    const absl::Status removed = files_->Remove(folder + file);
+    if (!removed.ok() && !absl::IsNotFound(removed)) return removed;
+  }
+  return CheckpointStore(*files_, folder).RemoveAll();
+}
+
+absl::StatusOr<RunRecord> TrainingStore::ReadRun(std::string_view id) const {
+  const std::string path = Folder(id) + kRunFile;
+  absl::StatusOr<std::string> bytes = ReadRecordFile(*files_, path);
+  if (!bytes.ok()) return bytes.status();
+  RunRecord record;
+  if (!record.ParseFromString(*bytes)) return DataLoss(path, "run", "is no record of a training's processes");
+  return record;
+}
+
+absl::Status TrainingStore::WriteRun(std::string_view id, const RunRecord& record) {
+  return WriteRecordFile(*files_, Folder(id) + kRunFile, record.SerializeAsString());
+}
+
+absl::Status TrainingStore::RequestCancel(std::string_view id) {
+  return WriteFileAtomically(*files_, Folder(id) + kCancelFile, "");
+}
+
+absl::StatusOr<bool> TrainingStore::IsCancelRequested(std::string_view id) const {
+  return training::IsCancelRequested(*files_, Folder(id));
+}
+
+absl::Status TrainingStore::Remove(std::string_view id) {
+  const std::string gone = absl::StrCat(root_, "/tmp/", ToAbsl(id), "-", UniqueSuffix());
+  if (absl::Status status = files_->Rename(Folder(id), gone); !status.ok()) return status;
+  return files_->RemoveRecursively(gone);
 }
 
 std::string TrainingStore::Folder(std::string_view id) const { return absl::StrCat(root_, "/trainings/", ToAbsl(id)); }

@@ -2,10 +2,16 @@
 //
 //   <root>/trainings/<id>/
 //     job          record file (record_file.h) with one TrainingJob: the request. Written before it is queued
-//     rows         rows that came inside the request (dataset_file.h). Removed when the training has ended
+//     rows         rows that came inside the request (dataset_file.h).
+//     run          record file with one RunRecord: what the server knows of the training's processes
+//     cancel       present from the moment at which a client cancelled the training
 //     events       record file of TrainingEvents, appended by the training process (event_log.h)
+//     checkpoint*  what it goes on from when it died (checkpoint.h)
+//     worker       locked by the training process as long as it lives (worker_lock.h)
 //     worker.log   standard output and error of that process
 //     outcome      record file with one density.v1.Training in a final state. Its presence ends the training
+//
+// `rows`, `run`, `cancel`, checkpoints and `worker` are removed when the training has ended.
 //
 // A folder appears whole, by a rename from <root>/tmp; `outcome` is written all or nothing. So whenever the server or
 // the machine stops, a training is found as it was or not at all.
@@ -44,8 +50,19 @@ class TrainingStore {
   absl::StatusOr<TrainingJob> ReadJob(std::string_view id) const;
   /// NOT_FOUND while the training has not ended; DATA_LOSS.
   absl::StatusOr<density::v1::Training> ReadOutcome(std::string_view id) const;
-  /// Ends a training. Precondition: its state is final.
+  /// Ends a training, and removes what only an unfinished one needs. Precondition: its state is final.
   absl::Status WriteOutcome(const density::v1::Training& training);
+  /// Removes what only an unfinished training needs. WriteOutcome has done so, unless the server died meanwhile.
+  absl::Status RemoveWork(std::string_view id);
+
+  /// NOT_FOUND while no process was started; DATA_LOSS.
+  absl::StatusOr<RunRecord> ReadRun(std::string_view id) const;
+  absl::Status WriteRun(std::string_view id, const RunRecord& record);
+  /// Notes durably that the training is to end CANCELLED.
+  absl::Status RequestCancel(std::string_view id);
+  absl::StatusOr<bool> IsCancelRequested(std::string_view id) const;
+  /// Forgets a training: its folder goes, all at once for whoever looks.
+  absl::Status Remove(std::string_view id);
 
   std::string Folder(std::string_view id) const;
 
@@ -62,6 +79,8 @@ bool IsFinal(density::v1::TrainingState state);
 
 /// What a training process reads: the job of its folder. DATA_LOSS, NOT_FOUND.
 absl::StatusOr<TrainingJob> ReadJobFile(FileSystem& files, const std::string& folder);
+/// Whether a client has cancelled the training of this folder.
+absl::StatusOr<bool> IsCancelRequested(FileSystem& files, const std::string& folder);
 /// The rows that came inside the request. DATA_LOSS.
 absl::StatusOr<Table> ReadInlineRows(FileSystem& files, const std::string& folder);
 

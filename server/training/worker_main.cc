@@ -2,18 +2,19 @@
 
 #include <malloc.h>
 #include <signal.h>
-#include <sys/prctl.h>
-#include <unistd.h>
+#include <sys/resource.h>
 
 #include <atomic>
-#include <cstdlib>
+#include <cerrno>
+#include <cstring>
 #include <exception>
 #include <fstream>
 #include <limits>
 #include <new>
+#include <optional>
 #include <utility>
 
-#include "absl/strings/numbers.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "server/base/errors.h"
 #include "server/base/logging.h"
@@ -21,7 +22,7 @@
 #include "server/training/event_log.h"
 #include "server/training/run_job.h"
 #include "server/training/training_store.h"
-#include "server/training/worker_process.h"
+#include "server/training/worker_lock.h"
 
 namespace densityd::training {
 namespace {
@@ -30,16 +31,6 @@ std::atomic<bool> stop_requested = false;
 static_assert(std::atomic<bool>::is_always_lock_free, "a signal handler sets it");
 
 void RequestStop(int /*signal*/) { stop_requested = true; }
-
-// False where the server that started this process is gone already.
-bool TieToServer() {
-  prctl(PR_SET_PDEATHSIG, SIGKILL);
-  const char* variable = std::getenv(kSupervisorPidVariable);
-  int supervisor = 0;
-  // Started by hand: there is no server to be tied to.
-  if (variable == nullptr || !absl::SimpleAtoi(variable, &supervisor)) return true;
-  return getppid() == supervisor;
-}
 
 void PrepareProcess() {
   struct sigaction action = {};
@@ -53,10 +44,33 @@ void PrepareProcess() {
   mallopt(M_TOP_PAD, 64 << 20);
 }
 
+// Makes an allocation beyond the limit fail here, with a reason, before the server has to kill the process. Not on a
+// GPU, whose driver maps far more than it uses.
+void LimitMemory(const TrainingJob& job) {
+  if (job.limits().memory_bytes() == 0 || job.device() != "cpu") return;
+  const rlimit limit = {job.limits().memory_bytes(), job.limits().memory_bytes()};
+  if (setrlimit(RLIMIT_DATA, &limit) != 0) {
+    Log(LogLevel::kWarning, "memory is limited by the server alone", {{"error", std::strerror(errno)}});
+  }
+}
+
+absl::Status OutOfMemory(const TrainingJob& job) {
+  const uint64_t limit = job.limits().memory_bytes();
+  return ResourceExhausted(
+      "memory",
+      absl::StrCat("the training ran out of memory",
+                   limit == 0 ? "" : absl::StrCat(", of which limits.memory_bytes allows ", limit, " bytes"), ": ",
+                   limit == 0 ? "" : "ask for more, or ", "train on fewer rows, a smaller batch or a smaller flow"));
+}
+
 absl::StatusOr<Published> RunJobWithoutExceptions(const std::string& folder, const TrainingJob& job,
                                                   EventLogWriter& events) {
   TrainerHooks hooks;
-  hooks.cancelled = [] { return stop_requested.load(); };
+  hooks.stop = [&] {
+    if (!stop_requested) return StopRequest::kNone;
+    const absl::StatusOr<bool> cancelled = IsCancelRequested(FileSystem::Real(), folder);
+    return cancelled.ok() && *cancelled ? StopRequest::kCancel : StopRequest::kSuspend;
+  };
   hooks.on_progress = [&](const density::v1::TrainingProgress& progress) {
     TrainingEvent event;
     *event.mutable_progress() = progress;
@@ -65,14 +79,21 @@ absl::StatusOr<Published> RunJobWithoutExceptions(const std::string& folder, con
     }
   };
   try {
-    return RunJob(FileSystem::Real(), folder, job, hooks);
+    absl::StatusOr<Published> published = RunJob(FileSystem::Real(), folder, job, hooks);
+    // Where LibTorch's own error was caught on the way.
+    const bool no_memory = absl::IsResourceExhausted(published.status()) &&
+                           absl::StrContains(published.status().message(), "not enough memory");
+    if (no_memory) return OutOfMemory(job);
+    return published;
   } catch (const std::bad_alloc&) {
-    return ResourceExhausted("memory",
-                             "the training ran out of memory: train on fewer rows, a smaller batch or a "
-                             "smaller flow");
+    return OutOfMemory(job);
   } catch (const std::exception& error) {
     // LibTorch appends a stack trace to the first line.
     const std::string_view text(error.what());
+    // Its allocator throws an error of its own kind.
+    if (text.find("DefaultCPUAllocator") != text.npos || text.find("CUDA out of memory") != text.npos) {
+      return OutOfMemory(job);
+    }
     return InternalError(absl::StrCat("LibTorch: ", ToAbsl(text.substr(0, text.find('\n')))));
   }
 }
@@ -89,6 +110,10 @@ std::pair<TrainingEvent, WorkerExitCode> Conclude(const absl::StatusOr<Published
     event.mutable_cancelled();
     return {event, kWorkerCancelled};
   }
+  if (absl::IsAborted(status)) {
+    event.mutable_suspended();
+    return {event, kWorkerSuspended};
+  }
   event.mutable_failed()->set_code(static_cast<int>(status.code()));
   event.mutable_failed()->set_message(std::string(ToStd(status.message())));
   return {event, kWorkerFailed};
@@ -97,9 +122,15 @@ std::pair<TrainingEvent, WorkerExitCode> Conclude(const absl::StatusOr<Published
 }  // namespace
 
 int TrainWorkerMain(const std::string& folder) {
-  if (!TieToServer()) return kWorkerOrphaned;
   PrepareProcess();
   ConfigureLogging({.level = LogLevel::kInfo, .format = LogFormat::kJson, .stream = nullptr});
+  const absl::StatusOr<std::optional<WorkerLock>> lock = WorkerLock::TryAcquire(folder);
+  if (!lock.ok()) {
+    Log(LogLevel::kError, "the training's folder cannot be locked",
+        {{"folder", folder}, {"error", ToStd(lock.status().message())}});
+    return kWorkerUnreadable;
+  }
+  if (!lock->has_value()) return kWorkerBusy;
   absl::StatusOr<TrainingJob> job = ReadJobFile(FileSystem::Real(), folder);
   if (!job.ok()) {
     Log(LogLevel::kError, "the training cannot be read",
@@ -111,9 +142,17 @@ int TrainWorkerMain(const std::string& folder) {
     Log(LogLevel::kError, "the event log cannot be written", {{"error", ToStd(events.status().message())}});
     return kWorkerUnreadable;
   }
+  TrainingEvent begun;
+  begun.mutable_begun();
+  if (const absl::Status status = events->Append(std::move(begun), /*durable=*/false); !status.ok()) {
+    Log(LogLevel::kError, "the begin of the training could not be told", {{"error", ToStd(status.message())}});
+    return kWorkerUnreadable;
+  }
+  LimitMemory(*job);
   const absl::StatusOr<Published> published = RunJobWithoutExceptions(folder, *job, *events);
   auto [event, exit_code] = Conclude(published);
-  Log(published.ok() ? LogLevel::kInfo : LogLevel::kError, "training ended",
+  const bool is_good = published.ok() || exit_code == kWorkerSuspended;
+  Log(is_good ? LogLevel::kInfo : LogLevel::kError, "training process ends",
       {{"exit_code", static_cast<int>(exit_code)}, {"error", ToStd(published.status().message())}});
   if (const absl::Status status = events->Append(std::move(event), /*durable=*/true); !status.ok()) {
     Log(LogLevel::kError, "the end of the training could not be told", {{"error", ToStd(status.message())}});

@@ -1,8 +1,10 @@
 // The training process: `densityd train-worker <training folder>`.
 //
-// It reads the job in the folder (training_store.h), appends what happens to its event log, and prints JSON log lines
-// and nothing else. SIGTERM stops it between two steps. When the server that started it dies, it dies, too. It asks to
-// be the first that the kernel kills when memory runs out, so that the server lives on.
+// It reads the job in the folder (training_store.h), goes on from the newest checkpoint there, appends what happens to
+// its event log, and prints JSON log lines and nothing else. SIGTERM makes it write a checkpoint and end between two
+// steps; where the training is cancelled it ends without. It outlives the server that started it, and holds the lock of
+// the folder (worker_lock.h), by which the next server finds it. It asks to be the first that the kernel kills when
+// memory runs out, so that the server lives on.
 #pragma once
 
 #include <string>
@@ -15,7 +17,8 @@ enum WorkerExitCode {
   kWorkerFailed = 1,      ///< the event log ends with `failed`
   kWorkerCancelled = 2,   ///< stopped by SIGTERM; the event log ends with `cancelled`
   kWorkerUnreadable = 3,  ///< the folder holds no readable job, or its event log cannot be written: see the log lines
-  kWorkerOrphaned = 4,    ///< the server that started it was gone before it could begin
+  kWorkerBusy = 4,        ///< another process trains in this folder
+  kWorkerSuspended = 5,   ///< stopped by SIGTERM; the event log ends with `suspended`; to be started again
 };
 
 /// Runs the training in `folder` to its end; returns the exit code. Call from main, once, before threads are started.

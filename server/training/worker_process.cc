@@ -1,6 +1,7 @@
 #include "server/training/worker_process.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <spawn.h>
 #include <sys/resource.h>
@@ -9,6 +10,7 @@
 #include <unistd.h>
 
 #include <cstring>
+#include <fstream>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -67,8 +69,7 @@ class SpawnSettings {
 // Our environment, with the worker's variables in place of ours.
 std::vector<std::string> WorkerEnvironment(uint32_t threads) {
   const std::vector<std::string> own = {absl::StrCat("OMP_NUM_THREADS=", threads),
-                                        absl::StrCat("MKL_NUM_THREADS=", threads),
-                                        absl::StrCat(kSupervisorPidVariable, "=", getpid())};
+                                        absl::StrCat("MKL_NUM_THREADS=", threads)};
   std::vector<std::string> variables = own;
   for (char** entry = environ; *entry != nullptr; ++entry) {
     const std::string_view variable(*entry);
@@ -91,6 +92,7 @@ std::vector<char*> Pointers(std::vector<std::string>& strings) {
 }  // namespace
 
 std::string DescribeExit(const WorkerExit& exit) {
+  if (!exit.known) return "ended without a word (why is not known: an earlier server had started it)";
   if (exit.signal == 0) return absl::StrCat("ended with exit code ", exit.exit_code);
   const char* name = sigabbrev_np(exit.signal);
   std::string text = absl::StrCat("was killed by signal ", exit.signal);
@@ -120,7 +122,7 @@ absl::StatusOr<WorkerProcess> WorkerProcess::Start(const std::string& binary, co
         "worker", binary,
         absl::StrCat("the training process could not be started from ", binary, ": ", std::strerror(error)));
   }
-  WorkerProcess process(pid, FileDescriptor(static_cast<int>(syscall(SYS_pidfd_open, pid, 0))));
+  WorkerProcess process(pid, FileDescriptor(static_cast<int>(syscall(SYS_pidfd_open, pid, 0))), /*is_child=*/true);
   if (!process.ended_.valid()) {
     return FailedPrecondition(
         "worker", binary, absl::StrCat("the training process cannot be followed (pidfd_open): ", std::strerror(errno)));
@@ -128,8 +130,12 @@ absl::StatusOr<WorkerProcess> WorkerProcess::Start(const std::string& binary, co
   return process;
 }
 
+WorkerProcess WorkerProcess::Adopt(LiveWorker worker) {
+  return WorkerProcess(worker.pid, std::move(worker.ended), /*is_child=*/false);
+}
+
 WorkerProcess::WorkerProcess(WorkerProcess&& other) noexcept
-    : pid_(std::exchange(other.pid_, -1)), ended_(std::move(other.ended_)) {}
+    : pid_(std::exchange(other.pid_, -1)), ended_(std::move(other.ended_)), is_child_(other.is_child_) {}
 
 WorkerProcess::~WorkerProcess() {
   if (pid_ <= 0) return;
@@ -137,9 +143,29 @@ WorkerProcess::~WorkerProcess() {
   Wait();
 }
 
-void WorkerProcess::Signal(int signal) const { kill(-pid_, signal); }
+uint64_t WorkerProcess::ResidentBytes() const {
+  std::ifstream statm(absl::StrCat("/proc/", pid_, "/statm"));
+  uint64_t size = 0;
+  uint64_t resident = 0;
+  // After the read: a process that lived then has not been replaced by another one.
+  if (!(statm >> size >> resident) || HasEnded()) return 0;
+  return resident * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+}
+
+void WorkerProcess::Signal(int signal) const {
+  // The id of an adopted process that has ended may be another's by now.
+  if (is_child_ || !HasEnded()) kill(-pid_, signal);
+}
 
 WorkerExit WorkerProcess::Wait() {
+  WorkerExit exit;
+  if (!is_child_) {
+    pollfd wait = {ended_.get(), POLLIN, 0};
+    RetryInterrupted([&] { return poll(&wait, 1, /*milliseconds=*/-1); });
+    pid_ = -1;
+    exit.known = false;
+    return exit;
+  }
   // Until it is reaped its id names its group and nothing else, so that what it started can be killed first.
   siginfo_t info;
   RetryInterrupted([&] { return waitid(P_PID, pid_, &info, WEXITED | WNOWAIT); });
@@ -148,11 +174,15 @@ WorkerExit WorkerProcess::Wait() {
   rusage usage = {};
   RetryInterrupted([&] { return wait4(pid_, &status, 0, &usage); });
   pid_ = -1;
-  WorkerExit exit;
   if (WIFSIGNALED(status)) exit.signal = WTERMSIG(status);
   if (WIFEXITED(status)) exit.exit_code = WEXITSTATUS(status);
   exit.max_rss_bytes = static_cast<uint64_t>(usage.ru_maxrss) * 1024;
   return exit;
+}
+
+bool WorkerProcess::HasEnded() const {
+  pollfd wait = {ended_.get(), POLLIN, 0};
+  return RetryInterrupted([&] { return poll(&wait, 1, /*milliseconds=*/0); }) == 1;
 }
 
 }  // namespace densityd::training

@@ -1,6 +1,11 @@
 // Stands in for the training process and plays the script that the job's model is named after:
 //
 //   hang            tells of one step, then sleeps; SIGTERM ends it
+//   suspend         tells of one step; SIGTERM makes it say that it is suspended and exit with code 5
+//   wait            tells of one step, then waits for the file `go` in its folder, and publishes
+//   crash-once      aborts the first time, then publishes
+//   creep           tells of a checkpoint one step further each time, and dies; publishes the fifth time
+//   eat             holds on to 300 MiB
 //   stubborn        the same, but ignores SIGTERM
 //   crash           aborts after a line of output
 //   exit            exits with code 3 and tells nothing
@@ -17,12 +22,15 @@
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
+#include <optional>
 #include <string>
 
 #include "server/base/file_system.h"
 #include "server/registry/model_store.h"
 #include "server/training/event_log.h"
 #include "server/training/training_store.h"
+#include "server/training/worker_lock.h"
+#include "server/training/worker_main.h"
 
 namespace densityd::training {
 namespace {
@@ -43,7 +51,28 @@ class FakeWorker {
 
   int Play() {
     const std::string& script = job_.request().model();
+    if (script != "garbage") Begin();
     if (script == "hang") return Hang();
+    if (script == "suspend") return Suspend();
+    if (script == "wait") {
+      TellStep(1);
+      while (!*files_.Exists(folder_ + "/go")) usleep(1000);
+      return Publish(/*tell=*/true);
+    }
+    if (script == "crash-once") {
+      if (CountRuns() == 1) std::abort();
+      return Publish(/*tell=*/true);
+    }
+    if (script == "creep") {
+      const uint64_t run = CountRuns();
+      if (run == 5) return Publish(/*tell=*/true);
+      TellStep(run, /*checkpoint=*/run);
+      std::abort();
+    }
+    if (script == "eat") {
+      const std::string food(300 << 20, 'x');
+      return food.back() == 'x' ? Hang() : 0;
+    }
     if (script == "stubborn") {
       signal(SIGTERM, SIG_IGN);
       return Hang();
@@ -88,9 +117,41 @@ class FakeWorker {
     Require(events->Append(std::move(event), /*durable=*/false));
   }
 
-  void TellStep(uint64_t step) {
+  // As the real one does: takes the lock of the folder and tells that it began.
+  void Begin() {
+    absl::StatusOr<std::optional<WorkerLock>> lock = WorkerLock::TryAcquire(folder_);
+    Require(lock.status());
+    if (!lock->has_value()) std::_Exit(kWorkerBusy);
+    lock_ = *std::move(lock);
+    TrainingEvent event;
+    event.mutable_begun();
+    Tell(event);
+  }
+
+  // Which run of the training this is.
+  uint64_t CountRuns() {
+    std::ofstream(folder_ + "/runs", std::ios::app) << "x";
+    return *files_.Size(folder_ + "/runs");
+  }
+
+  int Suspend() {
+    sigset_t term;
+    sigemptyset(&term);
+    sigaddset(&term, SIGTERM);
+    sigprocmask(SIG_BLOCK, &term, nullptr);
+    TellStep(1);
+    int signal = 0;
+    sigwait(&term, &signal);
+    TrainingEvent event;
+    event.mutable_suspended();
+    Tell(event);
+    return kWorkerSuspended;
+  }
+
+  void TellStep(uint64_t step, uint64_t checkpoint = 0) {
     TrainingEvent event;
     event.mutable_progress()->set_step(step);
+    event.mutable_progress()->set_checkpoint_step(checkpoint);
     event.mutable_progress()->set_total_steps(10);
     Tell(event);
   }
@@ -127,6 +188,7 @@ class FakeWorker {
 
   FileSystem& files_ = FileSystem::Real();
   const std::string folder_;
+  std::optional<WorkerLock> lock_;
   TrainingJob job_;
 };
 

@@ -1,27 +1,19 @@
 // The manager with the real training process.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <poll.h>
 #include <signal.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include <cmath>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
-#include <sstream>
 #include <string>
 #include <vector>
 
 #include "nlohmann/json.hpp"
 #include "server/engine/philox.h"
 #include "server/registry/model_store.h"
-#include "server/training/event_log.h"
 #include "server/training/training_manager.h"
 #include "server/training/training_store.h"
-#include "server/training/worker_process.h"
 #include "tests/training/training_testing.h"
 
 namespace densityd::training {
@@ -63,17 +55,6 @@ class TrainWorkerTest : public ::testing::Test {
 
   registry::ModelStore Models() {
     return registry::ModelStore::Open(fixture_.files(), fixture_.root(), /*clean_tmp=*/false).value();
-  }
-
-  // Process id of the worker of `training`, as the kernel knows it.
-  static pid_t WorkerOf(const std::string& folder) {
-    const std::vector<std::string> names = FileSystem::Real().List("/proc").value();
-    for (const std::string& name : names) {
-      std::stringstream command;
-      command << std::ifstream("/proc/" + name + "/cmdline").rdbuf();
-      if (command.str().find(folder) != std::string::npos) return std::atoi(name.c_str());
-    }
-    return 0;
   }
 
   ManagerFixture fixture_;
@@ -126,20 +107,60 @@ TEST_F(TrainWorkerTest, ARunningTrainingCanBeCancelledAndPublishesNothing) {
   EXPECT_TRUE(absl::IsNotFound(Models().Versions("waves").status()));
 }
 
-TEST_F(TrainWorkerTest, AKilledProcessFailsItsTrainingAndTheNextOneRuns) {
+TEST_F(TrainWorkerTest, AProcessThatIsKilledAgainAndAgainFailsItsTrainingAndTheNextOneRuns) {
+  fixture_.options.max_deaths = 2;
+  fixture_.Open();
   const auto training = manager().Start(Request(10'000'000));
   ASSERT_TRUE(training.ok()) << training.status();
   Recorder recorder;
   const auto token = manager().Watch(training->id(), recorder.watcher());
-  recorder.WaitForStep();
-  const pid_t worker = WorkerOf(fixture_.TrainingFolder(training->id()));
-  ASSERT_GT(worker, 0);
-  kill(worker, SIGKILL);
+  for (uint32_t resumes = 0; resumes < 2; ++resumes) {
+    recorder.WaitFor(
+        [&](const Training& state) { return state.state() == density::v1::RUNNING && state.resumes() == resumes; });
+    const pid_t worker = testing::WaitForWorker(fixture_.TrainingFolder(training->id()));
+    ASSERT_GT(worker, 0);
+    kill(worker, SIGKILL);
+  }
   const Training failed = recorder.WaitForEnd();
   EXPECT_EQ(failed.state(), FAILED);
   EXPECT_THAT(failed.error(), HasSubstr("SIGKILL"));
   EXPECT_THAT(failed.error(), HasSubstr("memory"));
   EXPECT_EQ(RunToEnd(manager(), Request(5)).state(), SUCCEEDED);
+}
+
+TEST_F(TrainWorkerTest, AStoppedServerLeavesACheckpointAndTheNextGoesOnFromIt) {
+  TrainRequest request = Request(2000);
+  request.mutable_options()->set_checkpoint_interval_seconds(0);
+  const auto training = manager().Start(request);
+  ASSERT_TRUE(training.ok()) << training.status();
+  Recorder recorder;
+  const auto token = manager().Watch(training->id(), recorder.watcher());
+  recorder.WaitForStep();
+  fixture_.Close();
+  const Training suspended = recorder.seen().back();
+  EXPECT_EQ(suspended.state(), density::v1::QUEUED);
+  EXPECT_GT(suspended.progress().checkpoint_step(), 0);
+  EXPECT_EQ(suspended.progress().checkpoint_step(), suspended.progress().step());
+  fixture_.Open();
+  Recorder next;
+  const auto next_token = manager().Watch(training->id(), next.watcher());
+  const Training ended = next.WaitForEnd();
+  ASSERT_EQ(ended.state(), SUCCEEDED) << ended.error();
+  EXPECT_EQ(ended.report().resumes(), 1);
+  EXPECT_EQ(ended.report().steps(), 2000);
+  EXPECT_FALSE(*fixture_.files().Exists(fixture_.TrainingFolder(training->id()) + "/checkpoints"));
+}
+
+TEST_F(TrainWorkerTest, AnAllocationBeyondTheMemoryLimitFailsWithTheLimit) {
+  TrainRequest request = Request(5);
+  request.mutable_limits()->set_memory_bytes(uint64_t{400} << 20);
+  request.mutable_preset()->clear_hidden();
+  request.mutable_preset()->add_hidden(8192);
+  request.mutable_preset()->add_hidden(8192);
+  const Training failed = RunToEnd(manager(), request);
+  EXPECT_EQ(failed.state(), FAILED);
+  EXPECT_EQ(failed.error_code(), static_cast<int>(absl::StatusCode::kResourceExhausted));
+  EXPECT_THAT(failed.error(), HasSubstr("limits.memory_bytes"));
 }
 
 TEST_F(TrainWorkerTest, DatasetsAndFilesAreTrainedOn) {
@@ -211,50 +232,6 @@ TEST_F(TrainWorkerTest, ItPrintsNothingButJsonLines) {
   int lines = 0;
   for (std::string line; std::getline(log, line); ++lines) EXPECT_TRUE(nlohmann::json::accept(line)) << line;
   EXPECT_GE(lines, 2);
-}
-
-// However far it is: before it could ask the kernel to be told, or in the middle of its steps.
-TEST_F(TrainWorkerTest, ItDiesWithTheServerThatStartedIt) {
-  TrainingStore store = TrainingStore::Open(fixture_.files(), fixture_.root()).value();
-  for (const bool wait_for_step : {false, true}) {
-    TrainRequest request = Request(10'000'000);
-    TrainingJob job;
-    job.set_id(wait_for_step ? "training-late" : "training-early");
-    job.set_inline_rows(true);
-    job.set_device("cpu");
-    const std::string rows = request.rows().f64_le();
-    request.clear_rows();
-    *job.mutable_request() = request;
-    ASSERT_TRUE(store.Create(job, {rows.data(), NumberType::kFloat64, 2000, 2}).ok());
-    const std::string folder = store.Folder(job.id());
-
-    int started[2];
-    ASSERT_EQ(pipe(started), 0);
-    const pid_t server = fork();
-    if (server == 0) {
-      const auto worker =
-          WorkerProcess::Start(testing::TestProgram("training_worker"), folder, folder + "/worker.log", 1);
-      [[maybe_unused]] const ssize_t written = write(started[1], worker.ok() ? "y" : "n", 1);
-      for (;;) pause();
-    }
-    char answer = 0;
-    ASSERT_EQ(read(started[0], &answer, 1), 1);
-    ASSERT_EQ(answer, 'y');
-    const FileDescriptor ended(static_cast<int>(syscall(SYS_pidfd_open, WorkerOf(folder), 0)));
-    ASSERT_TRUE(ended.valid());
-    pollfd wait = {ended.get(), POLLIN, 0};
-    EventLogReader reader(fixture_.files(), folder + kEventsFile);
-    std::vector<TrainingEvent> events;
-    while (wait_for_step && events.empty()) {
-      ASSERT_TRUE(reader.ReadNew(events).ok());
-      ASSERT_EQ(poll(&wait, 1, /*milliseconds=*/10), 0) << "it ended by itself";
-    }
-    kill(server, SIGKILL);
-    EXPECT_EQ(poll(&wait, 1, /*milliseconds=*/30'000), 1) << wait_for_step;
-    waitpid(server, nullptr, 0);
-    close(started[0]);
-    close(started[1]);
-  }
 }
 
 // A worker that is started again for a training that has published finds that out, and publishes nothing.

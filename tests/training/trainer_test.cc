@@ -74,7 +74,7 @@ Problem Prepare(const SourceData& source, const std::string& preset, const Train
 }
 
 TrainerHooks Quiet() {
-  return {[](const TrainingProgress&) {}, [] { return false; }};
+  return {[](const TrainingProgress&) {}, [] { return StopRequest::kNone; }};
 }
 
 absl::StatusOr<TrainedFlow> Train(const Problem& problem, const TrainerHooks& hooks = Quiet()) {
@@ -219,7 +219,7 @@ TEST(TrainerTest, ProgressIsToldAtEveryValidationAndEndsAtTheLastStep) {
 TEST(TrainerTest, ATrainingStopsWhenAsked) {
   int steps_left = 5;
   TrainerHooks hooks = Quiet();
-  hooks.cancelled = [&] { return steps_left-- == 0; };
+  hooks.stop = [&] { return steps_left-- == 0 ? StopRequest::kCancel : StopRequest::kNone; };
   EXPECT_TRUE(absl::IsCancelled(Train(Prepare(Rows(400, 2, Banana), "realnvp", Options(1000, 32)), hooks).status()));
 }
 

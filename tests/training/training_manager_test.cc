@@ -7,7 +7,9 @@
 #include <unistd.h>
 
 #include <fstream>
+#include <limits>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "server/base/posix.h"
@@ -203,7 +205,7 @@ TEST_F(TrainingManagerTest, AWatchMayOutliveTheManager) {
   const auto started = Start("hang");
   started->recorder.WaitForStep();
   fixture_.Close();
-  EXPECT_EQ(started->recorder.WaitForEnd().state(), FAILED);
+  EXPECT_EQ(started->recorder.seen().back().state(), QUEUED);
 }
 
 TEST_F(TrainingManagerTest, ADatasetIsInUseUntilItsTrainingEnds) {
@@ -216,12 +218,13 @@ TEST_F(TrainingManagerTest, ADatasetIsInUseUntilItsTrainingEnds) {
   request.set_dataset(dataset);
   const auto training = manager().Start(request);
   ASSERT_TRUE(training.ok()) << training.status();
-  EXPECT_TRUE(manager().UsesDataset(dataset));
+  EXPECT_EQ(manager().DeleteDataset(dataset).code(), absl::StatusCode::kFailedPrecondition);
   Recorder recorder;
   const auto token = manager().Watch(training->id(), recorder.watcher());
   ASSERT_TRUE(manager().Cancel(training->id()).ok());
   recorder.WaitForEnd();
-  EXPECT_FALSE(manager().UsesDataset(dataset));
+  EXPECT_TRUE(manager().DeleteDataset(dataset).ok());
+  EXPECT_TRUE(absl::IsNotFound(fixture_.datasets().Get(dataset).status()));
 }
 
 TEST_F(TrainingManagerTest, AnEndedTrainingIsTheSameAfterARestart) {
@@ -230,32 +233,198 @@ TEST_F(TrainingManagerTest, AnEndedTrainingIsTheSameAfterARestart) {
   EXPECT_EQ(manager().Get(before.id())->SerializeAsString(), before.SerializeAsString());
 }
 
-TEST_F(TrainingManagerTest, AStoppedServerFailsWhatRunsAndKeepsWhatWaits) {
-  const auto running = Start("hang");
-  const auto waiting = Start("publish");
-  running->recorder.WaitForStep();
-  fixture_.Close();
-  EXPECT_EQ(waiting->recorder.seen().back().state(), QUEUED);
-  fixture_.Open();
-  const Training failed = *manager().Get(running->id);
-  EXPECT_EQ(failed.state(), FAILED);
-  EXPECT_EQ(failed.error_code(), static_cast<int>(absl::StatusCode::kAborted));
-  EXPECT_THAT(failed.error(),
-              AllOf(HasSubstr("the server was stopped at step 1 of 10"), HasSubstr("start the training again")));
-  Recorder recorder;
-  const auto token = manager().Watch(waiting->id, recorder.watcher());
-  EXPECT_EQ(recorder.WaitForEnd().state(), SUCCEEDED);
+TEST_F(TrainingManagerTest, WhatAStoppedServerInterruptedGoesOnUnderTheNext) {
+  for (const char* script : {"suspend", "hang"}) {
+    const auto running = Start(script);
+    const auto waiting = Start("publish");
+    running->recorder.WaitForStep();
+    fixture_.Close();
+    EXPECT_EQ(waiting->recorder.seen().back().state(), QUEUED);
+    const Training interrupted = running->recorder.seen().back();
+    EXPECT_EQ(interrupted.state(), QUEUED);
+    EXPECT_THAT(interrupted.interruption(), HasSubstr("the server was stopped at step 1 of 10"));
+    fixture_.Open();
+    Recorder recorder;
+    const auto token = manager().Watch(running->id, recorder.watcher());
+    const Training resumed = recorder.WaitFor([](const Training& training) { return training.state() == RUNNING; });
+    EXPECT_EQ(resumed.resumes(), 1);
+    EXPECT_GT(resumed.revision(), interrupted.revision());
+    ASSERT_TRUE(manager().Cancel(running->id).ok());
+    EXPECT_EQ(recorder.WaitForEnd().state(), CANCELLED);
+    Recorder next;
+    const auto next_token = manager().Watch(waiting->id, next.watcher());
+    EXPECT_EQ(next.WaitForEnd().state(), SUCCEEDED);
+  }
 }
 
-// A server that is killed leaves no outcome behind.
-TEST_F(TrainingManagerTest, WhatAKilledServerLeftRunningIsFoundFailed) {
+TEST_F(TrainingManagerTest, AProcessThatDiesIsStartedAgain) {
+  const Training training = RunToEnd(manager(), SmallRequest("crash-once"));
+  EXPECT_EQ(training.state(), SUCCEEDED) << training.error();
+  EXPECT_EQ(training.resumes(), 1);
+  EXPECT_THAT(training.interruption(), HasSubstr("SIGABRT"));
+}
+
+TEST_F(TrainingManagerTest, AsLongAsItGetsFurtherItIsStartedAgain) {
+  fixture_.options.max_deaths = 2;
+  fixture_.Open();
+  const Training training = RunToEnd(manager(), SmallRequest("creep"));
+  EXPECT_EQ(training.state(), SUCCEEDED) << training.error();
+  EXPECT_EQ(training.resumes(), 4);
+}
+
+TEST_F(TrainingManagerTest, WhatDiesAtTheSameStepAgainAndAgainFails) {
+  const Training training = RunToEnd(manager(), SmallRequest("crash"));
+  EXPECT_EQ(training.state(), FAILED);
+  EXPECT_EQ(training.resumes(), 2);
+  EXPECT_THAT(training.error(), HasSubstr("3 processes in a row have died without getting past step 0"));
+}
+
+TEST_F(TrainingManagerTest, ACancellationOutlivesTheServer) {
+  const auto started = Start("suspend");
+  started->recorder.WaitForStep();
+  ASSERT_TRUE(fixture_.files().MakeFolders(fixture_.TrainingFolder(started->id)).ok());
+  // What a server leaves that dies between noting the cancellation and telling the process.
+  densityd::testing::WriteFile(fixture_.TrainingFolder(started->id) + "/cancel", "");
+  fixture_.Close();
+  fixture_.Open();
+  EXPECT_EQ(manager().Get(started->id)->state(), CANCELLED);
+}
+
+TEST_F(TrainingManagerTest, ATrainingThatExceedsItsTimeFailsWithTheLimit) {
+  TrainRequest request = SmallRequest("hang");
+  request.mutable_limits()->set_seconds(0.05);
+  const Training training = RunToEnd(manager(), request);
+  EXPECT_EQ(training.state(), FAILED);
+  EXPECT_EQ(training.error_code(), static_cast<int>(absl::StatusCode::kDeadlineExceeded));
+  EXPECT_THAT(training.error(), HasSubstr("limits.seconds = 0.05"));
+  EXPECT_EQ(training.resumes(), 0);
+}
+
+TEST_F(TrainingManagerTest, ATrainingThatExceedsItsMemoryFailsWithTheLimit) {
+  TrainRequest request = SmallRequest("eat");
+  request.mutable_limits()->set_memory_bytes(uint64_t{64} << 20);
+  const Training training = RunToEnd(manager(), request);
+  EXPECT_EQ(training.state(), FAILED);
+  EXPECT_EQ(training.error_code(), static_cast<int>(absl::StatusCode::kResourceExhausted));
+  EXPECT_THAT(training.error(), HasSubstr("limits.memory_bytes = 67108864"));
+}
+
+TEST_F(TrainingManagerTest, TheServersLimitsAreDefaultAndBound) {
+  fixture_.options.max_limits.set_seconds(10);
+  fixture_.options.max_limits.set_memory_bytes(uint64_t{1} << 30);
+  fixture_.Open();
+  EXPECT_EQ(manager().Start(SmallRequest("publish"))->limits().seconds(), 10);
+  TrainRequest request = SmallRequest("publish");
+  request.mutable_limits()->set_seconds(11);
+  EXPECT_EQ(testing::BadField(manager().Start(request).status()), "limits.seconds");
+  request.mutable_limits()->set_seconds(std::numeric_limits<double>::quiet_NaN());
+  EXPECT_EQ(testing::BadField(manager().Start(request).status()), "limits.seconds");
+  request.mutable_limits()->set_seconds(5);
+  EXPECT_EQ(manager().Start(request)->limits().seconds(), 5);
+  for (const uint64_t bytes : {uint64_t{1}, uint64_t{1} << 31}) {
+    request.mutable_limits()->set_memory_bytes(bytes);
+    EXPECT_EQ(testing::BadField(manager().Start(request).status()), "limits.memory_bytes");
+  }
+}
+
+TEST_F(TrainingManagerTest, ASilentProcessIsSaidToStall) {
+  fixture_.options.stall = absl::Milliseconds(20);
+  fixture_.Open();
+  const auto started = Start("hang");
+  EXPECT_EQ(started->recorder.WaitFor([](const Training& training) { return training.stalled(); }).state(), RUNNING);
+}
+
+TEST_F(TrainingManagerTest, OfTrainingsThatWaitTheHighestPriorityGoesFirst) {
+  const auto first = Start("hang");
+  first->recorder.WaitForStep();
+  std::vector<std::string> ids;
+  for (const int priority : {0, -1, 5, 5}) {
+    TrainRequest request = SmallRequest("publish");
+    request.set_priority(priority);
+    ids.push_back(manager().Start(request)->id());
+  }
+  ASSERT_TRUE(manager().Cancel(first->id).ok());
+  for (const std::string& id : ids) {
+    Recorder recorder;
+    const auto token = manager().Watch(id, recorder.watcher());
+    recorder.WaitForEnd();
+  }
+  // Versions count in the order of publication.
+  std::vector<uint64_t> versions;
+  for (const std::string& id : ids) versions.push_back(manager().Get(id)->version());
+  EXPECT_THAT(versions, ::testing::ElementsAre(3, 4, 1, 2));
+  TrainRequest request = SmallRequest("publish");
+  request.set_priority(101);
+  EXPECT_EQ(testing::BadField(manager().Start(request).status()), "priority");
+}
+
+TEST_F(TrainingManagerTest, TheSameKeyAndRequestAreTheSameTraining) {
+  TrainRequest request = SmallRequest("publish");
+  request.set_idempotency_key("key 1");
+  const std::string id = RunToEnd(manager(), request).id();
+  EXPECT_EQ(manager().Start(request)->id(), id);
+  EXPECT_EQ(manager().Start(request)->state(), SUCCEEDED);
+  fixture_.Open();
+  EXPECT_EQ(manager().Start(request)->id(), id);
+  request.mutable_options()->set_seed(7);
+  EXPECT_EQ(manager().Start(request).status().code(), absl::StatusCode::kAlreadyExists);
+  EXPECT_EQ(manager().List("").size(), 1);
+  for (const std::string& key : {std::string(129, 'x'), std::string("a\n"), std::string("\xc3\xa4")}) {
+    request.set_idempotency_key(key);
+    EXPECT_EQ(testing::BadField(manager().Start(request).status()), "idempotency_key");
+  }
+}
+
+TEST_F(TrainingManagerTest, AKeyThatComesTwiceAtOnceStartsOneTraining) {
+  TrainRequest request = SmallRequest("publish");
+  request.set_idempotency_key("key");
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 8; ++i) threads.emplace_back([&] { EXPECT_TRUE(manager().Start(request).ok()); });
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(manager().List("").size(), 1);
+}
+
+TEST_F(TrainingManagerTest, OnlyTheNewestEndedTrainingsAreRemembered) {
+  fixture_.options.keep_finished = 2;
+  fixture_.options.max_running = 2;
+  fixture_.Open();
+  const auto running = Start("hang");
+  running->recorder.WaitForStep();
+  TrainRequest request = SmallRequest("publish");
+  request.set_idempotency_key("first");
+  const std::string first = RunToEnd(manager(), request).id();
+  for (int i = 0; i < 3; ++i) RunToEnd(manager(), SmallRequest("publish"));
+  fixture_.Open();
+  EXPECT_EQ(manager().List("").size(), 3);
+  EXPECT_TRUE(absl::IsNotFound(manager().Get(first).status()));
+  EXPECT_FALSE(*fixture_.files().Exists(fixture_.TrainingFolder(first)));
+  EXPECT_TRUE(manager().Get(running->id).ok());
+  // Its key is free again, its version stays.
+  const Training again = RunToEnd(manager(), request);
+  EXPECT_EQ(again.version(), 5);
+}
+
+TEST_F(TrainingManagerTest, AWatchGoesOnBehindTheRevisionThatWasSeen) {
   const auto started = Start("hang");
   started->recorder.WaitForStep();
-  fixture_.Close();
-  ASSERT_TRUE(fixture_.files().Remove(fixture_.TrainingFolder(started->id) + "/outcome").ok());
-  fixture_.Open();
-  EXPECT_EQ(manager().Get(started->id)->state(), FAILED);
-  EXPECT_THAT(manager().Get(started->id)->error(), HasSubstr("at step 1 of 10"));
+  const std::vector<Training> seen = started->recorder.seen();
+  Recorder all;
+  const auto all_token = manager().Watch(started->id, all.watcher(), /*after_revision=*/1);
+  const std::vector<Training> behind = all.seen();
+  ASSERT_EQ(behind.size(), seen.back().revision() - 1);
+  for (size_t i = 0; i < behind.size(); ++i) EXPECT_EQ(behind[i].revision(), 2 + i);
+  Recorder none;
+  const auto none_token = manager().Watch(started->id, none.watcher(), seen.back().revision());
+  EXPECT_TRUE(none.seen().empty());
+  Recorder future;
+  const auto future_token = manager().Watch(started->id, future.watcher(), seen.back().revision() + 1000);
+  EXPECT_EQ(future.seen().size(), 1);
+  ASSERT_TRUE(manager().Cancel(started->id).ok());
+  const Training last = none.WaitForEnd();
+  // A final state is sent whoever has seen it.
+  Recorder late;
+  const auto late_token = manager().Watch(started->id, late.watcher(), last.revision());
+  EXPECT_EQ(late.seen().size(), 1);
 }
 
 TEST_F(TrainingManagerTest, WhatWasPublishedBeforeTheServerWasKilledIsFoundSucceeded) {

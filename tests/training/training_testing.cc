@@ -1,6 +1,7 @@
 #include "tests/training/training_testing.h"
 
 #include <gtest/gtest.h>
+#include <poll.h>
 
 #include <cmath>
 #include <limits>
@@ -9,6 +10,7 @@
 #include "absl/strings/cord.h"
 #include "google/rpc/error_details.pb.h"
 #include "server/training/training_store.h"
+#include "server/training/worker_lock.h"
 
 namespace densityd::training::testing {
 
@@ -93,6 +95,23 @@ Training RunToEnd(TrainingManager& manager, const TrainRequest& request) {
   const auto token = manager.Watch(started->id(), recorder.watcher());
   EXPECT_TRUE(token.ok()) << token.status();
   return recorder.WaitForEnd();
+}
+
+pid_t WaitForWorker(const std::string& folder) {
+  const absl::Time until = absl::Now() + absl::Minutes(1);
+  while (absl::Now() < until) {
+    const auto worker = FindLiveWorker(folder);
+    EXPECT_TRUE(worker.ok()) << worker.status();
+    if (worker.ok() && worker->has_value()) return (*worker)->pid;
+    absl::SleepFor(absl::Milliseconds(1));
+  }
+  ADD_FAILURE() << "no process trains in " << folder;
+  return 0;
+}
+
+void WaitUntilReadable(int fd) {
+  pollfd wait = {fd, POLLIN, 0};
+  EXPECT_EQ(poll(&wait, 1, /*milliseconds=*/60'000), 1);
 }
 
 std::string TestProgram(const std::string& name) { return std::string(DENSITYD_BINARY_DIR "/tests/") + name; }

@@ -1,6 +1,8 @@
 // Helpers of the tests of trainings.
 #pragma once
 
+#include <sys/types.h>
+
 #include <deque>
 #include <functional>
 #include <memory>
@@ -63,6 +65,12 @@ density::v1::TrainRequest SmallRequest(const std::string& model);
 
 /// Starts it and waits until it has ended.
 density::v1::Training RunToEnd(TrainingManager& manager, const density::v1::TrainRequest& request);
+
+/// Waits until a process trains in `folder`; returns its id.
+pid_t WaitForWorker(const std::string& folder);
+
+/// Waits until a descriptor, such as one of a process that is to end, is readable. Fails the test after a minute.
+void WaitUntilReadable(int fd);
 
 /// The path of a program in the build's tests folder.
 std::string TestProgram(const std::string& name);
