@@ -62,7 +62,21 @@ std::string DescribeProgress(const v1::TrainingProgress& progress) {
     absl::StrAppendFormat(&text, "  best %.3f at %d", progress.best_validation_nll(), progress.best_step());
   }
   if (progress.nonfinite_steps() > 0) absl::StrAppendFormat(&text, "  skipped %d", progress.nonfinite_steps());
+  if (progress.nonfinite_in_a_row() > 0) {
+    absl::StrAppendFormat(&text, "  NOT FINITE for %d steps", progress.nonfinite_in_a_row());
+  }
   return absl::StrCat(text, "  ", FormatEta(progress.eta_seconds()), " left");
+}
+
+std::string DescribeRun(const v1::Training& training) {
+  std::string text;
+  if (training.stalled()) absl::StrAppend(&text, "  STALLED");
+  if (training.state() == v1::QUEUED && !training.interruption().empty()) {
+    absl::StrAppend(&text, "  interrupted: ", training.interruption());
+  } else if (training.resumes() > 0) {
+    absl::StrAppend(&text, "  resumed ", training.resumes(), " times");
+  }
+  return text;
 }
 
 void TrainingProgressView::Show(const v1::Training& training) {
@@ -72,8 +86,8 @@ void TrainingProgressView::Show(const v1::Training& training) {
   }
   std::string line = absl::StrCat(training.model(), ": ", v1::TrainingState_Name(training.state()));
   if (training.has_progress()) {
-    const std::string text =
-        absl::StrFormat(" %3.0f%% ", 100 * Share(training.progress())) + DescribeProgress(training.progress());
+    const std::string text = absl::StrFormat(" %3.0f%% ", 100 * Share(training.progress())) +
+                             DescribeProgress(training.progress()) + DescribeRun(training);
     const int width = std::clamp(columns_ - static_cast<int>(text.size()) - 3, kNarrowestBar, kWidestBar);
     line = Bar(Share(training.progress()), width) + text;
   }
@@ -86,12 +100,14 @@ void TrainingProgressView::Show(const v1::Training& training) {
 void TrainingProgressView::ShowLine(const v1::Training& training) {
   const v1::TrainingProgress& progress = training.progress();
   const uint64_t step_between = std::max<uint64_t>(progress.total_steps() / kLines, 1);
-  if (training.state() == state_ && progress.step() < printed_step_ + step_between) return;
+  const bool is_far = progress.step() >= printed_step_ + step_between;
+  if (training.state() == state_ && training.stalled() == stalled_ && !is_far) return;
   state_ = training.state();
+  stalled_ = training.stalled();
   printed_step_ = progress.step();
   err_ << training.model() << " " << v1::TrainingState_Name(training.state());
   if (training.has_progress()) err_ << "  " << DescribeProgress(progress);
-  err_ << std::endl;
+  err_ << DescribeRun(training) << std::endl;
 }
 
 void TrainingProgressView::End() {

@@ -27,11 +27,15 @@ class TrainingProgressView {
   int columns_;
   bool bar_shown_ = false;
   density::v1::TrainingState state_ = density::v1::TRAINING_STATE_UNSPECIFIED;
+  bool stalled_ = false;
   uint64_t printed_step_ = 0;
 };
 
 /// "step 1040/2000  41.2k rows/s  train 0.512  validation 0.498  best 0.497 at 1000  6s left", what is known of it.
 std::string DescribeProgress(const density::v1::TrainingProgress& progress);
+
+/// What is unusual about its process: "  STALLED", "  resumed 2 times", "  interrupted: …"; empty where nothing is.
+std::string DescribeRun(const density::v1::Training& training);
 
 /// Follows a training to its end, showing progress; prints its outcome, as JSON if asked. CANCELLED with the reason
 /// where it failed or was cancelled.

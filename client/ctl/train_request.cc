@@ -1,5 +1,6 @@
 #include "client/ctl/train_request.h"
 
+#include "CLI/Validators.hpp"
 #include "absl/strings/str_cat.h"
 #include "client/ctl/files.h"
 #include "client/ctl/messages.h"
@@ -20,10 +21,12 @@ void AddEnum(CLI::App& command, const std::string& flag, std::string& value, con
 }
 
 void DefineFlow(CLI::App& command, TrainFlags& flags) {
-  auto* flow = command.add_option_group("Flow", "one of --preset and --spec");
+  auto* flow = command.add_option_group("Flow", "one of --preset, --spec and --warm-start");
   flow->add_option("--preset", flags.preset,
                    "Named model: affine, elementwise, nice, realnvp, maf, iaf, nsf_coupling or nsf_ar");
   flow->add_option("--spec", flags.spec_file, "A whole FlowSpec as protobuf JSON; - is the standard input");
+  flow->add_option("--warm-start", flags.warm_start,
+                   "Model version to go on from: its flow, weights and preprocessing, for example power@3");
   flow->require_option(1);
   auto* options = command.add_option_group("Preset options");
   options->add_option("--transforms", flags.transforms, "Coupling or autoregressive layers");
@@ -71,6 +74,18 @@ void DefineOptions(CLI::App& command, TrainFlags& flags) {
   group->add_option("--threads", flags.threads, "Threads of the training process [1]");
 }
 
+void DefineRun(CLI::App& command, TrainFlags& flags) {
+  auto* group = command.add_option_group("Run");
+  group->add_option("--priority", flags.priority, "Of trainings that wait, the highest starts first; -100 to 100 [0]");
+  group->add_option("--max-memory", flags.max_memory, "Memory of its process, for example 4GiB [the server's limit]")
+      ->transform(CLI::AsSizeValue(false));
+  group->add_option("--max-seconds", flags.max_seconds, "Seconds that it may run [the server's limit]");
+  group->add_option("--checkpoint-interval", flags.checkpoint_interval,
+                    "Seconds between checkpoints; 0: only when the server stops [30]");
+  group->add_option("--idempotency-key", flags.idempotency_key,
+                    "The same key and request return the training that was started first [random]");
+}
+
 void FillPreset(const TrainFlags& flags, v1::Preset& preset) {
   preset.set_name(flags.preset);
   if (flags.transforms) preset.set_transforms(*flags.transforms);
@@ -110,6 +125,7 @@ void FillOptions(const TrainFlags& flags, Options& options) {
   if (flags.patience) options.set_patience(*flags.patience);
   if (flags.seed) options.set_seed(*flags.seed);
   if (flags.threads) options.set_threads(*flags.threads);
+  if (flags.checkpoint_interval) options.set_checkpoint_interval_seconds(*flags.checkpoint_interval);
 }
 
 absl::Status ReadSpec(const std::string& path, Session& session, v1::FlowSpec* spec) {
@@ -127,6 +143,7 @@ void DefineTrainFlags(CLI::App& command, TrainFlags& flags) {
   DefineFlow(command, flags);
   DefineData(command, flags);
   DefineOptions(command, flags);
+  DefineRun(command, flags);
   command.add_option("--alias", flags.alias, "Alias to move to the new version, beside latest");
   command.add_flag("--watch,!--detach", flags.watch, "Follow the training to its end (the default), or only start it");
   command.add_flag("--json", flags.json, "Print the training as JSON");
@@ -137,15 +154,20 @@ absl::StatusOr<v1::TrainRequest> MakeTrainRequest(const TrainFlags& flags, Sessi
   request.set_model(flags.model);
   if (!flags.spec_file.empty()) {
     if (absl::Status status = ReadSpec(flags.spec_file, session, request.mutable_spec()); !status.ok()) return status;
-  } else {
+  } else if (!flags.preset.empty()) {
     FillPreset(flags, *request.mutable_preset());
   }
+  request.set_warm_start(flags.warm_start);
   if (!flags.dataset.empty()) request.set_dataset(flags.dataset);
   if (!flags.server_file.empty()) request.set_file(flags.server_file);
   request.mutable_columns()->Add(flags.column_names.begin(), flags.column_names.end());
   request.mutable_feature_columns()->Add(flags.feature_columns.begin(), flags.feature_columns.end());
   request.mutable_context_columns()->Add(flags.context_columns.begin(), flags.context_columns.end());
   FillOptions(flags, *request.mutable_options());
+  if (flags.priority) request.set_priority(*flags.priority);
+  if (flags.max_memory) request.mutable_limits()->set_memory_bytes(*flags.max_memory);
+  if (flags.max_seconds) request.mutable_limits()->set_seconds(*flags.max_seconds);
+  request.set_idempotency_key(flags.idempotency_key);
   request.set_alias(flags.alias);
   return request;
 }

@@ -51,6 +51,13 @@ struct TrainFlags {
   std::optional<uint32_t> patience;
   std::optional<uint64_t> seed;
   std::optional<uint32_t> threads;
+  std::string warm_start;
+  // How it is run.
+  std::optional<double> checkpoint_interval;
+  std::optional<int32_t> priority;
+  std::optional<uint64_t> max_memory;
+  std::optional<double> max_seconds;
+  std::string idempotency_key;
   // The outcome.
   std::string alias;
   bool watch = true;

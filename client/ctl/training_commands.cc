@@ -54,7 +54,7 @@ std::string Standing(const v1::Training& training) {
     case v1::FAILED:
       return training.error();
     default:
-      return training.has_progress() ? DescribeProgress(training.progress()) : "";
+      return (training.has_progress() ? DescribeProgress(training.progress()) : "") + DescribeRun(training);
   }
 }
 

@@ -1,6 +1,8 @@
 // Construction, and the calls about trainings, datasets and models.
 #include "densityd/client.h"
 
+#include <random>
+#include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -12,6 +14,18 @@ namespace densityd {
 
 namespace v1 = density::v1;
 using client_internal::AllPages;
+
+namespace {
+
+/// A key that no other request has: 128 random bits.
+std::string RandomKey() {
+  std::random_device entropy;
+  std::string key = "client-";
+  for (int i = 0; i < 4; ++i) absl::StrAppend(&key, absl::Hex(entropy(), absl::kZeroPad8));
+  return key;
+}
+
+}  // namespace
 
 absl::StatusOr<Client> Client::Connect(ClientOptions options) {
   if (absl::Status status = client_internal::CheckOptions(options); !status.ok()) return status;
@@ -31,7 +45,13 @@ absl::StatusOr<v1::Training> Client::Train(const v1::TrainRequest& request, cons
         "rows: the request has ", request.ByteSizeLong(), " bytes, and ClientOptions::max_message_bytes is ",
         impl_->options.max_message_bytes, "; upload the rows as a dataset and train on that"));
   }
-  return impl_->Call(*impl_->estimator, &v1::DensityEstimator::Stub::Train, request, options, Impl::Repeat::kForbidden);
+  const auto call = [&](const v1::TrainRequest& keyed) {
+    return impl_->Call(*impl_->estimator, &v1::DensityEstimator::Stub::Train, keyed, options, Impl::Repeat::kAllowed);
+  };
+  if (!request.idempotency_key().empty()) return call(request);
+  v1::TrainRequest keyed = request;
+  keyed.set_idempotency_key(RandomKey());
+  return call(keyed);
 }
 
 absl::StatusOr<v1::Training> Client::GetTraining(std::string_view id, const CallOptions& options) const {

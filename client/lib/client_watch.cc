@@ -1,4 +1,5 @@
 // Watch: follows a training across lost connections.
+#include <limits>
 #include <utility>
 
 #include "client/lib/client_impl.h"
@@ -20,6 +21,15 @@ struct Seen {
   bool any = false;       ///< whether `last` is set
   bool finished = false;  ///< whether the watch is over: a final state, or the caller has seen enough
 };
+
+/// The policy for a training that has been seen.
+RetryPolicy PatientPolicy(RetryPolicy policy) {
+  // Whoever asked for no repetition gets none.
+  if (policy.max_attempts <= 1 || policy.budget <= absl::ZeroDuration()) return policy;
+  policy.max_attempts = std::numeric_limits<int>::max();
+  policy.budget = policy.watch_budget;
+  return policy;
+}
 
 /// Reads one stream to its end, and calls `on_training` for what is new.
 absl::Status ReadStream(grpc::ClientReader<v1::Training>& reader, grpc::ClientContext& context,
@@ -47,12 +57,19 @@ absl::StatusOr<v1::Training> Client::Watch(std::string_view id, const OnTraining
   request.set_id(std::string(id));
   client_internal::Backoff backoff(impl_->options.retry, deadline, *impl_->environment);
   Seen seen;
+  bool is_patient = false;
   while (true) {
     grpc::ClientContext context;
     Impl::SetDeadline(context, deadline);
     const std::unique_ptr<grpc::ClientReader<v1::Training>> reader = impl_->trainings->Watch(&context, request);
     absl::Status status = ReadStream(*reader, context, on_training, backoff, seen);
     if (seen.finished) return seen.last;
+    if (seen.any) request.set_after_revision(seen.last.revision());
+    if (seen.any && !is_patient) {
+      // The training is there, and goes on when its server is back.
+      is_patient = true;
+      backoff = client_internal::Backoff(PatientPolicy(impl_->options.retry), deadline, *impl_->environment);
+    }
     // A stream that ends well before a final state is a server that drains.
     if (status.ok()) status = absl::UnavailableError("the server ended the watch before the training ended");
     const std::optional<absl::Duration> wait = backoff.Next(status);

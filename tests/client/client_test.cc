@@ -71,20 +71,18 @@ TEST(ClientTest, WhatMustNotHappenTwiceIsSentOnce) {
     ++calls;
     return kDown;
   };
-  server.estimator.train = down;
   server.trainings.cancel = down;
   server.registry.remove = down;
   server.registry.set_alias = down;
   server.registry.delete_alias = down;
   server.datasets.remove = down;
   Client client = server.Connect();
-  EXPECT_TRUE(absl::IsUnavailable(client.Train(v1::TrainRequest()).status()));
   EXPECT_TRUE(absl::IsUnavailable(client.Cancel("t1").status()));
   EXPECT_TRUE(absl::IsUnavailable(client.DeleteVersion("power", 1)));
   EXPECT_TRUE(absl::IsUnavailable(client.SetAlias("power", "stable", 1, 7).status()));
   EXPECT_TRUE(absl::IsUnavailable(client.DeleteAlias("power", "stable").status()));
   EXPECT_TRUE(absl::IsUnavailable(client.DeleteDataset("d1")));
-  EXPECT_EQ(calls, 6);
+  EXPECT_EQ(calls, 5);
 }
 
 TEST(ClientTest, AFullQueueIsAskedAgainWhenTheServerSaysSo) {
@@ -218,7 +216,9 @@ v1::Training State(uint64_t revision, v1::TrainingState state = v1::RUNNING) {
 TEST(WatchTest, ReportsEveryStateOnceAcrossLostConnections) {
   FakeServer server;
   std::atomic<int> connections = 0;
-  server.trainings.watch = [&](const v1::WatchTrainingRequest&, grpc::ServerWriter<v1::Training>& writer) {
+  std::vector<uint64_t> after;
+  server.trainings.watch = [&](const v1::WatchTrainingRequest& request, grpc::ServerWriter<v1::Training>& writer) {
+    after.push_back(request.after_revision());
     switch (++connections) {
       case 1:
         writer.Write(State(1));
@@ -243,6 +243,29 @@ TEST(WatchTest, ReportsEveryStateOnceAcrossLostConnections) {
   ASSERT_TRUE(last.ok()) << last.status();
   EXPECT_EQ(last->state(), v1::SUCCEEDED);
   EXPECT_THAT(revisions, ElementsAre(1, 2, 4, 5));
+  EXPECT_THAT(after, ElementsAre(0, 2, 2, 4));
+}
+
+TEST(TrainTest, IsRepeatedWithOneKey) {
+  FakeServer server;
+  std::vector<std::string> keys;
+  server.estimator.train = [&](grpc::ServerContext&, const v1::TrainRequest& request, v1::Training& training) {
+    keys.push_back(request.idempotency_key());
+    if (keys.size() == 1) return kDown;
+    training.set_id("t1");
+    return grpc::Status::OK;
+  };
+  Client client = server.Connect();
+  EXPECT_EQ(client.Train(v1::TrainRequest())->id(), "t1");
+  ASSERT_EQ(keys.size(), 2u);
+  EXPECT_FALSE(keys[0].empty());
+  EXPECT_EQ(keys[0], keys[1]);
+  ASSERT_TRUE(client.Train(v1::TrainRequest()).ok());
+  EXPECT_NE(keys[2], keys[0]);
+  v1::TrainRequest request;
+  request.set_idempotency_key("mine");
+  ASSERT_TRUE(client.Train(request).ok());
+  EXPECT_EQ(keys[3], "mine");
 }
 
 TEST(WatchTest, EndsWhenTheCallerHasSeenEnough) {

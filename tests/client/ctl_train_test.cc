@@ -110,6 +110,43 @@ TEST_F(CtlTrainTest, DetachOnlyStartsTheTraining) {
   EXPECT_EQ(request_.file(), "rows.npy");
 }
 
+TEST_F(CtlTrainTest, AWarmStartTakesThePlaceOfAFlowAndItsRunIsDescribed) {
+  const Outcome outcome = Ctl({"train", "power", "--warm-start", "power@3", "--dataset", "d1", "--detach", "--priority",
+                               "-7", "--max-memory", "2GiB", "--max-seconds", "90.5", "--checkpoint-interval", "5",
+                               "--idempotency-key", "nightly"});
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_EQ(request_.warm_start(), "power@3");
+  EXPECT_EQ(request_.flow_case(), v1::TrainRequest::FLOW_NOT_SET);
+  EXPECT_EQ(request_.priority(), -7);
+  EXPECT_EQ(request_.limits().memory_bytes(), uint64_t{2} << 30);
+  EXPECT_EQ(request_.limits().seconds(), 90.5);
+  EXPECT_EQ(request_.options().checkpoint_interval_seconds(), 5);
+  EXPECT_EQ(request_.idempotency_key(), "nightly");
+  EXPECT_EQ(Ctl({"train", "power", "--warm-start", "power@3", "--preset", "maf", "--dataset", "d1"}).code, 2);
+}
+
+TEST_F(CtlTrainTest, WhatIsUnusualAboutARunIsShown) {
+  server_.trainings.watch = [](const v1::WatchTrainingRequest&, grpc::ServerWriter<v1::Training>& writer) {
+    v1::Training training;
+    training.set_revision(1);
+    training.set_state(v1::RUNNING);
+    training.set_resumes(2);
+    training.set_stalled(true);
+    training.mutable_progress()->set_nonfinite_in_a_row(4);
+    writer.Write(training);
+    training.set_revision(2);
+    training.set_state(v1::QUEUED);
+    training.set_interruption("the server was stopped at step 3 of 9");
+    writer.Write(training);
+    training.set_revision(3);
+    training.set_state(v1::CANCELLED);
+    writer.Write(training);
+    return grpc::Status::OK;
+  };
+  EXPECT_THAT(Ctl({"watch", "t1"}).err, AllOf(HasSubstr("STALLED"), HasSubstr("NOT FINITE for 4 steps"),
+                                              HasSubstr("interrupted: the server was stopped at step 3 of 9")));
+}
+
 TEST_F(CtlTrainTest, ASpecIsReadFromJsonAndItsErrorsAreNamed) {
   const std::string spec = Write("flow.json", R"({"layers": [{"full_affine": {}}]})");
   EXPECT_EQ(Ctl({"train", "power", "--spec", spec, "--dataset", "d1", "--detach"}).code, 0);

@@ -86,12 +86,12 @@ class Server:
         self.address = None
         self.metrics_address = None
 
-    def start(self):
+    def start(self, address="127.0.0.1:0"):
         addresses = self.folder / "addresses"
         addresses.unlink(missing_ok=True)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [DENSITYD, "--root", self.root, "--address", "127.0.0.1:0", "--metrics-address", "127.0.0.1:0",
+                [DENSITYD, "--root", self.root, "--address", address, "--metrics-address", "127.0.0.1:0",
                  "--port-file", addresses, *self.flags], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
         def ready():
@@ -109,7 +109,7 @@ class Server:
         return self.process.wait(PATIENCE)
 
     def kill(self):
-        """SIGKILL, which no program can prepare for."""
+        """SIGKILL, which no program can prepare for. Training processes live on."""
         self.process.kill()
         self.process.wait(PATIENCE)
 
@@ -173,6 +173,9 @@ class ServerTestCase(unittest.TestCase):
     def _end(self):
         if self.server.process.poll() is None:
             self.server.kill()
+        for worker in self.server.workers():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(worker, signal.SIGKILL)
 
     def write(self, name, content):
         path = self.folder / name

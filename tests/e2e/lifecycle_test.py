@@ -70,12 +70,17 @@ class LifecycleTest(harness.ServerTestCase):
         self.server.train("m")
         before = self.answers()
         self.server.ctl("train", "m", *ENDLESS, "--detach", "--data", "-", text=csv(correlated(500)))
-        wait_until(self.server.workers, "a training process")
+        workers = wait_until(self.server.workers, "a training process")
         self.server.kill()
         self.server.start()
         self.assertEqual(self.answers(), before)
         self.assertEqual(self.server.leftovers(), [])
-        wait_until(lambda: not self.server.workers(), "the orphaned training process to end")
+        # The training's process outlived its server and belongs to the new one.
+        self.assertEqual(self.server.workers(), workers)
+        training = self.server.ctl_json("trainings")[0]
+        self.assertEqual((training["state"], training.get("resumes", 0)), ("RUNNING", 0))
+        self.server.ctl("cancel", training["id"])
+        wait_until(lambda: not self.server.workers(), "the cancelled training process to end")
 
     def test_versions_and_aliases_move_without_a_restart(self):
         self.server.train("m")
@@ -98,19 +103,52 @@ class LifecycleTest(harness.ServerTestCase):
         self.server.ctl("logprob", "m@1", text=row)
         self.server.ctl("health", "m")
 
-    def test_a_killed_training_process_fails_its_training_and_nothing_else(self):
+    def test_a_killed_training_process_is_started_again_and_harms_nothing_else(self):
         self.server.train("m")
         before = self.answers()
         training = self.server.ctl("train", "m", *ENDLESS, "--detach", "--data", "-",
                                    text=csv(correlated(500))).strip()
         pid = wait_until(self.server.workers, "a training process")[0]
         os.kill(pid, signal.SIGKILL)
-        self.server.ctl("watch", training, code=9)
-        self.assertIn("SIGKILL", self.server.err)
+
+        def resumed():
+            standing = {item["id"]: item for item in self.server.ctl_json("trainings")}[training]
+            return standing if standing.get("resumes") == 1 else None
+
+        standing = wait_until(resumed, "the training to go on")
+        self.assertIn("SIGKILL", standing["interruption"])
         self.assertEqual(self.answers(), before)
-        states = {item["id"]: item["state"] for item in self.server.ctl_json("trainings")}
-        self.assertEqual(states[training], "FAILED")
+        self.server.ctl("cancel", training)
         self.assertIn("m@2 published", self.server.train("m"))
+
+    def test_a_watch_and_its_training_survive_a_restart(self):
+        training = self.server.ctl("train", "m", *harness.SMALL, "--steps", 4000, "--detach", "--data", "-",
+                                   text=csv(correlated(500))).strip()
+        watch = subprocess.Popen([harness.DENSITYCTL, "--server", self.server.address, "watch", training],
+                                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.addCleanup(watch.stderr.close)
+        self.addCleanup(watch.stdout.close)
+        while b"step" not in watch.stderr.readline():  # It has begun.
+            pass
+        self.assertEqual(self.server.stop(), 0, self.server.log_tail())
+        self.assertEqual(self.server.workers(), [])
+        self.server.start(address=self.server.address)
+        out, err = watch.communicate(timeout=harness.PATIENCE)
+        self.assertEqual(watch.returncode, 0, err)
+        self.assertIn(b"m@1 published", out)
+        self.assertIn(b"4000 steps", out)
+        standing = self.server.ctl_json("trainings")[0]
+        self.assertEqual((standing["state"], standing["resumes"]), ("SUCCEEDED", 1))
+
+    def test_a_request_that_is_sent_twice_trains_once(self):
+        arguments = ("train", "m", *harness.QUICK, "--data", self.write("rows.csv", csv(correlated(500))),
+                     "--idempotency-key", "nightly")
+        self.server.ctl(*arguments)
+        dataset = self.server.ctl_json("datasets")[0]["id"]
+        again = ("train", "m", *harness.QUICK, "--dataset", dataset, "--idempotency-key", "nightly")
+        self.server.ctl(*again)
+        self.assertEqual(len(self.server.ctl_json("trainings")), 1)
+        self.server.ctl(*again, "--seed", 3, code=6)
 
     def test_a_cancelled_training_publishes_nothing_and_cannot_be_cancelled_again(self):
         training = self.server.ctl("train", "m", *ENDLESS, "--detach", "--data", "-",

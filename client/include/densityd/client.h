@@ -85,7 +85,8 @@ class Client {
 
   // --- Trainings.
 
-  /// Starts a training and returns at once. Never repeated: a training would run twice.
+  /// Starts a training and returns at once. Safe to repeat, and repeated as the RetryPolicy says: a request without an
+  /// idempotency_key is given a random one.
   absl::StatusOr<density::v1::Training> Train(const density::v1::TrainRequest& request,
                                               const CallOptions& options = {}) const;
   absl::StatusOr<density::v1::Training> GetTraining(std::string_view id, const CallOptions& options = {}) const;
@@ -97,7 +98,8 @@ class Client {
   using OnTraining = std::function<bool(const density::v1::Training&)>;
   /// Follows a training: calls `on_training` with the current state and then with every change, and returns the last
   /// one when it is final or when `on_training` returned false. A lost connection is taken up again as the RetryPolicy
-  /// says; no state is reported twice. A training that failed is an OK answer whose state is FAILED.
+  /// says, also after a restart of the server; no state is reported twice. A training that failed is an OK answer whose
+  /// state is FAILED.
   absl::StatusOr<density::v1::Training> Watch(std::string_view id, const OnTraining& on_training,
                                               const CallOptions& options = {}) const;
   /// Asks a training to stop. FAILED_PRECONDITION when it has ended.

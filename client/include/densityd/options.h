@@ -23,9 +23,8 @@ struct TlsOptions {
 /// When and how often a failed call is repeated.
 ///
 /// Repeated are UNAVAILABLE, and RESOURCE_EXHAUSTED where the server says when to come back (RetryInfo); the wait is
-/// then at least what the server asked for. Calls that would do something twice (training, upload, deletion,
-/// cancellation, a compare-and-set) are never repeated once sent: for them the policy only bounds the wait for a
-/// connection.
+/// then at least what the server asked for. Calls that would do something twice (upload, deletion, cancellation, a
+/// compare-and-set) are never repeated once sent: for them the policy only bounds the wait for a connection.
 struct RetryPolicy {
   int max_attempts = 6;  ///< the first one included; 1: never repeat
   absl::Duration initial_backoff = absl::Milliseconds(100);
@@ -33,6 +32,9 @@ struct RetryPolicy {
   double multiplier = 2;                      ///< growth of the back-off from one attempt to the next
   double jitter = 0.5;                        ///< each wait is shortened by a random share of up to this much
   absl::Duration budget = absl::Seconds(20);  ///< no repetition starts later than this after the first attempt
+  /// In place of max_attempts and budget, for a Watch that has seen its training: how long a server may take to come
+  /// back.
+  absl::Duration watch_budget = absl::Minutes(10);
 };
 
 /// Options of a client.
