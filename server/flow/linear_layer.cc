@@ -46,7 +46,8 @@ LinearLayer::LinearLayer(const Units& from, const Units& to, Start start, Initia
 }
 
 Tensor LinearLayer::Apply(const Tensor& x) const {
-  return torch::linear(x, mask_.defined() ? weight_ * mask_ : weight_, bias_);
+  const bool needs_mask = mask_.defined() && !is_weight_masked_;
+  return torch::linear(x, needs_mask ? weight_ * mask_ : weight_, bias_);
 }
 
 }  // namespace densityd::flow

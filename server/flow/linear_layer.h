@@ -40,10 +40,18 @@ class LinearLayer : public Module {
   LinearLayer(const Units& from, const Units& to, Start start, Initializer& initializer);
   Tensor Apply(const Tensor& x) const;
 
+  const Tensor& weight() const { return weight_; }
+  /// 1 where W may be other than zero, else 0, of its shape; undefined where dense.
+  const Tensor& mask() const { return mask_; }
+  /// From now on Apply relies on masked entries of the weight being zero, as they are at the start: whoever changes the
+  /// weight keeps them so. Saves a product of the weight's size in each pass, and another one in its gradient.
+  void RelyOnMaskedWeight() { is_weight_masked_ = true; }
+
  private:
   Tensor weight_;
   Tensor bias_;
   Tensor mask_;  // undefined where dense
+  bool is_weight_masked_ = false;
 };
 
 }  // namespace densityd::flow

@@ -17,6 +17,7 @@
 #include "server/training/batch_order.h"
 #include "server/training/calibration.h"
 #include "server/training/flat_parameters.h"
+#include "server/training/gradient_mask.h"
 #include "server/training/nonfinite.h"
 #include "server/training/progress_meter.h"
 #include "server/training/row_tensors.h"
@@ -47,6 +48,7 @@ class Trainer {
         data_sha256_(data_sha256),
         hooks_(hooks),
         parameters_(*flow_),
+        gradient_mask_(MaskInGradients(*flow_, parameters_)),
         values_(parameters_.values()),
         optimizer_(values_, options),
         order_(options.seed(), train_.rows(), options.batch_size()),
@@ -87,6 +89,7 @@ class Trainer {
   const std::string data_sha256_;
   const TrainerHooks& hooks_;
   FlatParameters parameters_;
+  torch::Tensor gradient_mask_;  // or undefined
   torch::Tensor values_;         // the weights that are stepped
   torch::Tensor average_;        // their moving average, or undefined
   Adam optimizer_;
@@ -192,6 +195,7 @@ bool Trainer::TakeStep(uint64_t step, const RowTensors& batch) {
   gradients.zero_();
   const torch::Tensor loss = flow_->LogProb(batch.x, batch.context).mean().neg();
   loss.backward();
+  if (gradient_mask_.defined()) gradients.mul_(gradient_mask_);
   const torch::Tensor norm_tensor = gradients.norm();
   const double loss_value = loss.item<double>();
   const double norm = norm_tensor.item<double>();
