@@ -58,7 +58,10 @@ def mutants_of(file, text, first_number):
     for statement in find_statements(text):
         line = text.count("\n", 0, statement.begin) + 1
         expression = code[statement.expression_begin:statement.expression_end]
-        edits = list(mutations(expression))
+        # What is assigned to is left alone: a changed one would be no place to assign to.
+        assigned = re.match(r"[\w.\[\]>()*-]+ [-+*]?= ", expression) if statement.kind == "effect" else None
+        first = assigned.end() if assigned else 0
+        edits = [(edit, what) for edit, what in mutations(expression) if edit[0] >= first]
         if statement.kind == "condition":
             edits.append(((0, len(expression), None), "condition negated"))
         if statement.kind == "effect":
