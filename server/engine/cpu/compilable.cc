@@ -33,8 +33,8 @@ constexpr Number kLastKnown[] = {
     {"Univariate", 3},
     {"Shift", 0},
     {"Affine", 6},
-    {"Affine.ScaleFunction", 1},
-    {"Affine.Direction", 1},
+    {"Affine.ScaleFunction", 5},
+    {"Affine.Direction", 2},
     {"RationalQuadraticSpline", 6},
     {"RationalQuadraticSpline.Parameterization", 1},
     {"Elementwise", 2},
@@ -51,8 +51,6 @@ constexpr Number kLastKnown[] = {
     {"Bijection", 6},
     {"Bijection.Kind", 8},
 };
-/// Fields in between that it does not know.
-constexpr Number kUnknown[] = {{"Affine", 4}};
 constexpr std::string_view kColumnLists[] = {"Mask", "Mask.Pattern", "Autoregressive.Order", "Permutation",
                                              "Permutation.Kind"};
 
@@ -61,9 +59,6 @@ bool IsKnown(std::string_view full_name, int number) {
   constexpr std::string_view kPackage = "density.v1.";
   full_name.remove_prefix(std::min(kPackage.size(), full_name.size()));
   if (std::find(std::begin(kColumnLists), std::end(kColumnLists), full_name) != std::end(kColumnLists)) return true;
-  for (const Number& unknown : kUnknown) {
-    if (unknown.type == full_name && unknown.number == number) return false;
-  }
   const auto* known = std::find_if(std::begin(kLastKnown), std::end(kLastKnown),
                                    [full_name](const Number& one) { return one.type == full_name; });
   return known != std::end(kLastKnown) && number <= known->number;
@@ -75,7 +70,7 @@ std::string FirstUnknown(const Message& message, const std::string& path) {
   std::vector<const FieldDescriptor*> fields;
   reflection->ListFields(message, &fields);
   for (const FieldDescriptor* field : fields) {
-    const std::string at = path.empty() ? field->name() : absl::StrCat(path, ".", field->name());
+    std::string at = path.empty() ? field->name() : absl::StrCat(path, ".", field->name());
     if (!IsKnown(message.GetDescriptor()->full_name(), field->number())) return at;
     if (field->enum_type() != nullptr) {
       if (!IsKnown(field->enum_type()->full_name(), reflection->GetEnumValue(message, field))) return at;

@@ -31,6 +31,36 @@ SplineForm LowerSpline(const density::v1::RationalQuadraticSpline& spline) {
   return form;
 }
 
+void LowerAffine(const density::v1::Affine& affine, UnivariateMap& map) {
+  using density::v1::Affine;
+  const double smallest = affine.min_scale();
+  map.constant = affine.max_log_scale();
+  map.affine.is_reciprocal = affine.reciprocal_scale();
+  map.affine.smallest = static_cast<float>(smallest);
+  map.affine.range = static_cast<float>(affine.max_scale() - smallest);
+  map.affine.log_range = static_cast<float>(std::log(affine.max_scale() - smallest));
+  // The map is written as z = x g + t: the other way round.
+  if (affine.direction() == Affine::INVERSE) std::swap(map.forward, map.inverse);
+  switch (affine.scale_function()) {
+    case Affine::SOFT_CLIP:
+      map.affine.scale = ScaleKind::kSoftClip;
+      break;
+    case Affine::EXP:
+      map.affine.scale = ScaleKind::kExp;
+      break;
+    case Affine::SOFTPLUS:
+      map.affine.scale = ScaleKind::kSoftplus;
+      map.affine.offset = static_cast<float>(std::log(std::expm1(1 - smallest)));
+      break;
+    case Affine::SIGMOID:
+      map.affine.scale = ScaleKind::kSigmoid;
+      map.affine.offset = static_cast<float>(std::log((1 - smallest) / (affine.max_scale() - 1)));
+      break;
+    default:
+      break;
+  }
+}
+
 UnivariateMap LowerUnivariate(const density::v1::Univariate& univariate) {
   UnivariateMap map;
   map.parameters = static_cast<uint32_t>(flow::UnivariateParameters(univariate));
@@ -42,7 +72,7 @@ UnivariateMap LowerUnivariate(const density::v1::Univariate& univariate) {
     map.inverse = MapKind::kSplineInverse;
     map.spline = LowerSpline(univariate.rational_quadratic_spline());
   } else {
-    map.constant = univariate.affine().max_log_scale();
+    LowerAffine(univariate.affine(), map);
   }
   return map;
 }
@@ -96,7 +126,7 @@ class Lowering {
   LoweredLayer LowerElementwise(const density::v1::Elementwise& layer, const std::string& name) const {
     const UnivariateMap univariate = LowerUnivariate(layer.univariate());
     const bool is_constant = context_ == 0 || !layer.has_conditioner();
-    if (is_constant && univariate.forward != MapKind::kSplineForward) {
+    if (is_constant && univariate.is_plain()) {
       return LowerConstantElementwise(univariate, tensors_.Matrix(name + ".theta"));
     }
     ConditionedLayer lowered;

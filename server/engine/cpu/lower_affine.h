@@ -14,7 +14,7 @@ DiagonalLayer LowerStandardize(const density::v1::Standardize& layer);
 /// z = (x - shift) exp(-log_scale).
 DiagonalLayer LowerActNorm(const std::vector<double>& log_scale, const std::vector<double>& shift);
 
-/// Shifts or affine maps with the parameters theta (D, P), which do not depend on the row.
+/// Maps with the parameters theta (D, P), which do not depend on the row. Precondition: univariate.is_plain().
 DiagonalLayer LowerConstantElementwise(const UnivariateMap& univariate, const Matrix64& theta);
 
 /// z = L U x + bias; `lu` holds L below the diagonal, U above it, and the raw diagonal of U.

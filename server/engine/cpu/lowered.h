@@ -39,7 +39,14 @@ struct UnivariateMap {
   MapKind inverse = MapKind::kAffineInverse;  ///< x -> z
   uint32_t parameters = 2;
   double constant = 0;
+  AffineForm affine;
   SplineForm spline;
+
+  /// Whether constant parameters make it a DiagonalLayer.
+  bool is_plain() const {
+    return forward == MapKind::kShiftForward ||
+           (forward == MapKind::kAffineForward && affine.scale == ScaleKind::kTanh && !affine.is_reciprocal);
+  }
 };
 
 /// Columns mapped with parameters from a network: coupling, autoregressive and conditional elementwise layers.

@@ -38,9 +38,31 @@ struct Operands {
 HWY_INLINE FloatVector One() { return hn::Set(FloatTag(), 1.0f); }
 HWY_INLINE FloatVector Zero() { return hn::Zero(FloatTag()); }
 
-/// s = c tanh(a / c).
-HWY_INLINE FloatVector BoundedLogScale(const auto& o) {
-  return hn::Mul(o.constant, Tanh(FloatTag(), hn::Div(o.parameters[0], o.constant)));
+/// s of an affine map before its sign; see ScaleKind.
+HWY_INLINE FloatVector UnsignedLogScale(const auto& o) {
+  const FloatTag d;
+  const FloatVector a = o.parameters[0];
+  const AffineForm& form = o.step.affine;
+  const FloatVector shifted = hn::Add(a, hn::Set(d, form.offset));
+  switch (form.scale) {
+    case ScaleKind::kSoftClip:
+      return hn::Div(a, hn::Add(One(), hn::Abs(hn::Div(a, o.constant))));
+    case ScaleKind::kExp:
+      return a;
+    case ScaleKind::kSoftplus:
+      return Log(d, hn::Add(Softplus(d, shifted), hn::Set(d, form.smallest)));
+    case ScaleKind::kSigmoid:
+      // Without a minimum the log of a sigmoid is exact where the sigmoid itself underflows.
+      if (form.smallest == 0) return hn::Sub(hn::Set(d, form.log_range), Softplus(d, hn::Neg(shifted)));
+      return Log(d, hn::MulAdd(Sigmoid(d, shifted), hn::Set(d, form.range), hn::Set(d, form.smallest)));
+    default:
+      return hn::Mul(o.constant, Tanh(d, hn::Div(a, o.constant)));
+  }
+}
+
+HWY_INLINE FloatVector LogScale(const auto& o) {
+  const FloatVector s = UnsignedLogScale(o);
+  return o.step.affine.is_reciprocal ? hn::Neg(s) : s;
 }
 
 struct LinearMap {
@@ -60,14 +82,14 @@ struct ShiftInverseMap {
 struct AffineForwardMap {
   static constexpr bool kReadsLinear = false;
   HWY_INLINE MapResult operator()(const auto& o) const {
-    const FloatVector s = BoundedLogScale(o);
+    const FloatVector s = LogScale(o);
     return {hn::MulAdd(o.x, Exp(FloatTag(), s), o.parameters[1]), s};
   }
 };
 struct AffineInverseMap {
   static constexpr bool kReadsLinear = false;
   HWY_INLINE MapResult operator()(const auto& o) const {
-    const FloatVector minus_s = hn::Neg(BoundedLogScale(o));
+    const FloatVector minus_s = hn::Neg(LogScale(o));
     return {hn::Mul(hn::Sub(o.x, o.parameters[1]), Exp(FloatTag(), minus_s)), minus_s};
   }
 };

@@ -111,7 +111,7 @@ enum class MapKind : uint8_t {
   kLinear,         ///< (x - center) * factor + offset; log|det| is counted as a constant
   kShiftForward,   ///< x + t, theta = (t)
   kShiftInverse,   ///< x - t
-  kAffineForward,  ///< x exp(s) + t with s = c tanh(a / c), theta = (a, t); + s
+  kAffineForward,  ///< x exp(s) + t, theta = (a, t), s follows from a as AffineForm says; + s
   kAffineInverse,  ///< (x - t) exp(-s); - s
   kSplineForward,  ///< rational-quadratic spline; theta as in server/flow
   kSplineInverse,
@@ -138,6 +138,25 @@ struct MapEntry {
   float offset = 0;
 };
 
+/// How the log-scale s of an affine map follows from its parameter a (flow_spec.proto has the names).
+enum class ScaleKind : uint8_t {
+  kTanh,      ///< c tanh(a / c)
+  kSoftClip,  ///< a / (1 + |a| / c)
+  kExp,       ///< a
+  kSoftplus,  ///< log(smallest + softplus(a + offset))
+  kSigmoid,   ///< log(smallest + range sigmoid(a + offset))
+};
+
+/// Constants of an affine map, besides c.
+struct AffineForm {
+  ScaleKind scale = ScaleKind::kTanh;
+  bool is_reciprocal = false;  ///< -s takes the place of s
+  float smallest = 0;
+  float range = 0;
+  float log_range = 0;
+  float offset = 0;
+};
+
 /// Constants of a rational-quadratic spline on [-bound, bound].
 struct SplineForm {
   float bound = 3;
@@ -154,6 +173,7 @@ struct MapStep {
   uint32_t count = 0;
   float constant = 0;       ///< c, alpha, slope or sign
   uint32_t parameters = 0;  ///< of each entry
+  AffineForm affine;
   SplineForm spline;
 };
 

@@ -174,6 +174,7 @@ class Schedule {
     step.kind = forward() ? map.forward : map.inverse;
     step.constant = static_cast<float>(map.constant);
     step.parameters = map.parameters;
+    step.affine = map.affine;
     step.spline = map.spline;
     builder_.Map(step, entries);
   }

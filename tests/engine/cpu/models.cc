@@ -144,6 +144,23 @@ density::v1::Univariate Spline(uint32_t bins, double bound) {
   return univariate;
 }
 
+/// An affine map in every scheme, as `options` says.
+FlowSpec AffineForms(const density::v1::Affine& options) {
+  FlowSpec spec;
+  spec.set_features(4);
+  *spec.add_layers()->mutable_elementwise()->mutable_univariate()->mutable_affine() = options;
+  auto& coupling = *spec.add_layers()->mutable_coupling();
+  *coupling.mutable_univariate()->mutable_affine() = options;
+  coupling.mutable_conditioner()->mutable_mlp()->add_hidden(12);
+  for (const auto parallel : {Autoregressive::DENSITY, Autoregressive::SAMPLING}) {
+    auto& layer = *spec.add_layers()->mutable_autoregressive();
+    *layer.mutable_univariate()->mutable_affine() = options;
+    layer.set_parallel(parallel);
+    layer.mutable_conditioner()->mutable_mlp()->add_hidden(20);
+  }
+  return spec;
+}
+
 /// A spline in every scheme: per column, coupling, and autoregressive in both parallel directions.
 FlowSpec SplineLayers(uint32_t bins, double bound, uint32_t context) {
   FlowSpec spec;
@@ -234,6 +251,8 @@ std::vector<Model> AllModels() {
   }
   for (const char* preset : {"realnvp", "maf", "iaf", "nsf_ar"})
     add(std::string(preset) + "-43", PresetSpec(preset, 43, 0, 2, 130));
+  // Wide enough for its samples to use the kernels for 4 and 8 rows.
+  add("maf-6-wide", PresetSpec("maf", 6, 0, 1, 256));
   add("maf-130-narrow", PresetSpec("maf", 130, 0, 2, 96));
   add("iaf-1", PresetSpec("iaf", 1, 0, 2, 8));
   add("maf-2", PresetSpec("maf", 2, 0, 2, 8));
@@ -254,6 +273,16 @@ std::vector<Model> AllModels() {
   for (const char* preset : {"realnvp", "maf", "iaf"}) {
     add(std::string(preset) + "-lu", WithMixing(preset, Preset::LU));
     add(std::string(preset) + "-random", WithMixing(preset, Preset::RANDOM_PERMUTATION));
+  }
+  for (const auto function : {density::v1::Affine::SOFT_CLIP, density::v1::Affine::EXP, density::v1::Affine::SOFTPLUS,
+                              density::v1::Affine::SIGMOID}) {
+    density::v1::Affine affine;
+    affine.set_scale_function(function);
+    add("affine-form-" + std::to_string(function), AffineForms(affine));
+    affine.set_direction(density::v1::Affine::INVERSE);
+    affine.set_reciprocal_scale(true);
+    if (function == density::v1::Affine::SOFTPLUS || function == density::v1::Affine::SIGMOID) affine.set_min_scale(0);
+    add("affine-form-" + std::to_string(function) + "-turned", AffineForms(affine));
   }
   for (uint32_t bins : {2, 3, 8, 10, 64}) {
     add("spline-layers-" + std::to_string(bins), SplineLayers(bins, 2 + 0.05 * bins, bins == 3 ? 2 : 0));
