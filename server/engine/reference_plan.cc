@@ -13,6 +13,7 @@
 #include "server/engine/rows.h"
 #include "server/engine/weights.h"
 #include "server/flow/flow.h"
+#include "server/flow/spec.h"
 
 namespace densityd::engine {
 namespace {
@@ -71,6 +72,8 @@ class ReferencePlan final : public Plan {
   /// The (rows, cols) numbers that `fill` writes into `memory`, on the plan's device.
   template <typename Fill>
   Tensor Gather(NumberType type, size_t rows, size_t cols, std::byte* memory, const Fill& fill) const;
+  /// Numbers per row that the flow is given: noise for a sample.
+  size_t InputColumns(Op op) const { return op == Op::kSample ? noise_columns_ : info_.features; }
   Tensor GatherInput(Op op, absl::Span<const RowSpan> spans, size_t rows, std::byte* memory) const;
   Tensor GatherContext(absl::Span<const RowSpan> spans, size_t rows, std::byte* memory) const;
 
@@ -81,6 +84,7 @@ class ReferencePlan final : public Plan {
   const std::shared_ptr<Flow> flow_;
   const torch::Device device_;
   PlanInfo info_;
+  size_t noise_columns_;
   NumberType data_type_;     ///< type in which x enters the flow
   NumberType context_type_;  ///< type in which the context does
 };
@@ -94,6 +98,7 @@ ReferencePlan::ReferencePlan(std::shared_ptr<Flow> flow, const CompileOptions& o
   info_.device = options.device;
   info_.precision = options.precision;
   info_.features = spec.features();
+  noise_columns_ = flow::NoiseColumns(spec.base(), spec.features());
   info_.context_features = spec.context_features();
   info_.bytes = UpperBoundOfBytes(*flow_);
   info_.tile_rows = device_.is_cuda() ? kCudaTileRows : kCpuTileRows;
@@ -118,7 +123,7 @@ absl::Status ReferencePlan::RunUnguarded(Op op, absl::Span<const RowSpan> spans,
   thread_local const bool one_thread = (at::set_num_threads(1), true);
   (void)one_thread;
   const c10::InferenceMode inference;
-  const size_t input_bytes = rows * info_.features * sizeof(double);
+  const size_t input_bytes = rows * InputColumns(op) * sizeof(double);
   auto* memory =
       static_cast<std::byte*>(workspace.Reserve(input_bytes + rows * info_.context_features * sizeof(double)));
   if (memory == nullptr) return ResourceExhausted("memory", "not enough memory for the rows of a run");
@@ -143,7 +148,7 @@ flow::Mapped ReferencePlan::Compute(Op op, const Tensor& input, const Tensor& co
     case Op::kSample:
       break;
   }
-  const Tensor z = flow_->BaseFromNormal(input, context);
+  const Tensor z = flow_->BaseFromNoise(input, context);
   const flow::Mapped x = flow_->Forward(z, context);
   if (!wants_log) return {x.value, Tensor()};
   return {x.value, flow_->BaseLogProb(z, context) - x.log_abs_det};
@@ -162,7 +167,7 @@ Tensor ReferencePlan::Gather(NumberType type, size_t rows, size_t cols, std::byt
 
 Tensor ReferencePlan::GatherInput(Op op, absl::Span<const RowSpan> spans, size_t rows, std::byte* memory) const {
   const bool is_data = op == Op::kLogProb || op == Op::kInverse;
-  const size_t cols = info_.features;
+  const size_t cols = InputColumns(op);
   return Gather(is_data ? data_type_ : info_.precision, rows, cols, memory, [&](auto* out) {
     for (const RowSpan& span : spans) {
       if (op == Op::kSample) {

@@ -10,11 +10,15 @@ Autoregressive::Autoregressive(const density::v1::Autoregressive& spec, int64_t 
     : features_(features),
       parameters_(UnivariateParameters(spec.univariate())),
       parallel_density_(spec.parallel() != density::v1::Autoregressive::SAMPLING),
-      univariate_(MakeUnivariate(spec.univariate())) {
+      univariate_(MakeUnivariate(spec.univariate(), AllColumns(features))) {
   const Columns order = AutoregressiveOrder(spec, features);
   order_ = RegisterConstant(torch::tensor(order, torch::kInt64));
+  columns_in_order_ = order;
+  const Columns columns = AllColumns(features);
+  inputs_ = register_module("inputs", std::make_shared<NetworkInputs>(spec.univariate(), columns));
   conditioner_ = register_module(
-      "conditioner", MakeMaskedConditioner(spec.conditioner(), order, context_features, parameters_, initializer));
+      "conditioner", MakeMaskedConditioner(spec.conditioner(), order, CircularColumns(spec.univariate(), columns),
+                                           context_features, parameters_, initializer));
 }
 
 Mapped Autoregressive::Forward(const Tensor& z, const Tensor& context) {
@@ -37,7 +41,8 @@ Mapped Autoregressive::Sequential(const Tensor& from, const Tensor& context, Dir
   for (int64_t i = 0; i < features_; ++i) {
     const Tensor column = order_.narrow(0, i, 1);
     const Tensor theta = Theta(known, context).index_select(1, column);
-    const MappedColumns mapped = ((*univariate_).*direction)(from.index_select(1, column), theta);
+    const Univariate& map = univariate_->OfColumn(columns_in_order_[i]);
+    const MappedColumns mapped = (map.*direction)(from.index_select(1, column), theta);
     known = known.index_copy(1, column, mapped.value);
     log_abs_det = log_abs_det + mapped.log_slope.squeeze(1);
   }
@@ -45,7 +50,7 @@ Mapped Autoregressive::Sequential(const Tensor& from, const Tensor& context, Dir
 }
 
 Tensor Autoregressive::Theta(const Tensor& rows, const Tensor& context) {
-  return conditioner_->Compute(rows, context).view({-1, features_, parameters_});
+  return conditioner_->Compute(inputs_->Compute(rows), context).view({-1, features_, parameters_});
 }
 
 }  // namespace densityd::flow

@@ -5,6 +5,7 @@
 
 #include "density/v1/flow_spec.pb.h"
 #include "server/flow/conditioner.h"
+#include "server/flow/network_inputs.h"
 #include "server/flow/transform.h"
 #include "server/flow/univariate.h"
 
@@ -33,6 +34,8 @@ class Autoregressive final : public Transform {
   const bool parallel_density_;
   const std::unique_ptr<Univariate> univariate_;
   Tensor order_;
+  Columns columns_in_order_;
+  std::shared_ptr<NetworkInputs> inputs_;
   std::shared_ptr<Conditioner> conditioner_;
 };
 

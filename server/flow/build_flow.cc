@@ -4,12 +4,16 @@
 
 #include "server/base/errors.h"
 #include "server/flow/autoregressive.h"
+#include "server/flow/bends.h"
 #include "server/flow/coupling.h"
 #include "server/flow/elementwise.h"
 #include "server/flow/flow.h"
 #include "server/flow/linear_transforms.h"
 #include "server/flow/preprocessing.h"
+#include "server/flow/residual.h"
+#include "server/flow/rotations.h"
 #include "server/flow/spec.h"
+#include "server/flow/sylvester.h"
 
 namespace densityd::flow {
 namespace {
@@ -34,6 +38,18 @@ std::shared_ptr<Transform> MakeTransform(const Layer& layer, int64_t features, i
       return std::make_shared<ActNorm>(features);
     case Layer::kFullAffine:
       return std::make_shared<FullAffine>(features);
+    case Layer::kHouseholder:
+      return std::make_shared<Householder>(layer.householder(), features, initializer);
+    case Layer::kOrthogonal:
+      return std::make_shared<Orthogonal>(layer.orthogonal(), features);
+    case Layer::kPlanar:
+      return std::make_shared<Planar>(layer.planar(), features, context_features, initializer);
+    case Layer::kRadial:
+      return std::make_shared<Radial>(layer.radial(), features, context_features, initializer);
+    case Layer::kSylvester:
+      return std::make_shared<Sylvester>(layer.sylvester(), features, initializer);
+    case Layer::kResidual:
+      return std::make_shared<Residual>(layer.residual(), features, context_features, initializer);
     case Layer::kBijection:
       return std::make_shared<Bijection>(layer.bijection(), features);
     default:
@@ -52,7 +68,7 @@ std::shared_ptr<Flow> Make(FlowSpec spec, uint64_t seed) {
   if (spec.has_context_preprocessing()) {
     context_preprocessing = std::make_shared<Standardize>(spec.context_preprocessing());
   }
-  auto base = MakeBaseDistribution(spec.base(), features);
+  auto base = MakeBaseDistribution(spec.base(), features, spec.context_features(), initializer);
   return std::make_shared<Flow>(std::move(spec), std::move(base), std::move(layers), std::move(context_preprocessing));
 }
 

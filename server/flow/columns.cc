@@ -85,6 +85,17 @@ Columns BijectionColumns(const density::v1::Bijection& bijection, int64_t featur
   return columns;
 }
 
+Columns AllColumns(int64_t features) { return Range(0, features); }
+
+Columns CircularColumns(const density::v1::Univariate& univariate, const Columns& columns) {
+  const auto& circular = univariate.rational_quadratic_spline().circular();
+  Columns found;
+  for (int64_t column : columns) {
+    if (std::find(circular.begin(), circular.end(), column) != circular.end()) found.push_back(column);
+  }
+  return found;
+}
+
 Columns InversePermutation(const Columns& columns) {
   Columns inverse(columns.size());
   for (size_t j = 0; j < columns.size(); ++j) inverse[columns[j]] = static_cast<int64_t>(j);

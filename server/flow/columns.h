@@ -26,6 +26,12 @@ Columns PermutationColumns(const density::v1::Permutation& permutation, int64_t 
 /// Columns that a bijection maps: all where none is named.
 Columns BijectionColumns(const density::v1::Bijection& bijection, int64_t features);
 
+/// 0 … D-1.
+Columns AllColumns(int64_t features);
+
+/// The entries of `columns` that `univariate` takes for circles, in the order of `columns`.
+Columns CircularColumns(const density::v1::Univariate& univariate, const Columns& columns);
+
 /// inverse[columns[j]] = j. Precondition: `columns` is a permutation.
 Columns InversePermutation(const Columns& columns);
 

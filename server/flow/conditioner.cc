@@ -136,14 +136,17 @@ std::shared_ptr<Conditioner> MakeConditioner(const density::v1::Conditioner& spe
 }
 
 std::shared_ptr<Conditioner> MakeMaskedConditioner(const density::v1::Conditioner& spec, const Columns& order,
-                                                   int64_t context_features, int64_t parameters,
-                                                   Initializer& initializer) {
+                                                   const Columns& repeated, int64_t context_features,
+                                                   int64_t parameters, Initializer& initializer) {
   const auto features = static_cast<int64_t>(order.size());
   const HiddenUnits hidden = [=](int64_t width) {
     return WithDegrees(HiddenDegrees(width, features, context_features > 0));
   };
-  return Make(spec, WithDegrees(InputDegrees(order, context_features)), hidden,
-              WithDegrees(OutputDegrees(order, parameters)), initializer);
+  std::vector<int64_t> inputs = InputDegrees(order, context_features);
+  std::vector<int64_t> again;
+  for (int64_t column : repeated) again.push_back(inputs[column]);
+  inputs.insert(inputs.begin() + features, again.begin(), again.end());
+  return Make(spec, WithDegrees(std::move(inputs)), hidden, WithDegrees(OutputDegrees(order, parameters)), initializer);
 }
 
 }  // namespace densityd::flow

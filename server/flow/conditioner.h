@@ -29,9 +29,10 @@ std::shared_ptr<Conditioner> MakeConditioner(const density::v1::Conditioner& spe
                                              int64_t context_features, int64_t outputs, Initializer& initializer);
 
 /// Masked form (MADE, Germain et al. 2015; residual MADE, Nash & Durkan 2019): output column * parameters + p,
-/// parameter p of `column`, depends on the columns before `column` in `order` and on the context alone. The same names.
+/// parameter p of `column`, depends on the columns before `column` in `order` and on the context alone. After the D
+/// columns come further inputs that belong to the columns `repeated`. The same names.
 std::shared_ptr<Conditioner> MakeMaskedConditioner(const density::v1::Conditioner& spec, const Columns& order,
-                                                   int64_t context_features, int64_t parameters,
-                                                   Initializer& initializer);
+                                                   const Columns& repeated, int64_t context_features,
+                                                   int64_t parameters, Initializer& initializer);
 
 }  // namespace densityd::flow

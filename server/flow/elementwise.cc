@@ -8,7 +8,7 @@ Elementwise::Elementwise(const density::v1::Elementwise& spec, int64_t features,
                          Initializer& initializer)
     : features_(features),
       parameters_(UnivariateParameters(spec.univariate())),
-      univariate_(MakeUnivariate(spec.univariate())) {
+      univariate_(MakeUnivariate(spec.univariate(), AllColumns(features))) {
   if (context_features > 0 && spec.has_conditioner()) {
     conditioner_ = register_module(
         "conditioner", MakeConditioner(spec.conditioner(), 0, context_features, features * parameters_, initializer));

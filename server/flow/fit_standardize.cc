@@ -21,12 +21,17 @@ void Fill(const Tensor& numbers, google::protobuf::RepeatedField<double>& field)
 
 absl::Status Fit(const Tensor& rows, const std::string& field, Standardize& standardize) {
   const Tensor values = rows.to(torch::kFloat64);
-  const Tensor deviation = values.std(0, /*unbiased=*/false);
+  Tensor mean = values.mean(0);
+  Tensor deviation = values.std(0, /*unbiased=*/false);
+  for (int64_t column : standardize.unchanged()) {
+    mean[column] = 0;
+    deviation[column] = 1;
+  }
   const Tensor constant = (deviation > 0).logical_not().nonzero();
   if (standardize.scale().empty() && constant.size(0) > 0) {
     return InvalidArgument(field, absl::StrCat("column ", constant[0].item<int64_t>(), " is constant"));
   }
-  Fill(values.mean(0), *standardize.mutable_mean());
+  Fill(mean, *standardize.mutable_mean());
   Fill(deviation, *standardize.mutable_scale());
   return absl::OkStatus();
 }

@@ -42,8 +42,8 @@ Mapped Flow::Forward(const Tensor& z, const Tensor& context) {
   return x;
 }
 
-Tensor Flow::BaseFromNormal(const Tensor& normal, const Tensor& context) {
-  return base_->FromNormal(normal, PrepareContext(context));
+Tensor Flow::BaseFromNoise(const Tensor& noise, const Tensor& context) {
+  return base_->FromNoise(noise, PrepareContext(context));
 }
 
 Tensor Flow::BaseLogProb(const Tensor& z, const Tensor& context) { return base_->LogProb(z, PrepareContext(context)); }

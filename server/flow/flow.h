@@ -4,7 +4,12 @@
 // i-th layer of the spec, counted from the data:
 //
 //   base.mean, base.log_scale                    diagonal normal
+//   base.degrees                                 Student's t
+//   base.weights, .means, .log_scales            Gaussian mixture
+//   base.conditioner.…                           conditional diagonal normal: as a layer's
+//   base.groups.<g>.…                            product: as the base of group g
 //   layers.<i>.theta                             elementwise without a conditioner
+//   layers.<i>.passed_theta                      coupling that maps the columns of mask 0, too
 //   layers.<i>.conditioner.<k>.weight, .bias     k-th linear layer of an MLP
 //   layers.<i>.conditioner.input.weight, .bias   residual MLP: first layer,
 //     …conditioner.blocks.<b>.0.weight, .bias      the two layers of block b,
@@ -13,8 +18,14 @@
 //   layers.<i>.lu, .bias                         LU linear
 //   layers.<i>.log_scale, .shift, .initialized   ActNorm; `initialized` is a buffer
 //   layers.<i>.lower, .shift                     full affine
+//   layers.<i>.vectors                           Householder
+//   layers.<i>.skew                              orthogonal
+//   layers.<i>.parameters.theta, .conditioner.…  planar, radial
+//   layers.<i>.vectors, .r1, .r2, .bias          Sylvester
+//   layers.<i>.network.<k>.weight, .bias         residual: before the division by the spectral norm
 //
-// What they mean is said where they are registered. Weights are (outputs, inputs), the context's inputs last. Masks,
+// What they mean is said where they are registered. Weights are (outputs, inputs): the columns' inputs (the cosine of a
+// circular column), then the sines of circular columns, then the context's. Masks,
 // orders and standardisation constants are not stored: they follow from the spec.
 #pragma once
 
@@ -44,8 +55,9 @@ class Flow : public Module {
   Mapped Inverse(const Tensor& x, const Tensor& context);
   /// z -> x, log|det dx/dz|.
   Mapped Forward(const Tensor& z, const Tensor& context);
-  /// Base noise from standard-normal numbers: (N, D) -> z (N, D) distributed as the base.
-  Tensor BaseFromNormal(const Tensor& normal, const Tensor& context);
+  /// Standard-normal numbers (N, M) -> z (N, D) distributed as the base, a function of each row alone. M is
+  /// NoiseColumns of spec.h.
+  Tensor BaseFromNoise(const Tensor& noise, const Tensor& context);
   /// log p_base(z): (N), nats.
   Tensor BaseLogProb(const Tensor& z, const Tensor& context);
 

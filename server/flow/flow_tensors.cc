@@ -9,6 +9,7 @@
 namespace densityd::flow {
 namespace {
 
+using density::v1::BaseDistribution;
 using density::v1::Conditioner;
 using density::v1::FlowSpec;
 using density::v1::Layer;
@@ -56,6 +57,43 @@ void AddConditioner(const Conditioner& conditioner, int64_t inputs, int64_t outp
   tensors.AddLinear(absl::StrCat(name, ".", k), outputs, inputs);
 }
 
+void AddBase(const BaseDistribution& base, int64_t features, int64_t context, const std::string& name,
+             Tensors& tensors) {
+  switch (base.kind_case()) {
+    case BaseDistribution::kDiagonalNormal:
+      tensors.Add(name + ".mean", {features});
+      return tensors.Add(name + ".log_scale", {features});
+    case BaseDistribution::kStudentT:
+      if (!base.student_t().fixed()) tensors.Add(name + ".degrees", {features});
+      return;
+    case BaseDistribution::kGaussianMixture: {
+      const int64_t components = base.gaussian_mixture().components();
+      tensors.Add(name + ".weights", {components});
+      tensors.Add(name + ".means", {components, features});
+      return tensors.Add(name + ".log_scales", {components, features});
+    }
+    case BaseDistribution::kConditionalDiagonalNormal:
+      return AddConditioner(base.conditional_diagonal_normal().conditioner(), context, 2 * features,
+                            name + ".conditioner", tensors);
+    case BaseDistribution::kProduct:
+      for (int g = 0; g < base.product().groups_size(); ++g) {
+        const auto& group = base.product().groups(g);
+        AddBase(group.base(), group.columns_size(), context, absl::StrCat(name, ".groups.", g), tensors);
+      }
+      return;
+    default:
+      return;
+  }
+}
+
+template <typename Bend>
+void AddBend(const Bend& bend, int64_t parameters, int64_t context, const std::string& name, Tensors& tensors) {
+  tensors.Add(name + ".theta", {parameters});
+  if (context > 0 && bend.has_conditioner()) {
+    AddConditioner(bend.conditioner(), context, parameters, name + ".conditioner", tensors);
+  }
+}
+
 void AddLayer(const Layer& layer, int64_t features, int64_t context, const std::string& name, Tensors& tensors) {
   switch (layer.kind_case()) {
     case Layer::kElementwise: {
@@ -68,14 +106,23 @@ void AddLayer(const Layer& layer, int64_t features, int64_t context, const std::
     }
     case Layer::kCoupling: {
       const auto& coupling = layer.coupling();
-      const int64_t transformed = static_cast<int64_t>(TransformedColumns(coupling.mask(), features).size());
-      return AddConditioner(coupling.conditioner(), features - transformed + context,
-                            transformed * UnivariateParameters(coupling.univariate()), name + ".conditioner", tensors);
+      const Columns transformed = TransformedColumns(coupling.mask(), features);
+      const Columns passed = OtherColumns(transformed, features);
+      const auto inputs = static_cast<int64_t>(passed.size() + CircularColumns(coupling.univariate(), passed).size());
+      if (coupling.has_passed_univariate()) {
+        tensors.Add(name + ".passed_theta",
+                    {static_cast<int64_t>(passed.size()), UnivariateParameters(coupling.passed_univariate())});
+      }
+      return AddConditioner(coupling.conditioner(), inputs + context,
+                            static_cast<int64_t>(transformed.size()) * UnivariateParameters(coupling.univariate()),
+                            name + ".conditioner", tensors);
     }
-    case Layer::kAutoregressive:
-      return AddConditioner(layer.autoregressive().conditioner(), features + context,
-                            features * UnivariateParameters(layer.autoregressive().univariate()), name + ".conditioner",
-                            tensors);
+    case Layer::kAutoregressive: {
+      const Univariate& univariate = layer.autoregressive().univariate();
+      const auto circles = static_cast<int64_t>(CircularColumns(univariate, AllColumns(features)).size());
+      return AddConditioner(layer.autoregressive().conditioner(), features + circles + context,
+                            features * UnivariateParameters(univariate), name + ".conditioner", tensors);
+    }
     case Layer::kLuLinear:
       tensors.Add(name + ".lu", {features, features});
       return tensors.Add(name + ".bias", {features});
@@ -83,6 +130,26 @@ void AddLayer(const Layer& layer, int64_t features, int64_t context, const std::
       tensors.Add(name + ".log_scale", {features});
       tensors.Add(name + ".shift", {features});
       return tensors.AddState(name + ".initialized", {});
+    case Layer::kHouseholder:
+      return tensors.Add(name + ".vectors", {layer.householder().reflections(), features});
+    case Layer::kOrthogonal:
+      return tensors.Add(name + ".skew", {features * (features - 1) / 2});
+    case Layer::kPlanar:
+      return AddBend(layer.planar(), 2 * features + 1, context, name + ".parameters", tensors);
+    case Layer::kRadial:
+      return AddBend(layer.radial(), features + 2, context, name + ".parameters", tensors);
+    case Layer::kSylvester: {
+      const int64_t hidden = layer.sylvester().hidden();
+      tensors.Add(name + ".vectors", {hidden, features});
+      tensors.Add(name + ".r1", {hidden * (hidden + 1) / 2});
+      tensors.Add(name + ".r2", {hidden * (hidden + 1) / 2});
+      return tensors.Add(name + ".bias", {hidden});
+    }
+    case Layer::kResidual: {
+      Conditioner network;
+      *network.mutable_mlp() = layer.residual().network();
+      return AddConditioner(network, features + context, features, name + ".network", tensors);
+    }
     case Layer::kFullAffine:
       tensors.Add(name + ".lower", {features * (features + 1) / 2});
       return tensors.Add(name + ".shift", {features});
@@ -94,18 +161,37 @@ void AddLayer(const Layer& layer, int64_t features, int64_t context, const std::
 }  // namespace
 
 int64_t UnivariateParameters(const Univariate& univariate) {
-  if (univariate.has_rational_quadratic_spline()) return 3 * univariate.rational_quadratic_spline().bins() - 1;
+  if (univariate.has_rational_quadratic_spline()) {
+    const auto& spline = univariate.rational_quadratic_spline();
+    return 3 * int64_t{spline.bins()} + (spline.circular().empty() ? -1 : 1);
+  }
+  if (univariate.has_mixture_cdf()) {
+    return 3 * int64_t{univariate.mixture_cdf().components()} * univariate.mixture_cdf().layers();
+  }
   return univariate.has_shift() ? 1 : 2;
+}
+
+int64_t NoiseColumns(const BaseDistribution& base, int64_t features) {
+  switch (base.kind_case()) {
+    case BaseDistribution::kStudentT:
+      return 2 * features;
+    case BaseDistribution::kGaussianMixture:
+      return features + 1;
+    case BaseDistribution::kProduct: {
+      int64_t sum = 0;
+      for (const auto& group : base.product().groups()) sum += NoiseColumns(group.base(), group.columns_size());
+      return sum;
+    }
+    default:
+      return features;
+  }
 }
 
 std::vector<TensorInfo> FlowTensors(const FlowSpec& given) {
   const FlowSpec spec = WithDefaults(given);
   const int64_t features = spec.features();
   Tensors tensors;
-  if (spec.base().has_diagonal_normal()) {
-    tensors.Add("base.mean", {features});
-    tensors.Add("base.log_scale", {features});
-  }
+  AddBase(spec.base(), features, spec.context_features(), "base", tensors);
   for (int i = 0; i < spec.layers_size(); ++i) {
     AddLayer(spec.layers(i), features, spec.context_features(), absl::StrCat("layers.", i), tensors);
   }

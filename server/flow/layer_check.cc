@@ -1,5 +1,6 @@
 #include "server/flow/layer_check.h"
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 #include <vector>
@@ -7,6 +8,8 @@
 #include "absl/strings/str_cat.h"
 #include "server/base/errors.h"
 #include "server/flow/columns.h"
+#include "server/flow/field_check.h"
+#include "server/flow/not_built.h"
 #include "server/flow/univariate_check.h"
 
 namespace densityd::flow {
@@ -19,40 +22,25 @@ using density::v1::Bijection;
 using density::v1::Conditioner;
 using density::v1::Coupling;
 using density::v1::Elementwise;
+using density::v1::Householder;
 using density::v1::Layer;
 using density::v1::Mask;
 using density::v1::Mlp;
+using density::v1::Orthogonal;
 using density::v1::Permutation;
+using density::v1::Residual;
 using density::v1::ResidualMlp;
 using density::v1::Standardize;
+using density::v1::Sylvester;
 
-template <typename List>
-absl::Status CheckColumns(const List& columns, int64_t features, const std::string& field) {
-  std::vector<bool> seen(features, false);
-  for (int i = 0; i < columns.size(); ++i) {
-    const std::string path = absl::StrCat(field, "[", i, "]");
-    if (columns[i] >= features) {
-      return InvalidArgument(path, absl::StrCat("is ", columns[i], "; columns are 0 … ", features - 1));
-    }
-    if (seen[columns[i]]) return InvalidArgument(path, absl::StrCat("column ", columns[i], " is listed twice"));
-    seen[columns[i]] = true;
-  }
-  return absl::OkStatus();
-}
-
-template <typename List>
-absl::Status CheckPermutation(const List& columns, int64_t features, const std::string& field) {
-  if (columns.empty()) return absl::OkStatus();
-  if (columns.size() != features) {
-    return InvalidArgument(field, absl::StrCat("has ", columns.size(), " entries; a permutation of the ", features,
-                                               " features needs each of them once"));
-  }
-  return CheckColumns(columns, features, field);
-}
-
-absl::Status UnknownEnum(const std::string& field, int value) {
-  return InvalidArgument(field, absl::StrCat("has the unknown value ", value));
-}
+constexpr uint32_t kMaxReflections = 1024;
+constexpr int64_t kMaxSylvesterUnits = 256;
+constexpr double kMaxCoefficient = 0.99;
+constexpr uint32_t kMaxExactFeatures = 64;
+constexpr uint32_t kMaxSeriesTerms = 200;
+constexpr uint32_t kMaxProbes = 256;
+constexpr double kMinTolerance = 1e-12;
+constexpr double kMaxTolerance = 0.01;
 
 absl::Status CheckWidth(uint32_t width, const std::string& field) {
   if (width >= 1 && width <= kMaxHiddenUnits) return absl::OkStatus();
@@ -86,8 +74,8 @@ absl::Status CheckResidualMlp(const ResidualMlp& residual, const std::string& fi
   return absl::OkStatus();
 }
 
-absl::Status CheckElementwise(const Elementwise& layer, const std::string& field) {
-  if (auto status = CheckUnivariate(layer.univariate(), field + ".univariate"); !status.ok()) return status;
+absl::Status CheckElementwise(const Elementwise& layer, int64_t features, const std::string& field) {
+  if (auto status = CheckUnivariate(layer.univariate(), features, field + ".univariate"); !status.ok()) return status;
   return CheckConditioner(layer.conditioner(), field + ".conditioner");
 }
 
@@ -102,12 +90,14 @@ absl::Status CheckCoupling(const Coupling& layer, int64_t features, const std::s
     return InvalidArgument(mask, absl::StrCat("transforms ", transformed, " of ", features,
                                               " columns; at least one must be transformed and at least one must pass"));
   }
-  if (auto status = CheckUnivariate(layer.univariate(), field + ".univariate"); !status.ok()) return status;
+  const std::string passed = field + ".passed_univariate";
+  if (auto status = CheckUnivariate(layer.passed_univariate(), features, passed); !status.ok()) return status;
+  if (auto status = CheckUnivariate(layer.univariate(), features, field + ".univariate"); !status.ok()) return status;
   return CheckConditioner(layer.conditioner(), field + ".conditioner");
 }
 
 absl::Status CheckAutoregressive(const Autoregressive& layer, int64_t features, const std::string& field) {
-  if (auto status = CheckUnivariate(layer.univariate(), field + ".univariate"); !status.ok()) return status;
+  if (auto status = CheckUnivariate(layer.univariate(), features, field + ".univariate"); !status.ok()) return status;
   if (auto status = CheckConditioner(layer.conditioner(), field + ".conditioner"); !status.ok()) return status;
   if (!Autoregressive::ParallelDirection_IsValid(layer.parallel())) {
     return UnknownEnum(field + ".parallel", layer.parallel());
@@ -147,9 +137,64 @@ absl::Status CheckBijection(const Bijection& layer, int64_t features, const std:
   return absl::OkStatus();
 }
 
+absl::Status CheckRotates(int64_t features, const std::string& field) {
+  if (features >= 2) return absl::OkStatus();
+  return InvalidArgument(field, "rotates columns, so there must be at least 2 features; there is 1");
+}
+
+absl::Status CheckHouseholder(const Householder& layer, int64_t features, const std::string& field) {
+  if (auto status = CheckRotates(features, field); !status.ok()) return status;
+  if (layer.reflections() % 2 == 0 && layer.reflections() <= kMaxReflections) return absl::OkStatus();
+  return InvalidArgument(field + ".reflections", absl::StrCat("is ", layer.reflections(),
+                                                              "; it must be even and within 2 … ", kMaxReflections));
+}
+
+absl::Status CheckOrthogonal(const Orthogonal& layer, int64_t features, const std::string& field) {
+  if (auto status = CheckRotates(features, field); !status.ok()) return status;
+  return Orthogonal::Map_IsValid(layer.map()) ? absl::OkStatus() : UnknownEnum(field + ".map", layer.map());
+}
+
+absl::Status CheckParallel(Autoregressive::ParallelDirection parallel, const std::string& field) {
+  return Autoregressive::ParallelDirection_IsValid(parallel) ? absl::OkStatus() : UnknownEnum(field, parallel);
+}
+
+// A planar or radial layer.
+template <typename Bend>
+absl::Status CheckBend(const Bend& layer, const std::string& field) {
+  if (auto status = CheckParallel(layer.parallel(), field + ".parallel"); !status.ok()) return status;
+  return CheckConditioner(layer.conditioner(), field + ".conditioner");
+}
+
+absl::Status CheckSylvester(const Sylvester& layer, int64_t features, const std::string& field) {
+  if (auto status = CheckParallel(layer.parallel(), field + ".parallel"); !status.ok()) return status;
+  return CheckCount(layer.hidden(), 1, std::min(features, kMaxSylvesterUnits), field + ".hidden");
+}
+
+absl::Status CheckResidualFlow(const Residual& layer, const std::string& field) {
+  if (auto status = CheckMlp(layer.network(), field + ".network"); !status.ok()) return status;
+  if (!(layer.coefficient() >= 0 && layer.coefficient() <= kMaxCoefficient)) {
+    return InvalidArgument(field + ".coefficient",
+                           absl::StrCat("is ", layer.coefficient(), "; it must be within (0, ", kMaxCoefficient, "]"));
+  }
+  if (layer.exact_trace_features() > kMaxExactFeatures) {
+    return InvalidArgument(field + ".exact_trace_features",
+                           absl::StrCat("is ", layer.exact_trace_features(), "; the limit is ", kMaxExactFeatures));
+  }
+  if (auto status = CheckCount(layer.series_terms(), 1, kMaxSeriesTerms, field + ".series_terms"); !status.ok()) {
+    return status;
+  }
+  if (auto status = CheckCount(layer.probes(), 1, kMaxProbes, field + ".probes"); !status.ok()) return status;
+  if (layer.tolerance() == 0 || (layer.tolerance() >= kMinTolerance && layer.tolerance() <= kMaxTolerance)) {
+    return absl::OkStatus();
+  }
+  return InvalidArgument(field + ".tolerance", absl::StrCat("is ", layer.tolerance(), "; it must be within [",
+                                                            kMinTolerance, ", ", kMaxTolerance, "]"));
+}
+
 }  // namespace
 
 absl::Status CheckStandardize(const Standardize& standardize, int64_t columns, const std::string& field) {
+  if (auto status = CheckColumns(standardize.unchanged(), columns, field + ".unchanged"); !status.ok()) return status;
   for (const auto& [name, values] : {std::pair{".mean", &standardize.mean()}, {".scale", &standardize.scale()}}) {
     if (!values->empty() && values->size() != columns) {
       return InvalidArgument(field + name,
@@ -163,10 +208,20 @@ absl::Status CheckStandardize(const Standardize& standardize, int64_t columns, c
       }
     }
   }
+  for (int i = 0; i < standardize.unchanged_size(); ++i) {
+    const auto column = static_cast<int>(standardize.unchanged(i));
+    const double mean = standardize.mean().empty() ? 0 : standardize.mean(column);
+    const double scale = standardize.scale().empty() ? 1 : standardize.scale(column);
+    if (mean == 0 && scale == 1) continue;
+    return InvalidArgument(absl::StrCat(field, ".unchanged[", i, "]"),
+                           absl::StrCat("column ", column, " has mean ", mean, " and scale ", scale,
+                                        "; a column that is left as it is has mean 0 and scale 1"));
+  }
   return absl::OkStatus();
 }
 
 absl::Status CheckConditioner(const Conditioner& conditioner, const std::string& field) {
+  if (conditioner.has_conv_resnet()) return NotBuilt(field + ".conv_resnet");
   if (conditioner.has_residual_mlp()) return CheckResidualMlp(conditioner.residual_mlp(), field + ".residual_mlp");
   return CheckMlp(conditioner.mlp(), field + ".mlp");
 }
@@ -176,7 +231,7 @@ absl::Status CheckLayer(const Layer& layer, int64_t features, const std::string&
     case Layer::kStandardize:
       return CheckStandardize(layer.standardize(), features, field + ".standardize");
     case Layer::kElementwise:
-      return CheckElementwise(layer.elementwise(), field + ".elementwise");
+      return CheckElementwise(layer.elementwise(), features, field + ".elementwise");
     case Layer::kCoupling:
       return CheckCoupling(layer.coupling(), features, field + ".coupling");
     case Layer::kAutoregressive:
@@ -188,16 +243,29 @@ absl::Status CheckLayer(const Layer& layer, int64_t features, const std::string&
       return CheckPermutation(layer.permutation().columns(), features, field + ".permutation.columns");
     case Layer::kBijection:
       return CheckBijection(layer.bijection(), features, field + ".bijection");
+    case Layer::kHouseholder:
+      return CheckHouseholder(layer.householder(), features, field + ".householder");
+    case Layer::kOrthogonal:
+      return CheckOrthogonal(layer.orthogonal(), features, field + ".orthogonal");
+    case Layer::kPlanar:
+      return CheckBend(layer.planar(), field + ".planar");
+    case Layer::kRadial:
+      return CheckBend(layer.radial(), field + ".radial");
+    case Layer::kSylvester:
+      return CheckSylvester(layer.sylvester(), features, field + ".sylvester");
+    case Layer::kResidual:
+      return CheckResidualFlow(layer.residual(), field + ".residual");
     case Layer::kLuLinear:
     case Layer::kActnorm:
     case Layer::kFullAffine:
       return absl::OkStatus();
-    case Layer::KIND_NOT_SET:
+    default:
       break;
   }
-  return InvalidArgument(field,
-                         "has no kind; set one of standardize, elementwise, coupling, autoregressive, permutation, "
-                         "lu_linear, actnorm, bijection, full_affine");
+  return InvalidArgument(
+      field,
+      "has no kind; set one of standardize, elementwise, coupling, autoregressive, permutation, "
+      "lu_linear, actnorm, bijection, full_affine, householder, orthogonal, planar, radial, sylvester, residual");
 }
 
 }  // namespace densityd::flow

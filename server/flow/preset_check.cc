@@ -1,9 +1,11 @@
 #include "server/flow/preset_check.h"
 
+#include <algorithm>
 #include <string>
 
 #include "absl/strings/str_cat.h"
 #include "server/base/errors.h"
+#include "server/flow/field_check.h"
 #include "server/flow/layer_check.h"
 #include "server/flow/univariate_check.h"
 
@@ -13,6 +15,7 @@ namespace {
 using density::v1::Preset;
 
 constexpr uint32_t kMaxTransforms = 128;
+constexpr uint32_t kMaxRank = 256;
 
 struct Option {
   const char* name;
@@ -23,15 +26,25 @@ struct Option {
 absl::Status CheckApplicable(const Preset& preset, const PresetTraits& traits) {
   const Option options[] = {
       {"transforms", preset.has_transforms(), traits.has_transforms},
-      {"mixing", preset.mixing() != Preset::MIXING_UNSPECIFIED, traits.has_transforms},
-      {"actnorm", preset.actnorm(), traits.has_transforms},
+      {"mixing", preset.mixing() != Preset::MIXING_UNSPECIFIED, traits.has_mixing},
+      {"actnorm", preset.actnorm(), traits.has_mixing},
       {"hidden", !preset.hidden().empty(), traits.has_network},
       {"activation", preset.activation() != density::v1::ACTIVATION_UNSPECIFIED, traits.has_network},
-      {"residual", preset.residual(), traits.has_network},
-      {"residual_blocks", preset.has_residual_blocks(), traits.has_network},
-      {"dropout", preset.dropout() != 0, traits.has_network},
+      {"residual", preset.residual(), traits.has_network && traits.has_blocks},
+      {"residual_blocks", preset.has_residual_blocks(), traits.has_network && traits.has_blocks},
+      {"dropout", preset.dropout() != 0, traits.has_network && traits.has_blocks},
       {"bins", preset.has_bins(), traits.has_splines},
-      {"bound", preset.has_bound(), traits.has_splines},
+      {"bound", preset.has_bound(), traits.has_bound},
+      {"base", preset.has_base(), traits.has_base},
+      {"learnt_base", preset.learnt_base(), traits.has_base},
+      {"spline_of_passed", preset.spline_of_passed(), traits.has_passed},
+      {"circular", !preset.circular().empty(), traits.has_circles},
+      {"components", preset.has_components(), traits.has_components},
+      {"rank", preset.has_rank(), traits.has_rank},
+      {"image", preset.has_image(), false},
+      {"levels", preset.has_levels(), false},
+      {"residual_options", preset.has_residual_options(), traits.has_residual_options},
+      {"continuous_options", preset.has_continuous_options(), false},
   };
   for (const Option& option : options) {
     if (!option.is_set || option.applies) continue;
@@ -87,6 +100,15 @@ absl::Status CheckSplines(const Preset& preset) {
                                                       ", ", kMaxSplineBound, "]"));
 }
 
+absl::Status CheckSizes(const Preset& preset, uint32_t features) {
+  if (auto status = CheckColumns(preset.circular(), features, "preset.circular"); !status.ok()) return status;
+  if (preset.has_components()) {
+    auto status = CheckRange(preset.components(), kMaxMixtureComponents, "preset.components", kMinMixtureComponents);
+    if (!status.ok()) return status;
+  }
+  return preset.has_rank() ? CheckRange(preset.rank(), std::min(features, kMaxRank), "preset.rank") : absl::OkStatus();
+}
+
 absl::Status CheckEnums(const Preset& preset) {
   if (!Preset::Mixing_IsValid(preset.mixing())) {
     return InvalidArgument("preset.mixing", absl::StrCat("has the unknown value ", preset.mixing()));
@@ -109,6 +131,10 @@ absl::Status CheckPreset(const Preset& preset, const PresetTraits& traits, uint3
   if (auto status = CheckResidual(preset); !status.ok()) return status;
   if (auto status = CheckEnums(preset); !status.ok()) return status;
   if (auto status = CheckSplines(preset); !status.ok()) return status;
+  if (auto status = CheckSizes(preset, features); !status.ok()) return status;
+  if (preset.has_base() && preset.learnt_base()) {
+    return InvalidArgument("preset.learnt_base", "is set, and so is preset.base; one of them says what z is");
+  }
   if (features >= traits.min_features) return absl::OkStatus();
   return InvalidArgument("preset.name", absl::StrCat("'", preset.name(), "' needs at least ", traits.min_features,
                                                      " features; there is ", features, ". 'maf' works with one"));

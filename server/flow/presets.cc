@@ -1,12 +1,16 @@
 // The named models of the literature, each as a short function from options to a chain of layers.
+#include <algorithm>
 #include <functional>
 #include <map>
+#include <numbers>
 #include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "server/base/errors.h"
+#include "server/flow/columns.h"
+#include "server/flow/not_built.h"
 #include "server/flow/preset_check.h"
 #include "server/flow/spec.h"
 
@@ -18,11 +22,13 @@ using density::v1::Conditioner;
 using density::v1::FlowSpec;
 using density::v1::Layer;
 using density::v1::Mask;
+using density::v1::MixtureCdf;
 using density::v1::Permutation;
 using density::v1::Preset;
 using density::v1::Univariate;
 
 constexpr uint32_t kDefaultWidth = 128;
+constexpr uint32_t kDefaultResidualWidth = 64;
 
 Univariate Affine() {
   Univariate univariate;
@@ -71,6 +77,8 @@ void AddMixing(const Preset& preset, uint32_t transform, FlowSpec& spec) {
     permutation.set_seed(preset.seed() + transform);
   }
   if (preset.mixing() == Preset::LU) spec.add_layers()->mutable_lu_linear();
+  if (preset.mixing() == Preset::HOUSEHOLDER) spec.add_layers()->mutable_householder();
+  if (preset.mixing() == Preset::ROTATION) spec.add_layers()->mutable_orthogonal();
 }
 
 // Coupling layers whose masks alternate.
@@ -125,10 +133,106 @@ void AddIaf(const Preset& preset, FlowSpec& spec) {
   AddAutoregressive(preset, 5, Affine(), Autoregressive::SAMPLING, spec);
 }
 
-void AddNsfCoupling(const Preset& preset, FlowSpec& spec) { AddCouplings(preset, 8, Spline(preset), spec); }
+void AddNsfCoupling(const Preset& preset, FlowSpec& spec) {
+  AddCouplings(preset, 8, Spline(preset), spec);
+  if (!preset.spline_of_passed()) return;
+  for (Layer& layer : *spec.mutable_layers()) {
+    if (layer.has_coupling()) *layer.mutable_coupling()->mutable_passed_univariate() = Spline(preset);
+  }
+}
+
+// Columns that are angles, ascending.
+Columns Angles(const Preset& preset, uint32_t features) {
+  if (preset.circular().empty()) return AllColumns(features);
+  Columns columns(preset.circular().begin(), preset.circular().end());
+  std::sort(columns.begin(), columns.end());
+  return columns;
+}
+
+// Angles are uniform on the circle in the base, and are not standardised.
+void AddCircularNsf(const Preset& preset, FlowSpec& spec) {
+  const Columns angles = Angles(preset, spec.features());
+  const Columns numbers = OtherColumns(angles, spec.features());
+  auto& groups = *spec.mutable_base()->mutable_product()->mutable_groups();
+  auto& circles = *groups.Add();
+  circles.mutable_columns()->Add(angles.begin(), angles.end());
+  circles.mutable_base()->mutable_uniform_box()->set_low(-std::numbers::pi);
+  circles.mutable_base()->mutable_uniform_box()->set_high(std::numbers::pi);
+  if (!numbers.empty()) groups.Add()->mutable_columns()->Add(numbers.begin(), numbers.end());
+  for (Layer& layer : *spec.mutable_layers()) {
+    layer.mutable_standardize()->mutable_unchanged()->Add(angles.begin(), angles.end());
+  }
+  Univariate univariate = Spline(preset);
+  univariate.mutable_rational_quadratic_spline()->set_bound(std::numbers::pi);
+  univariate.mutable_rational_quadratic_spline()->mutable_circular()->Add(angles.begin(), angles.end());
+  AddAutoregressive(preset, 5, univariate, Autoregressive::DENSITY, spec);
+}
 
 void AddNsfAutoregressive(const Preset& preset, FlowSpec& spec) {
   AddAutoregressive(preset, 5, Spline(preset), Autoregressive::DENSITY, spec);
+}
+
+Univariate Mixture(const Preset& preset, MixtureCdf::Family family, uint32_t layers) {
+  Univariate univariate;
+  auto& mixture = *univariate.mutable_mixture_cdf();
+  mixture.set_components(preset.components());
+  mixture.set_family(family);
+  mixture.set_layers(layers);
+  return univariate;
+}
+
+// Marginal Gaussianization and a rotation in turn; the last rotation would turn a normal base only.
+void AddGaussianization(const Preset& preset, FlowSpec& spec) {
+  const uint32_t transforms = preset.has_transforms() ? preset.transforms() : 8;
+  for (uint32_t i = 0; i < transforms; ++i) {
+    if (i > 0 && spec.features() > 1) spec.add_layers()->mutable_orthogonal();
+    auto& layer = *spec.add_layers()->mutable_elementwise();
+    *layer.mutable_univariate() = Mixture(preset, MixtureCdf::NORMAL, 1);
+    if (spec.context_features() > 0) *layer.mutable_conditioner() = Network(preset);
+  }
+}
+
+void AddNaf(const Preset& preset, FlowSpec& spec) {
+  AddAutoregressive(preset, 3, Mixture(preset, MixtureCdf::LOGISTIC, 2), Autoregressive::DENSITY, spec);
+}
+
+// `count` layers, each made by `add`.
+template <typename Add>
+void AddBends(const Preset& preset, uint32_t default_transforms, FlowSpec& spec, const Add& add) {
+  const uint32_t transforms = preset.has_transforms() ? preset.transforms() : default_transforms;
+  for (uint32_t i = 0; i < transforms; ++i) {
+    AddMixing(preset, i, spec);
+    add(*spec.add_layers());
+  }
+}
+
+void AddPlanar(const Preset& preset, FlowSpec& spec) {
+  AddBends(preset, 16, spec, [&](Layer& layer) {
+    layer.mutable_planar();
+    if (spec.context_features() > 0) *layer.mutable_planar()->mutable_conditioner() = Network(preset);
+  });
+}
+
+void AddRadial(const Preset& preset, FlowSpec& spec) {
+  AddBends(preset, 16, spec, [&](Layer& layer) {
+    layer.mutable_radial();
+    if (spec.context_features() > 0) *layer.mutable_radial()->mutable_conditioner() = Network(preset);
+  });
+}
+
+void AddSylvester(const Preset& preset, FlowSpec& spec) {
+  AddBends(preset, 4, spec, [&](Layer& layer) { layer.mutable_sylvester()->set_hidden(preset.rank()); });
+}
+
+// ActNorms between the blocks: each block alone can stretch by less than a factor of two.
+void AddResidual(const Preset& preset, FlowSpec& spec) {
+  AddBends(preset, 8, spec, [&](Layer& layer) {
+    auto& residual = *layer.mutable_residual();
+    residual = preset.residual_options();
+    *residual.mutable_network()->mutable_hidden() = preset.hidden();
+    if (preset.hidden().empty()) residual.mutable_network()->mutable_hidden()->Resize(2, kDefaultResidualWidth);
+    residual.mutable_network()->set_activation(preset.activation());
+  });
 }
 
 struct Recipe {
@@ -138,14 +242,23 @@ struct Recipe {
 
 const std::map<std::string, Recipe, std::less<>>& Recipes() {
   static const auto& recipes = *new std::map<std::string, Recipe, std::less<>>{
-      {"affine", {AddFullAffine, {.has_network = false, .has_transforms = false}}},
-      {"elementwise", {AddElementwise, {.has_transforms = false}}},
+      {"affine", {AddFullAffine, {.has_network = false, .has_transforms = false, .has_mixing = false}}},
+      {"elementwise", {AddElementwise, {.has_transforms = false, .has_mixing = false}}},
       {"nice", {AddNice, {.min_features = 2}}},
       {"realnvp", {AddRealNvp, {.min_features = 2}}},
       {"maf", {AddMaf, {}}},
       {"iaf", {AddIaf, {}}},
-      {"nsf_coupling", {AddNsfCoupling, {.has_splines = true, .min_features = 2}}},
-      {"nsf_ar", {AddNsfAutoregressive, {.has_splines = true}}},
+      {"nsf_coupling",
+       {AddNsfCoupling, {.has_splines = true, .has_bound = true, .has_passed = true, .min_features = 2}}},
+      {"nsf_ar", {AddNsfAutoregressive, {.has_splines = true, .has_bound = true}}},
+      {"circular_nsf",
+       {AddCircularNsf, {.has_mixing = false, .has_base = false, .has_splines = true, .has_circles = true}}},
+      {"gaussianization", {AddGaussianization, {.has_mixing = false, .has_components = true}}},
+      {"naf", {AddNaf, {.has_components = true}}},
+      {"planar", {AddPlanar, {}}},
+      {"radial", {AddRadial, {}}},
+      {"residual", {AddResidual, {.has_blocks = false, .has_residual_options = true}}},
+      {"sylvester", {AddSylvester, {.has_network = false, .has_rank = true}}},
   };
   return recipes;
 }
@@ -157,6 +270,9 @@ std::string KnownNames() {
 }  // namespace
 
 absl::StatusOr<FlowSpec> ExpandPreset(const Preset& preset, uint32_t features, uint32_t context_features) {
+  if (IsUnbuiltPreset(preset.name())) {
+    return absl::UnimplementedError(absl::StrCat("preset.name: '", preset.name(), "' is defined, but not built yet"));
+  }
   const auto recipe = Recipes().find(preset.name());
   if (recipe == Recipes().end()) {
     return InvalidArgument("preset.name", absl::StrCat("'", preset.name(), "' is unknown; known are ", KnownNames()));
@@ -165,6 +281,7 @@ absl::StatusOr<FlowSpec> ExpandPreset(const Preset& preset, uint32_t features, u
   FlowSpec spec;
   spec.set_features(features);
   spec.set_context_features(context_features);
+  if (preset.has_base()) *spec.mutable_base() = preset.base();
   if (preset.learnt_base()) spec.mutable_base()->mutable_diagonal_normal();
   if (!preset.no_standardize()) {
     spec.add_layers()->mutable_standardize();

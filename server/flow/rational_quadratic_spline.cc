@@ -26,13 +26,14 @@ struct RationalQuadraticSpline::Bin {
   }
 };
 
-RationalQuadraticSpline::RationalQuadraticSpline(const density::v1::RationalQuadraticSpline& spec)
+RationalQuadraticSpline::RationalQuadraticSpline(const density::v1::RationalQuadraticSpline& spec, bool circular)
     : bins_(spec.bins()),
       bound_(spec.bound()),
       soft_clip_(spec.parameterization() == density::v1::RationalQuadraticSpline::SOFT_CLIP),
       min_width_(spec.min_width()),
       min_height_(spec.min_height()),
-      min_slope_(spec.min_slope()) {}
+      min_slope_(spec.min_slope()),
+      circular_(circular) {}
 
 MappedColumns RationalQuadraticSpline::Inverse(const Tensor& x, const Tensor& theta) const {
   const Tensor inside = x.clamp(-bound_, bound_);
@@ -42,11 +43,12 @@ MappedColumns RationalQuadraticSpline::Inverse(const Tensor& x, const Tensor& th
   const Tensor numerator = bin.height * (bin.slope * t.square() + bin.left_slope * t * rest);
   const Tensor denominator = bin.slope + bin.Curvature() * t * rest;
   const Tensor z = (bin.z + numerator / denominator).clamp(-bound_, bound_);
-  return WithTails(x, {z, bin.LogSlope(t)});
+  return WithTails(x, {circular_ ? Turned(z, theta.select(-1, 3 * bins_)) : z, bin.LogSlope(t)});
 }
 
 MappedColumns RationalQuadraticSpline::Forward(const Tensor& z, const Tensor& theta) const {
-  const Tensor inside = z.clamp(-bound_, bound_);
+  const Tensor clamped = z.clamp(-bound_, bound_);
+  const Tensor inside = circular_ ? Turned(clamped, -theta.select(-1, 3 * bins_)) : clamped;
   const Bin bin = FindBin(inside, theta, /*numbers_are_x=*/false);
   // t is the root of a t^2 + b t + c (equations 6 to 8), in the form without cancellation.
   const Tensor rise = inside - bin.z;
@@ -76,18 +78,29 @@ Tensor RationalQuadraticSpline::Knots(const Tensor& raw, double minimum) const {
   return torch::cat({-end, left, right, end}, -1);
 }
 
-Tensor RationalQuadraticSpline::Slopes(const Tensor& raw) const {
-  const Tensor inner = soft_clip_ ? SoftClip(raw, -std::log(min_slope_)).exp()
-                                  : min_slope_ + Softplus(raw + InverseSoftplus(1 - min_slope_));
-  const Tensor end = torch::ones_like(raw.narrow(-1, 0, 1));
+Tensor RationalQuadraticSpline::Slopes(const Tensor& theta) const {
+  const auto slopes = [this](const Tensor& raw) {
+    return soft_clip_ ? SoftClip(raw, -std::log(min_slope_)).exp()
+                      : min_slope_ + Softplus(raw + InverseSoftplus(1 - min_slope_));
+  };
+  const Tensor inner = slopes(theta.narrow(-1, 2 * bins_, bins_ - 1));
+  const Tensor end = circular_ ? slopes(theta.narrow(-1, 3 * bins_ - 1, 1)) : torch::ones_like(theta.narrow(-1, 0, 1));
   return torch::cat({end, inner, end}, -1);
+}
+
+Tensor RationalQuadraticSpline::Turned(const Tensor& numbers, const Tensor& angle) const {
+  const Tensor sum = numbers + angle;
+  const Tensor turns = torch::floor((sum.detach() + bound_) / (2 * bound_));
+  // Both ends are the same point; a number at one of them stays there.
+  const Tensor wrapped = torch::where(sum.abs() <= bound_, sum, sum - 2 * bound_ * turns);
+  return wrapped.clamp(-bound_, bound_);
 }
 
 RationalQuadraticSpline::Bin RationalQuadraticSpline::FindBin(const Tensor& numbers, const Tensor& theta,
                                                               bool numbers_are_x) const {
   const Tensor x_knots = Knots(theta.narrow(-1, 0, bins_), min_width_);
   const Tensor z_knots = Knots(theta.narrow(-1, bins_, bins_), min_height_);
-  const Tensor slopes = Slopes(theta.narrow(-1, 2 * bins_, bins_ - 1));
+  const Tensor slopes = Slopes(theta);
   const Tensor inner_knots = (numbers_are_x ? x_knots : z_knots).narrow(-1, 1, bins_ - 1);
   const Tensor left = (numbers.unsqueeze(-1) >= inner_knots).sum(-1, /*keepdim=*/true);
   const Tensor right = left + 1;

@@ -11,12 +11,15 @@ namespace densityd::flow {
 ///   - K bin widths in x, 2 B (m + (1 - K m) softmax(theta[0 … K-1])), m the smallest share of the interval;
 ///   - K bin heights in z, in the same way from theta[K … 2K-1];
 ///   - the slopes at the K - 1 inner knots, m + softplus(theta[2K …] + c), with c such that 0 gives slope 1.
-/// The other parameterization, SOFT_CLIP, is described in flow_spec.proto. The slopes at both ends are 1. All-zero
-/// theta is the identity.
+/// The other parameterization, SOFT_CLIP, is described in flow_spec.proto. The slopes at both ends are 1. On a circle,
+/// whose two ends are one point, theta has two numbers more, from which follow
+///   - the slope at both ends, as those at the inner knots, from theta[3K-1];
+///   - a turn t = theta[3K] of the circle: z = s(x) + t, brought back into [-B, B] by whole turns of 2 B.
+/// All-zero theta is the identity.
 class RationalQuadraticSpline final : public Univariate {
  public:
   /// Precondition: `spec` is checked and has its defaults.
-  explicit RationalQuadraticSpline(const density::v1::RationalQuadraticSpline& spec);
+  RationalQuadraticSpline(const density::v1::RationalQuadraticSpline& spec, bool circular);
   MappedColumns Forward(const Tensor& z, const Tensor& theta) const override;
   MappedColumns Inverse(const Tensor& x, const Tensor& theta) const override;
 
@@ -25,7 +28,9 @@ class RationalQuadraticSpline final : public Univariate {
   // Sizes of the bins as shares of the interval, from K raw numbers each.
   Tensor Shares(const Tensor& raw, double minimum) const;
   Tensor Knots(const Tensor& raw, double minimum) const;
-  Tensor Slopes(const Tensor& raw) const;
+  Tensor Slopes(const Tensor& theta) const;
+  // The circle's turn by `angle`.
+  Tensor Turned(const Tensor& numbers, const Tensor& angle) const;
   // The bin of each number: of x by the knots in x, of z by those in z.
   Bin FindBin(const Tensor& numbers, const Tensor& theta, bool numbers_are_x) const;
   // `mapped` within [-B, B], the identity outside.
@@ -37,6 +42,7 @@ class RationalQuadraticSpline final : public Univariate {
   const double min_width_;
   const double min_height_;
   const double min_slope_;
+  const bool circular_;
 };
 
 }  // namespace densityd::flow

@@ -1,6 +1,8 @@
 #include "absl/strings/str_cat.h"
 #include "server/base/errors.h"
+#include "server/flow/base_check.h"
 #include "server/flow/layer_check.h"
+#include "server/flow/not_built.h"
 #include "server/flow/spec.h"
 #include "server/flow/support.h"
 
@@ -46,11 +48,14 @@ absl::Status CheckFittedStandardize(const Standardize& standardize, const std::s
 absl::Status CheckFlowSpec(const FlowSpec& spec, std::string_view field) {
   const std::string path(field);
   if (auto status = CheckSizes(spec, path); !status.ok()) return status;
+  if (auto status = CheckBuilt(spec, path); !status.ok()) return status;
   for (int i = 0; i < spec.layers_size(); ++i) {
     const std::string layer = absl::StrCat(path, ".layers[", i, "]");
     if (auto status = CheckLayer(spec.layers(i), spec.features(), layer); !status.ok()) return status;
   }
   if (auto status = CheckContextPreprocessing(spec, path + ".context_preprocessing"); !status.ok()) return status;
+  auto base = CheckBase(spec.base(), spec.features(), spec.context_features(), path + ".base");
+  if (!base.ok()) return base;
   if (auto status = CheckSupport(spec, path); !status.ok()) return status;
   if (const uint64_t parameters = CountParameters(spec); parameters > kMaxParameters) {
     return InvalidArgument(path, absl::StrCat("has ", parameters, " learnt parameters; the limit is ", kMaxParameters));

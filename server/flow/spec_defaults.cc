@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "server/flow/spec.h"
 
 namespace densityd::flow {
@@ -6,14 +8,21 @@ namespace {
 using density::v1::Activation;
 using density::v1::Affine;
 using density::v1::Autoregressive;
+using density::v1::BaseDistribution;
 using density::v1::Bijection;
 using density::v1::Conditioner;
 using density::v1::FlowSpec;
 using density::v1::Layer;
 using density::v1::Mask;
+using density::v1::MixtureCdf;
+using density::v1::Mlp;
+using density::v1::Orthogonal;
 using density::v1::Permutation;
 using density::v1::RationalQuadraticSpline;
 using density::v1::Univariate;
+
+constexpr uint32_t kMaxDefaultReflections = 32;
+constexpr uint32_t kDefaultSylvesterUnits = 8;
 
 Activation OrRelu(Activation activation) {
   return activation == density::v1::ACTIVATION_UNSPECIFIED ? density::v1::RELU : activation;
@@ -48,9 +57,17 @@ void FillAffine(Affine& affine) {
   }
 }
 
+void FillMixtureCdf(MixtureCdf& mixture) {
+  if (mixture.components() == 0) mixture.set_components(8);
+  if (mixture.family() == MixtureCdf::FAMILY_UNSPECIFIED) mixture.set_family(MixtureCdf::NORMAL);
+  if (mixture.layers() == 0) mixture.set_layers(1);
+  if (mixture.max_log_scale() == 0) mixture.set_max_log_scale(5);
+}
+
 void FillUnivariate(Univariate& univariate) {
   if (univariate.has_shift()) return;
   if (univariate.has_rational_quadratic_spline()) return FillSpline(*univariate.mutable_rational_quadratic_spline());
+  if (univariate.has_mixture_cdf()) return FillMixtureCdf(*univariate.mutable_mixture_cdf());
   FillAffine(*univariate.mutable_affine());
 }
 
@@ -78,6 +95,8 @@ void FillCoupling(density::v1::Coupling& coupling) {
     mask.set_pattern(Mask::ALTERNATING_ODD);
   }
   FillUnivariate(*coupling.mutable_univariate());
+  // Unset means columns that pass unchanged.
+  if (coupling.has_passed_univariate()) FillUnivariate(*coupling.mutable_passed_univariate());
   FillConditioner(*coupling.mutable_conditioner());
 }
 
@@ -90,13 +109,70 @@ void FillAutoregressive(Autoregressive& layer) {
   FillConditioner(*layer.mutable_conditioner());
 }
 
+void FillBase(BaseDistribution& base) {
+  switch (base.kind_case()) {
+    case BaseDistribution::KIND_NOT_SET:
+      base.mutable_standard_normal();
+      return;
+    case BaseDistribution::kStudentT:
+      if (base.student_t().degrees() == 0) base.mutable_student_t()->set_degrees(10);
+      return;
+    case BaseDistribution::kGaussianMixture:
+      if (base.gaussian_mixture().components() == 0) base.mutable_gaussian_mixture()->set_components(8);
+      return;
+    case BaseDistribution::kUniformBox:
+      if (!base.uniform_box().has_low()) base.mutable_uniform_box()->set_low(0);
+      if (!base.uniform_box().has_high()) base.mutable_uniform_box()->set_high(1);
+      return;
+    case BaseDistribution::kConditionalDiagonalNormal:
+      return FillConditioner(*base.mutable_conditional_diagonal_normal()->mutable_conditioner());
+    case BaseDistribution::kProduct:
+      for (auto& group : *base.mutable_product()->mutable_groups()) FillBase(*group.mutable_base());
+      return;
+    default:
+      return;
+  }
+}
+
+void FillRotation(Layer& layer, uint32_t features) {
+  if (layer.has_householder() && layer.householder().reflections() == 0) {
+    layer.mutable_householder()->set_reflections(std::min(kMaxDefaultReflections, features + features % 2));
+  }
+  if (layer.has_orthogonal() && layer.orthogonal().map() == Orthogonal::MAP_UNSPECIFIED) {
+    layer.mutable_orthogonal()->set_map(Orthogonal::MATRIX_EXPONENTIAL);
+  }
+}
+
+template <typename Bend>
+void FillBend(Bend& bend) {
+  if (bend.parallel() == Autoregressive::PARALLEL_DIRECTION_UNSPECIFIED) bend.set_parallel(Autoregressive::DENSITY);
+  // Unset means numbers that do not depend on the context.
+  if (bend.has_conditioner()) FillConditioner(*bend.mutable_conditioner());
+}
+
+void FillSylvester(density::v1::Sylvester& layer, uint32_t features) {
+  if (layer.hidden() == 0) layer.set_hidden(std::min(kDefaultSylvesterUnits, features));
+  if (layer.parallel() == Autoregressive::PARALLEL_DIRECTION_UNSPECIFIED) layer.set_parallel(Autoregressive::DENSITY);
+}
+
+void FillResidual(density::v1::Residual& layer) {
+  Mlp& network = *layer.mutable_network();
+  if (network.hidden().empty()) network.mutable_hidden()->Resize(2, 64);
+  if (network.activation() == density::v1::ACTIVATION_UNSPECIFIED) network.set_activation(density::v1::ELU);
+  if (layer.coefficient() == 0) layer.set_coefficient(0.9);
+  if (!layer.has_exact_trace_features()) layer.set_exact_trace_features(16);
+  if (layer.series_terms() == 0) layer.set_series_terms(20);
+  if (layer.probes() == 0) layer.set_probes(1);
+  if (layer.tolerance() == 0) layer.set_tolerance(1e-6);
+}
+
 void FillPermutation(Permutation& permutation) {
   if (permutation.columns().empty() && permutation.kind() == Permutation::KIND_UNSPECIFIED) {
     permutation.set_kind(Permutation::REVERSE);
   }
 }
 
-void FillLayer(Layer& layer) {
+void FillLayer(Layer& layer, uint32_t features) {
   if (layer.has_elementwise()) {
     FillUnivariate(*layer.mutable_elementwise()->mutable_univariate());
     // Unset means parameters that do not depend on the context.
@@ -106,13 +182,18 @@ void FillLayer(Layer& layer) {
   if (layer.has_autoregressive()) FillAutoregressive(*layer.mutable_autoregressive());
   if (layer.has_permutation()) FillPermutation(*layer.mutable_permutation());
   if (layer.has_bijection()) FillBijection(*layer.mutable_bijection());
+  FillRotation(layer, features);
+  if (layer.has_residual()) FillResidual(*layer.mutable_residual());
+  if (layer.has_planar()) FillBend(*layer.mutable_planar());
+  if (layer.has_radial()) FillBend(*layer.mutable_radial());
+  if (layer.has_sylvester()) FillSylvester(*layer.mutable_sylvester(), features);
 }
 
 }  // namespace
 
 FlowSpec WithDefaults(FlowSpec spec) {
-  if (!spec.base().has_diagonal_normal()) spec.mutable_base()->mutable_standard_normal();
-  for (Layer& layer : *spec.mutable_layers()) FillLayer(layer);
+  FillBase(*spec.mutable_base());
+  for (Layer& layer : *spec.mutable_layers()) FillLayer(layer, spec.features());
   return spec;
 }
 

@@ -13,6 +13,7 @@
 namespace densityd::flow {
 namespace {
 
+using density::v1::BaseDistribution;
 using density::v1::Bijection;
 using density::v1::Layer;
 using density::v1::Standardize;
@@ -85,6 +86,19 @@ absl::Status MapBijection(const Bijection& bijection, const std::string& field, 
   return absl::OkStatus();
 }
 
+// Where `base`, the distribution of `columns`, has its density.
+template <typename Indices>
+void FillBox(const BaseDistribution& base, const Indices& columns, Box& box) {
+  if (base.has_uniform_box()) {
+    const auto& ends = base.uniform_box();
+    for (int64_t column : columns) {
+      box[column] = {ends.has_low() ? ends.low() : 0, ends.has_high() ? ends.high() : 1};
+    }
+  }
+  // A product's columns are all of them: products do not nest.
+  for (const auto& group : base.product().groups()) FillBox(group.base(), group.columns(), box);
+}
+
 void MapStandardize(const Standardize& standardize, Box& box) {
   const bool fitted = standardize.mean_size() > 0 && standardize.scale_size() > 0;
   for (size_t column = 0; column < box.size(); ++column) {
@@ -97,6 +111,7 @@ void MapStandardize(const Standardize& standardize, Box& box) {
 
 absl::Status CheckSupport(const density::v1::FlowSpec& spec, const std::string& field) {
   Box box(spec.features());
+  FillBox(spec.base(), AllColumns(spec.features()), box);
   for (int i = spec.layers_size() - 1; i >= 0; --i) {
     const Layer& layer = spec.layers(i);
     if (layer.has_bijection()) {

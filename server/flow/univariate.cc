@@ -2,7 +2,8 @@
 
 #include <cmath>
 
-#include "server/flow/rational_quadratic_spline.h"
+#include "server/flow/circular_spline.h"
+#include "server/flow/mixture_cdf.h"
 
 namespace densityd::flow {
 namespace {
@@ -92,11 +93,10 @@ class Affine final : public Univariate {
 
 }  // namespace
 
-std::unique_ptr<Univariate> MakeUnivariate(const density::v1::Univariate& spec) {
+std::unique_ptr<Univariate> MakeUnivariate(const density::v1::Univariate& spec, const Columns& columns) {
   if (spec.has_shift()) return std::make_unique<Shift>();
-  if (spec.has_rational_quadratic_spline()) {
-    return std::make_unique<RationalQuadraticSpline>(spec.rational_quadratic_spline());
-  }
+  if (spec.has_rational_quadratic_spline()) return MakeSpline(spec.rational_quadratic_spline(), columns);
+  if (spec.has_mixture_cdf()) return std::make_unique<MixtureCdf>(spec.mixture_cdf());
   return std::make_unique<Affine>(spec.affine());
 }
 

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "density/v1/flow_spec.pb.h"
+#include "server/flow/columns.h"
 #include "server/flow/elementary.h"
 
 namespace densityd::flow {
@@ -19,9 +20,11 @@ class Univariate {
   virtual MappedColumns Forward(const Tensor& z, const Tensor& theta) const = 0;
   /// x (N, K), theta (N, K, P) -> z (N, K), log dz/dx (N, K).
   virtual MappedColumns Inverse(const Tensor& x, const Tensor& theta) const = 0;
+  /// The map of the k-th of the columns alone. Lives as long as this.
+  virtual const Univariate& OfColumn(int64_t /*k*/) const { return *this; }
 };
 
-/// Precondition: `spec` is checked and has its defaults.
-std::unique_ptr<Univariate> MakeUnivariate(const density::v1::Univariate& spec);
+/// The map of `columns`, in this order, of a layer's D. Precondition: `spec` is checked and has its defaults.
+std::unique_ptr<Univariate> MakeUnivariate(const density::v1::Univariate& spec, const Columns& columns);
 
 }  // namespace densityd::flow

@@ -2,16 +2,20 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/base/errors.h"
+#include "server/flow/field_check.h"
 
 namespace densityd::flow {
 namespace {
 
 using density::v1::Affine;
+using density::v1::MixtureCdf;
 using density::v1::RationalQuadraticSpline;
 
 constexpr double kMaxLogScale = 16;
 constexpr double kMaxScale = 1e3;
 constexpr double kMinSlope = 1e-6;
+constexpr uint32_t kMaxMixtureLayers = 4;
+constexpr double kMaxMixtureLogScale = 6.9;
 
 // The first error.
 template <size_t kCount>
@@ -20,10 +24,6 @@ absl::Status First(const absl::Status (&checks)[kCount]) {
     if (!status.ok()) return status;
   }
   return absl::OkStatus();
-}
-
-absl::Status UnknownEnum(const std::string& field, int value) {
-  return InvalidArgument(field, absl::StrCat("has the unknown value ", value));
 }
 
 // A number that was set: refused where the chosen function has no use for it, and where it is out of range.
@@ -53,7 +53,8 @@ absl::Status CheckAffine(const Affine& affine, const std::string& field) {
   });
 }
 
-absl::Status CheckSpline(const RationalQuadraticSpline& spline, const std::string& field) {
+absl::Status CheckSpline(const RationalQuadraticSpline& spline, int64_t features, const std::string& field) {
+  if (auto status = CheckColumns(spline.circular(), features, field + ".circular"); !status.ok()) return status;
   const auto parameterization = spline.parameterization();
   if (!RationalQuadraticSpline::Parameterization_IsValid(parameterization)) {
     return UnknownEnum(field + ".parameterization", parameterization);
@@ -81,12 +82,25 @@ absl::Status CheckSpline(const RationalQuadraticSpline& spline, const std::strin
   });
 }
 
+absl::Status CheckMixtureCdf(const MixtureCdf& mixture, const std::string& field) {
+  const double c = mixture.max_log_scale();
+  return First({
+      CheckCount(mixture.components(), kMinMixtureComponents, kMaxMixtureComponents, field + ".components"),
+      MixtureCdf::Family_IsValid(mixture.family()) ? absl::OkStatus()
+                                                   : UnknownEnum(field + ".family", mixture.family()),
+      CheckCount(mixture.layers(), 1, kMaxMixtureLayers, field + ".layers"),
+      CheckOption(c != 0, true, c > 0 && c <= kMaxMixtureLogScale, c, field + ".max_log_scale", "",
+                  absl::StrCat("(0, ", kMaxMixtureLogScale, "]")),
+  });
+}
+
 }  // namespace
 
-absl::Status CheckUnivariate(const density::v1::Univariate& univariate, const std::string& field) {
+absl::Status CheckUnivariate(const density::v1::Univariate& univariate, int64_t features, const std::string& field) {
   if (univariate.has_rational_quadratic_spline()) {
-    return CheckSpline(univariate.rational_quadratic_spline(), field + ".rational_quadratic_spline");
+    return CheckSpline(univariate.rational_quadratic_spline(), features, field + ".rational_quadratic_spline");
   }
+  if (univariate.has_mixture_cdf()) return CheckMixtureCdf(univariate.mixture_cdf(), field + ".mixture_cdf");
   return CheckAffine(univariate.affine(), field + ".affine");
 }
 

@@ -54,11 +54,30 @@ StoredFlow MakeStoredFlow(const density::v1::Preset& preset, uint32_t features, 
 
 density::v1::Preset SmallPreset(const std::string& name) {
   density::v1::Preset preset;
+  preset.set_name("affine");
+  if (name == "student_t_base") {
+    preset.mutable_base()->mutable_student_t();
+    return preset;
+  }
+  if (name == "mixture_base") {
+    preset.mutable_base()->mutable_gaussian_mixture();
+    return preset;
+  }
+  if (name == "product_base") {
+    auto& product = *preset.mutable_base()->mutable_product();
+    auto& tails = *product.add_groups();
+    for (uint32_t column : {4, 0}) tails.add_columns(column);
+    tails.mutable_base()->mutable_student_t();
+    auto& modes = *product.add_groups();
+    for (uint32_t column : {1, 3, 2}) modes.add_columns(column);
+    modes.mutable_base()->mutable_gaussian_mixture();
+    return preset;
+  }
   preset.set_name(name);
   if (name != "affine" && name != "elementwise") {
     preset.set_transforms(3);
-    preset.add_hidden(16);
-    preset.add_hidden(16);
+    // Sylvester flows have no network.
+    if (name != "sylvester") preset.mutable_hidden()->Resize(2, 16);
     preset.set_learnt_base(true);
   }
   return preset;

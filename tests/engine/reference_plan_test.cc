@@ -15,6 +15,7 @@
 #include "gtest/gtest.h"
 #include "server/engine/compile.h"
 #include "server/engine/philox.h"
+#include "server/flow/spec.h"
 #include "tests/engine/flow_fixture.h"
 
 namespace densityd::engine {
@@ -103,10 +104,11 @@ flow::Mapped Direct(const StoredFlow& stored, Op op, const Request& request) {
   if (op == Op::kLogProb) return {Tensor(), stored.flow->LogProb(request.input.tensor(), context)};
   if (op == Op::kInverse) return stored.flow->Inverse(request.input.tensor(), context);
   if (op == Op::kForward) return stored.flow->Forward(request.input.tensor(), context);
-  Tensor normal = torch::empty({rows, kFeatures}, torch::kFloat64);
-  FillStandardNormal(request.span.seed, request.span.first_row, request.span.rows, kFeatures,
+  const int64_t columns = flow::NoiseColumns(stored.spec.base(), kFeatures);
+  Tensor normal = torch::empty({rows, columns}, torch::kFloat64);
+  FillStandardNormal(request.span.seed, request.span.first_row, request.span.rows, static_cast<size_t>(columns),
                      normal.data_ptr<double>());
-  const flow::Mapped x = stored.flow->Forward(stored.flow->BaseFromNormal(normal, context), context);
+  const flow::Mapped x = stored.flow->Forward(stored.flow->BaseFromNoise(normal, context), context);
   return {x.value, stored.flow->LogProb(x.value, context)};
 }
 
@@ -182,13 +184,13 @@ TEST_P(EveryPreset, SamplesDoNotDependOnHowTheirRowsAreCut) {
   ExpectClose(parts, whole.output.tensor(), 1e-11);
 }
 
-INSTANTIATE_TEST_SUITE_P(Presets, EveryPreset,
-                         testing::Combine(testing::Values("affine", "elementwise", "nice", "realnvp", "maf", "iaf",
-                                                          "nsf_coupling", "nsf_ar"),
-                                          testing::Values(0, 3)),
-                         [](const auto& info) {
-                           return std::get<0>(info.param) + (std::get<1>(info.param) > 0 ? "_given_context" : "");
-                         });
+INSTANTIATE_TEST_SUITE_P(
+    Presets, EveryPreset,
+    testing::Combine(testing::Values("affine", "elementwise", "nice", "realnvp", "maf", "iaf", "nsf_coupling", "nsf_ar",
+                                     "student_t_base", "mixture_base", "product_base", "gaussianization", "naf",
+                                     "planar", "radial", "sylvester", "residual"),
+                     testing::Values(0, 3)),
+    [](const auto& info) { return std::get<0>(info.param) + (std::get<1>(info.param) > 0 ? "_given_context" : ""); });
 
 TEST(ReferencePlan, Float32KeepsTheSmallDifferencesOfColumnsWithLargeMeans) {
   StoredFlow stored = MakeStoredFlow(SmallPreset("realnvp"), kFeatures, 0, 4);

@@ -69,6 +69,14 @@ INSTANTIATE_TEST_SUITE_P(
                     "} } layers { permutation {} } layers { coupling { univariate { rational_quadratic_spline {} } " +
                     kMlp + "} }",
                 -8, 8},
+        Density{"Circles",
+                "layers { autoregressive { univariate { rational_quadratic_spline { bound: 3.141592653589793 "
+                "circular: [0, 1] } } " +
+                    kMlp +
+                    "} } layers { autoregressive { order: REVERSED univariate { rational_quadratic_spline { bound: "
+                    "3.141592653589793 circular: [0, 1] } } " +
+                    kMlp + "} } base { uniform_box { low: -3.141592653589793 high: 3.141592653589793 } }",
+                -M_PI, M_PI},
         // Three quarters of the grid are outside the support.
         Density{"Softplus", "layers { bijection { kind: SOFTPLUS } } layers { coupling { " + kMlp + "} }", -20, 20}),
     [](const auto& info) { return info.param.name; });
@@ -120,7 +128,8 @@ TEST_P(TrainedPresetTest, ComesWithinFiveHundredthsOfANatOfTheEntropy) {
 
 INSTANTIATE_TEST_SUITE_P(Presets, TrainedPresetTest,
                          testing::Values(Training{"realnvp", 3, 600}, Training{"maf", 3, 600},
-                                         Training{"nsf_coupling", 2, 300}, Training{"nsf_ar", 2, 300}),
+                                         Training{"nsf_coupling", 2, 300}, Training{"nsf_ar", 2, 300},
+                                         Training{"gaussianization", 6, 500}, Training{"naf", 2, 300}),
                          [](const auto& info) { return info.param.preset; });
 
 }  // namespace

@@ -218,19 +218,19 @@ TEST(Flow, StandardisesTheContext) {
 TEST(Flow, LogProbIsThatOfTheBaseAndTheLogDet) {
   const auto flow = Build(ParseSpec("features: 3 base { diagonal_normal {} } layers { autoregressive {} }"));
   Randomise(*flow, 0.3);
-  const Tensor z = flow->BaseFromNormal(Normal({10, 3}, 1), Tensor());
+  const Tensor z = flow->BaseFromNoise(Normal({10, 3}, 1), Tensor());
   const Mapped x = flow->Forward(z, Tensor());
   const Tensor expected = flow->BaseLogProb(z, Tensor()) - x.log_abs_det;
   EXPECT_LE(MaxAbs(flow->LogProb(x.value, Tensor()) - expected), 1e-9);
 }
 
-TEST(Flow, BaseFromNormalFollowsTheBaseDensity) {
+TEST(Flow, BaseFromNoiseFollowsTheBaseDensity) {
   const auto flow = Build(ParseSpec("features: 2 base { diagonal_normal {} } layers { permutation {} }"));
   Randomise(*flow, 0.5);
   const Tensor normal = Normal({5, 2}, 1);
   const Tensor standard = -0.5 * (normal.square().sum(1) + 2 * std::log(2 * M_PI));
   // A change of variables by a constant factor: the difference is the same at every point.
-  const Tensor difference = flow->BaseLogProb(flow->BaseFromNormal(normal, Tensor()), Tensor()) - standard;
+  const Tensor difference = flow->BaseLogProb(flow->BaseFromNoise(normal, Tensor()), Tensor()) - standard;
   EXPECT_LE(MaxAbs(difference - difference[0]), 1e-12);
   EXPECT_GT(MaxAbs(difference), 1e-3);
 }
@@ -242,6 +242,48 @@ TEST(Flow, ServesUnderInferenceModeWithTheSameNumbers) {
   const Tensor expected = flow->LogProb(x, Tensor()).detach();
   const c10::InferenceMode inference;
   EXPECT_TRUE(flow->LogProb(x, Tensor()).equal(expected));
+}
+
+TEST(Residual, OfOneColumnTheSeriesIsTheExactLogDet) {
+  // A probe is 1 or -1, so its estimate of a 1 x 1 trace has no error.
+  const std::string layer = "features: 1 layers { residual { network { hidden: [16, 16] activation: TANH } ";
+  const auto exact = Build(ParseSpec(layer + "} }"));
+  const auto series = Build(ParseSpec(layer + "exact_trace_features: 0 series_terms: 200 probes: 3 } }"));
+  Randomise(*exact, 1);
+  Randomise(*series, 1);
+  const Tensor x = Normal({100, 1}, 1);
+  const Tensor expected = exact->Inverse(x, Tensor()).log_abs_det;
+  EXPECT_GT(MaxAbs(expected), 1e-3);
+  EXPECT_LE(MaxAbs(series->Inverse(x, Tensor()).log_abs_det - expected), 1e-12);
+}
+
+TEST(Residual, TheSeriesIsAnEstimateThatIsTheSameInEveryCallAndFreshInTraining) {
+  const std::string layer = "features: 3 layers { residual { network { hidden: [16, 16] activation: TANH } ";
+  const auto exact = Build(ParseSpec(layer + "} }"));
+  const auto series = Build(ParseSpec(layer + "exact_trace_features: 0 probes: 16 } }"));
+  Randomise(*exact, 1);
+  Randomise(*series, 1);
+  exact->eval();
+  series->eval();
+  const Tensor x = Normal({30, 3}, 1);
+  const Mapped expected = exact->Inverse(x, Tensor());
+  const Mapped estimated = series->Inverse(x, Tensor());
+  EXPECT_LE(MaxAbs(estimated.value - expected.value), 1e-14);
+  EXPECT_LE(MaxAbs(estimated.log_abs_det - expected.log_abs_det), 0.3);
+  EXPECT_TRUE(series->Inverse(x, Tensor()).log_abs_det.equal(estimated.log_abs_det));
+  EXPECT_LE(MaxAbs(series->Forward(expected.value, Tensor()).value - x), 1e-8);
+  series->train();
+  EXPECT_FALSE(series->Inverse(x, Tensor()).log_abs_det.equal(series->Inverse(x, Tensor()).log_abs_det));
+}
+
+TEST(Residual, InvertsWeightsOfAnySize) {
+  const auto flow =
+      Build(ParseSpec("features: 4 layers { residual { coefficient: 0.99 network { hidden: [32, 32] } } }"));
+  Randomise(*flow, 30);
+  const Tensor x = 5 * Normal({100, 4}, 1);
+  const Mapped z = flow->Inverse(x, Tensor());
+  EXPECT_GT(MaxAbs(z.value - x), 1);
+  EXPECT_LE(MaxAbs(flow->Forward(z.value, Tensor()).value - x), 1e-7);
 }
 
 TEST(Dropout, ActsInTrainingOnly) {

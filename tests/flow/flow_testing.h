@@ -1,13 +1,16 @@
 // Flows with random weights, and what the tests of server/flow compare.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "ATen/CPUGeneratorImpl.h"
 #include "google/protobuf/text_format.h"
 #include "gtest/gtest.h"
 #include "server/flow/flow.h"
+#include "torch/autograd.h"
 
 namespace densityd::flow {
 
@@ -36,5 +39,17 @@ inline void Randomise(Flow& flow, double deviation, uint64_t seed = 7) {
 }
 
 inline double MaxAbs(const Tensor& difference) { return difference.abs().max().item<double>(); }
+
+/// log|det| of the Jacobian of `map` at each row, by autograd.
+inline Tensor AutogradLogAbsDet(const std::function<Tensor(const Tensor&)>& map, const Tensor& at) {
+  const Tensor input = at.detach().clone().requires_grad_();
+  const Tensor output = map(input);
+  std::vector<Tensor> jacobian;
+  for (int64_t j = 0; j < output.size(1); ++j) {
+    // Rows do not depend on each other, so the gradient of a column's sum has the row-wise gradients.
+    jacobian.push_back(torch::autograd::grad({output.select(1, j).sum()}, {input}, {}, /*retain_graph=*/true)[0]);
+  }
+  return std::get<1>(torch::linalg_slogdet(torch::stack(jacobian, 1)));
+}
 
 }  // namespace densityd::flow

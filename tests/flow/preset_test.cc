@@ -43,6 +43,45 @@ std::string Refusal(const std::string& preset, uint32_t features = 4) {
   return std::string(status.message().data(), status.message().size());
 }
 
+TEST(ExpandPreset, SaysThatAPresetIsNotBuiltYet) {
+  const absl::Status status = ExpandPreset(Parse("name: 'glow'"), 12, 0).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kUnimplemented);
+  EXPECT_THAT(std::string(status.message().data(), status.message().size()), StartsWith("preset.name: 'glow'"));
+}
+
+TEST(ExpandPreset, LeavesAnglesAsTheyAreAndUniformInTheBase) {
+  const FlowSpec spec = Expand("name: 'circular_nsf' circular: [3, 1]");
+  EXPECT_THAT(spec.layers(0).standardize().unchanged(), ElementsAre(1, 3));
+  EXPECT_THAT(spec.layers(1).autoregressive().univariate().rational_quadratic_spline().circular(), ElementsAre(1, 3));
+  EXPECT_DOUBLE_EQ(spec.layers(1).autoregressive().univariate().rational_quadratic_spline().bound(), M_PI);
+  EXPECT_THAT(spec.base().product().groups(0).columns(), ElementsAre(1, 3));
+  EXPECT_DOUBLE_EQ(spec.base().product().groups(0).base().uniform_box().high(), M_PI);
+  EXPECT_THAT(spec.base().product().groups(1).columns(), ElementsAre(0, 2));
+  EXPECT_EQ(Expand("name: 'circular_nsf'").base().product().groups_size(), 1);
+  EXPECT_THAT(Refusal("name: 'circular_nsf' circular: 4"), StartsWith("preset.circular[0]: is 4"));
+  EXPECT_THAT(Refusal("name: 'circular_nsf' learnt_base: true"), StartsWith("preset.learnt_base: does not apply"));
+}
+
+TEST(ExpandPreset, LearnsASplineOfTheColumnsThatPass) {
+  const FlowSpec spec = Expand("name: 'nsf_coupling' spline_of_passed: true bins: 5");
+  EXPECT_EQ(spec.layers(1).coupling().passed_univariate().rational_quadratic_spline().bins(), 5u);
+  EXPECT_FALSE(Expand("name: 'nsf_coupling'").layers(1).coupling().has_passed_univariate());
+}
+
+TEST(ExpandPreset, MixesByRotations) {
+  const FlowSpec reflections = Expand("name: 'realnvp' transforms: 2 mixing: HOUSEHOLDER");
+  ASSERT_EQ(reflections.layers_size(), 4);
+  EXPECT_EQ(reflections.layers(2).householder().reflections(), 4u);
+  EXPECT_TRUE(Expand("name: 'maf' transforms: 2 mixing: ROTATION").layers(2).has_orthogonal());
+}
+
+TEST(ExpandPreset, TakesAnyBaseButOnlyOne) {
+  EXPECT_EQ(Expand("name: 'maf' base { student_t { degrees: 4 } }").base().student_t().degrees(), 4);
+  EXPECT_THAT(Refusal("name: 'maf' base { student_t {} } learnt_base: true"), StartsWith("preset.learnt_base: "));
+  EXPECT_THAT(Refusal("name: 'maf' base { student_t { degrees: 0.5 } }"),
+              StartsWith("preset.base.student_t.degrees: "));
+}
+
 class EveryPreset : public testing::TestWithParam<const char*> {};
 
 TEST_P(EveryPreset, IsValidAndStandardisesRowsAndContextFirst) {
@@ -68,7 +107,8 @@ TEST_P(EveryPreset, CanLearnItsBase) {
 
 INSTANTIATE_TEST_SUITE_P(Presets, EveryPreset,
                          testing::Values("affine", "elementwise", "nice", "realnvp", "maf", "iaf", "nsf_coupling",
-                                         "nsf_ar"),
+                                         "nsf_ar", "gaussianization", "naf", "planar", "radial", "residual",
+                                         "sylvester"),
                          [](const auto& info) { return std::string(info.param); });
 
 TEST(Preset, RealNvpAlternatesEightAffineCouplings) {
@@ -135,7 +175,8 @@ TEST(Preset, BuildsResidualConditioners) {
 }
 
 TEST(Preset, RefusesWithTheNameOfTheOption) {
-  EXPECT_THAT(Refusal("name: 'glow'"), StartsWith("preset.name: 'glow' is unknown; known are affine, elementwise"));
+  EXPECT_THAT(Refusal("name: 'glue'"),
+              StartsWith("preset.name: 'glue' is unknown; known are affine, circular_nsf, elementwise"));
   EXPECT_THAT(Refusal("name: 'realnvp'", 1), HasSubstr("needs at least 2 features"));
   EXPECT_THAT(Refusal("name: 'maf' transforms: 0"), StartsWith("preset.transforms: is 0"));
   EXPECT_THAT(Refusal("name: 'maf' transforms: 129"), StartsWith("preset.transforms: is 129"));
@@ -149,6 +190,11 @@ TEST(Preset, RefusesWithTheNameOfTheOption) {
   EXPECT_THAT(Refusal("name: 'maf' mixing: 9"), StartsWith("preset.mixing: "));
   EXPECT_THAT(Refusal("name: 'maf' activation: 99"), StartsWith("preset.activation: "));
   EXPECT_THAT(Refusal("name: 'affine' hidden: 8"), StartsWith("preset.hidden: does not apply to preset 'affine'"));
+  EXPECT_THAT(Refusal("name: 'maf' components: 8"), StartsWith("preset.components: does not apply"));
+  EXPECT_THAT(Refusal("name: 'maf' rank: 2"), StartsWith("preset.rank: does not apply"));
+  EXPECT_THAT(Refusal("name: 'sylvester' rank: 5"), StartsWith("preset.rank: is 5; it must be 1 … 4"));
+  EXPECT_THAT(Refusal("name: 'naf' components: 1"), StartsWith("preset.components: is 1; it must be 2 … 64"));
+  EXPECT_THAT(Refusal("name: 'gaussianization' mixing: LU"), StartsWith("preset.mixing: does not apply"));
   EXPECT_THAT(Refusal("name: 'maf' bins: 8"), StartsWith("preset.bins: does not apply to preset 'maf'"));
   EXPECT_THAT(Refusal("name: 'nsf_ar' bins: 1"), StartsWith("preset.bins: is 1; it must be 2 … 64"));
   EXPECT_THAT(Refusal("name: 'nsf_ar' bound: -1"), StartsWith("preset.bound: is -1"));

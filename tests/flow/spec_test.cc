@@ -142,11 +142,86 @@ const BadSpec kBadSpecs[] = {
      "spec.context_preprocessing.mean", "has 1 numbers"},
     {"ContextWithoutContext", "features: 1 layers { actnorm {} } context_preprocessing {}",
      "spec.context_preprocessing", "context_features is 0"},
+    {"OddReflections", Layer("householder { reflections: 3 }"), "spec.layers[0].householder.reflections", "even"},
+    {"RotationOfOneColumn", "features: 1 layers { orthogonal {} }", "spec.layers[0].orthogonal", "at least 2"},
+    {"RotationUnknown", Layer("orthogonal { map: 7 }"), "spec.layers[0].orthogonal.map", "7"},
+    {"CircleOutOfRange", Layer("coupling { univariate { rational_quadratic_spline { circular: [0, 3] } } }"),
+     "spec.layers[0].coupling.univariate.rational_quadratic_spline.circular[1]", "is 3"},
+    {"CircleTwice", Layer("elementwise { univariate { rational_quadratic_spline { circular: [1, 1] } } }"),
+     "spec.layers[0].elementwise.univariate.rational_quadratic_spline.circular[1]", "listed twice"},
+    {"PassedBins", Layer("coupling { passed_univariate { rational_quadratic_spline { bins: 1 } } }"),
+     "spec.layers[0].coupling.passed_univariate.rational_quadratic_spline.bins", "2 … 64"},
+    {"UnchangedColumn", Layer("standardize { unchanged: 3 }"), "spec.layers[0].standardize.unchanged[0]", "is 3"},
+    {"UnchangedColumnWithAScale", Layer("standardize { unchanged: 1 scale: [1, 2, 3] }"),
+     "spec.layers[0].standardize.unchanged[0]", "scale 2"},
+    {"PlanarDirection", Layer("planar { parallel: 5 }"), "spec.layers[0].planar.parallel", "5"},
+    {"RadialNetwork", Layer("radial { conditioner { mlp { hidden: 0 } } }"),
+     "spec.layers[0].radial.conditioner.mlp.hidden[0]", "is 0"},
+    {"SylvesterTooWide", Layer("sylvester { hidden: 4 }"), "spec.layers[0].sylvester.hidden", "1 … 3"},
+    {"SylvesterDirection", Layer("sylvester { parallel: 9 }"), "spec.layers[0].sylvester.parallel", "9"},
+    {"ResidualCoefficientOne", Layer("residual { coefficient: 1 }"), "spec.layers[0].residual.coefficient", "0.99"},
+    {"ResidualCoefficientNaN", Layer("residual { coefficient: nan }"), "spec.layers[0].residual.coefficient", "nan"},
+    {"ResidualNetwork", Layer("residual { network { hidden: 9000 } }"), "spec.layers[0].residual.network.hidden[0]",
+     "8192"},
+    {"ResidualExact", Layer("residual { exact_trace_features: 65 }"), "spec.layers[0].residual.exact_trace_features",
+     "limit is 64"},
+    {"ResidualTerms", Layer("residual { series_terms: 201 }"), "spec.layers[0].residual.series_terms", "1 … 200"},
+    {"ResidualProbes", Layer("residual { probes: 257 }"), "spec.layers[0].residual.probes", "1 … 256"},
+    {"ResidualTolerance", Layer("residual { tolerance: 0.1 }"), "spec.layers[0].residual.tolerance", "0.01"},
+    {"OneComponent", Layer("elementwise { univariate { mixture_cdf { components: 1 } } }"),
+     "spec.layers[0].elementwise.univariate.mixture_cdf.components", "2 … 64"},
+    {"MixtureFamily", Layer("coupling { univariate { mixture_cdf { family: 3 } } }"),
+     "spec.layers[0].coupling.univariate.mixture_cdf.family", "3"},
+    {"MixtureLayers", Layer("autoregressive { univariate { mixture_cdf { layers: 5 } } }"),
+     "spec.layers[0].autoregressive.univariate.mixture_cdf.layers", "1 … 4"},
+    {"MixtureScale", Layer("coupling { univariate { mixture_cdf { max_log_scale: nan } } }"),
+     "spec.layers[0].coupling.univariate.mixture_cdf.max_log_scale", "6.9"},
+    {"StudentTOfOneDegree", Layer("actnorm {}") + "base { student_t { degrees: 1 } }", "spec.base.student_t.degrees",
+     "(1, 1000]"},
+    {"StudentTNaN", Layer("actnorm {}") + "base { student_t { degrees: nan } }", "spec.base.student_t.degrees", "nan"},
+    {"TooManyComponents", Layer("actnorm {}") + "base { gaussian_mixture { components: 1025 } }",
+     "spec.base.gaussian_mixture.components", "1 … 1024"},
+    {"EmptyBox", Layer("actnorm {}") + "base { uniform_box { low: 2 } }", "spec.base.uniform_box.high", "above low, 2"},
+    {"InfiniteBox", Layer("actnorm {}") + "base { uniform_box { low: -inf } }", "spec.base.uniform_box.low", "finite"},
+    {"ConditionalBaseWithoutContext", "features: 3 layers { actnorm {} } base { conditional_diagonal_normal {} }",
+     "spec.base.conditional_diagonal_normal", "context_features is 0"},
+    {"ProductOfNothing", Layer("actnorm {}") + "base { product {} }", "spec.base.product.groups", "1 … 64"},
+    {"ProductWithoutAColumn", Layer("actnorm {}") + "base { product { groups { columns: [0, 2] } } }",
+     "spec.base.product.groups", "column 1 is in no group"},
+    {"ProductWithAColumnTwice",
+     Layer("actnorm {}") + "base { product { groups { columns: [0, 1] } groups { columns: [2, 1] } } }",
+     "spec.base.product.groups[1].columns[1]", "another group"},
+    {"ProductColumn", Layer("actnorm {}") + "base { product { groups { columns: [0, 3] } } }",
+     "spec.base.product.groups[0].columns[1]", "is 3"},
+    {"ProductGroupEmpty", Layer("actnorm {}") + "base { product { groups {} } }", "spec.base.product.groups[0].columns",
+     "is empty"},
+    {"ProductOfProducts",
+     Layer("actnorm {}") + "base { product { groups { columns: [0, 1, 2] base { product {} } } } }",
+     "spec.base.product.groups[0].base", "product itself"},
+    {"ProductOfBadBase",
+     Layer("actnorm {}") + "base { product { groups { columns: [0, 1, 2] base { student_t { degrees: 2000 } } } } }",
+     "spec.base.product.groups[0].base.student_t.degrees", "1000"},
+    {"LogOfABoxThatReachesBelowZero", Layer("bijection { kind: LOG }") + "base { uniform_box { low: -1 } }",
+     "spec.layers[0].bijection.kind", "[-1, 1]"},
     {"TooManyParameters", "features: 40000 layers { lu_linear {} }", "spec", "1600040000 learnt parameters"},
 };
 
 INSTANTIATE_TEST_SUITE_P(Specs, BadSpecTest, testing::ValuesIn(kBadSpecs),
                          [](const auto& info) { return info.param.name; });
+
+TEST(CheckFlowSpec, RefusesWhatIsNotBuiltWithItsPath) {
+  const std::pair<const char*, const char*> specs[] = {
+      {"features: 4 image { channels: 1 height: 2 width: 2 } layers { squeeze {} }", "spec.image: "},
+      {"features: 4 layers { actnorm {} } layers { preprocessing {} }", "spec.layers[1].preprocessing: "},
+      {"features: 4 layers { coupling { conditioner { conv_resnet {} } } }",
+       "spec.layers[0].coupling.conditioner.conv_resnet: "},
+  };
+  for (const auto& [text, field] : specs) {
+    const absl::Status status = CheckFlowSpec(Parse(text));
+    EXPECT_EQ(status.code(), absl::StatusCode::kUnimplemented) << text;
+    EXPECT_THAT(Message(status), StartsWith(field));
+  }
+}
 
 TEST(CheckFlowSpec, PathsStartWithTheGivenField) {
   EXPECT_THAT(Message(CheckFlowSpec(FlowSpec(), "request.spec")), StartsWith("request.spec.features: "));
@@ -162,6 +237,8 @@ TEST(CheckFlowSpec, AcceptsALogWhereTheLayersTowardsTheBaseGivePositiveNumbers) 
   EXPECT_FALSE(CheckFlowSpec(Parse("features: 2 layers { bijection { kind: LOG columns: 0 } } layers { permutation {} }"
                                    "layers { bijection { kind: EXP columns: 0 } }"))
                    .ok());
+  EXPECT_TRUE(
+      CheckFlowSpec(Parse("features: 2 layers { bijection { kind: LOG } } base { uniform_box { low: 0 } }")).ok());
 }
 
 TEST(CheckFitted, NamesTheStandardizeThatIsEmpty) {
@@ -178,17 +255,24 @@ TEST(CheckFitted, NamesTheStandardizeThatIsEmpty) {
 }
 
 TEST(WithDefaults, WritesOutEveryDefaultOnce) {
-  const FlowSpec spec = WithDefaults(
-      Parse("features: 3 context_features: 1 layers { elementwise { conditioner {} } } layers { coupling {} }"
-            "layers { autoregressive { conditioner { residual_mlp {} } } } layers { permutation {} }"
-            "layers { bijection { kind: AFFINE } } layers { bijection { kind: LEAKY_RELU_BIJECTION } }"
-            "layers { elementwise {} } layers { elementwise { univariate { rational_quadratic_spline {} } } }"
-            "layers { elementwise { univariate { rational_quadratic_spline { parameterization: SOFT_CLIP } } } }"
-            "layers { elementwise { univariate { affine { scale_function: EXP } } } }"
-            "layers { elementwise { univariate { affine { scale_function: SOFTPLUS } } } }"
-            "layers { elementwise { univariate { affine { scale_function: SIGMOID direction: INVERSE } } } }"));
+  const FlowSpec spec = WithDefaults(Parse(
+      "features: 3 context_features: 1 layers { elementwise { conditioner {} } } layers { coupling {} }"
+      "layers { autoregressive { conditioner { residual_mlp {} } } } layers { permutation {} }"
+      "layers { bijection { kind: AFFINE } } layers { bijection { kind: LEAKY_RELU_BIJECTION } }"
+      "layers { elementwise {} } layers { elementwise { univariate { rational_quadratic_spline {} } } }"
+      "layers { elementwise { univariate { rational_quadratic_spline { parameterization: SOFT_CLIP } } } }"
+      "layers { elementwise { univariate { affine { scale_function: EXP } } } }"
+      "layers { elementwise { univariate { affine { scale_function: SOFTPLUS } } } }"
+      "layers { elementwise { univariate { affine { scale_function: SIGMOID direction: INVERSE } } } }"
+      "layers { householder {} } layers { orthogonal {} } layers { planar {} } layers { radial { conditioner {} } }"
+      "layers { sylvester {} } layers { elementwise { univariate { mixture_cdf {} } } } layers { residual {} }"
+      "base { product { groups { columns: 0 base { student_t {} } } groups { columns: 1 }"
+      "                 groups { columns: 2 base { gaussian_mixture {} } } } }"));
   const FlowSpec expected = Parse(R"(
-      features: 3 context_features: 1 base { standard_normal {} }
+      features: 3 context_features: 1
+      base { product { groups { columns: 0 base { student_t { degrees: 10 } } }
+                       groups { columns: 1 base { standard_normal {} } }
+                       groups { columns: 2 base { gaussian_mixture { components: 8 } } } } }
       layers { elementwise { univariate { affine { max_log_scale: 3 scale_function: TANH direction: FORWARD } }
                              conditioner { mlp { hidden: [64, 64] activation: RELU } } } }
       layers { coupling { mask { pattern: ALTERNATING_ODD } univariate { affine { max_log_scale: 3 scale_function: TANH direction: FORWARD } }
@@ -206,7 +290,15 @@ TEST(WithDefaults, WritesOutEveryDefaultOnce) {
       layers { elementwise { univariate { affine { scale_function: EXP direction: FORWARD } } } }
       layers { elementwise { univariate { affine { scale_function: SOFTPLUS direction: FORWARD min_scale: 0.001 } } } }
       layers { elementwise { univariate { affine {
-          scale_function: SIGMOID direction: INVERSE min_scale: 0.001 max_scale: 2 } } } })");
+          scale_function: SIGMOID direction: INVERSE min_scale: 0.001 max_scale: 2 } } } }
+      layers { householder { reflections: 4 } }
+      layers { orthogonal { map: MATRIX_EXPONENTIAL } }
+      layers { planar { parallel: DENSITY } }
+      layers { radial { parallel: DENSITY conditioner { mlp { hidden: [64, 64] activation: RELU } } } }
+      layers { sylvester { parallel: DENSITY hidden: 3 } }
+      layers { elementwise { univariate { mixture_cdf { components: 8 family: NORMAL layers: 1 max_log_scale: 5 } } } }
+      layers { residual { network { hidden: [64, 64] activation: ELU } coefficient: 0.9 exact_trace_features: 16
+                          series_terms: 20 probes: 1 tolerance: 1e-6 } })");
   EXPECT_TRUE(MessageDifferencer::Equals(spec, expected)) << spec.DebugString();
   EXPECT_TRUE(MessageDifferencer::Equals(WithDefaults(spec), spec));
 }

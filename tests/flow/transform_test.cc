@@ -1,13 +1,11 @@
 // Properties that hold for every transform, with and without context, at random weights.
 #include <cmath>
-#include <functional>
 #include <string>
 #include <vector>
 
 #include "gtest/gtest.h"
 #include "server/flow/spec.h"
 #include "tests/flow/flow_testing.h"
-#include "torch/autograd.h"
 
 namespace densityd::flow {
 namespace {
@@ -64,6 +62,36 @@ std::vector<Case> Cases() {
       {"LuLinearOneColumn", "layers { lu_linear {} }", 1},
       {"ActNorm", "layers { actnorm {} }"},
       {"FullAffine", "layers { full_affine {} }"},
+      {"Householder", "layers { householder {} }", 5},
+      {"HouseholderTwoReflections", "layers { householder { reflections: 2 } }", 4},
+      {"Rotation", "layers { orthogonal {} }", 5},
+      {"RotationCayley", "layers { orthogonal { map: CAYLEY } }", 4},
+      {"RotationOfTwoColumns", "layers { orthogonal {} }", 2},
+      {"Planar", "layers { planar {} }", 5},
+      {"PlanarSampling", "layers { planar { parallel: SAMPLING } }", 4},
+      {"PlanarOfContext", "layers { planar { " + kSmallMlp + " } }", 3, 2},
+      {"PlanarOneColumn", "layers { planar {} }", 1},
+      {"Radial", "layers { radial {} }", 5},
+      {"RadialSampling", "layers { radial { parallel: SAMPLING } }", 4},
+      {"RadialOfContext", "layers { radial { " + kSmallMlp + " } }", 3, 2},
+      {"RadialOneColumn", "layers { radial {} }", 1},
+      {"Sylvester", "layers { sylvester {} }", 5},
+      {"SylvesterOfTwoUnits", "layers { sylvester { hidden: 2 } }", 4},
+      {"SylvesterSampling", "layers { sylvester { parallel: SAMPLING hidden: 3 } }", 4},
+      {"SylvesterOneColumn", "layers { sylvester {} }", 1},
+      {"Residual", "layers { residual { network { hidden: [12, 9] } } }"},
+      {"ResidualOfContext", "layers { residual { network { hidden: [10] activation: TANH } } }", 3, 2},
+      {"ResidualGelu", "layers { residual { coefficient: 0.97 network { hidden: [8, 8] activation: GELU } } }", 5},
+      {"ResidualSilu", "layers { residual { network { hidden: [8, 7, 6] activation: SILU } } }"},
+      {"ResidualRelu", "layers { residual { network { hidden: [16] activation: RELU } } }"},
+      {"ResidualLeakyRelu", "layers { residual { network { hidden: [16] activation: LEAKY_RELU } } }"},
+      {"ResidualOneColumn", "layers { residual { tolerance: 1e-8 network { hidden: [8] } } }", 1},
+      {"BaseStudentT", "layers { actnorm {} } base { student_t {} }"},
+      {"BaseMixture", "layers { actnorm {} } base { gaussian_mixture {} }"},
+      {"BaseOfContext", "layers { actnorm {} } base { conditional_diagonal_normal { " + kSmallMlp + " } }", 4, 3},
+      {"BaseProduct",
+       "layers { actnorm {} } base { product { groups { columns: [3, 1] base { gaussian_mixture {} } }"
+       "groups { columns: [0, 2] base { student_t {} } } } }"},
       {"PermutationReverse", "layers { permutation {} }", 4, 0, Support::kReal, false},
       {"PermutationRandom", "layers { permutation { kind: RANDOM seed: 3 } }", 6, 0, Support::kReal, false},
       {"PermutationGiven", "layers { permutation { columns: [2, 0, 1] } }", 3, 0, Support::kReal, false},
@@ -96,6 +124,21 @@ std::vector<Case> Cases() {
        Autoregressive("univariate { rational_quadratic_spline { bins: 2 bound: 1.5 } } " + kSmallMlp)},
       {"SplineOfManyBins", Coupling("univariate { rational_quadratic_spline { bins: 33 bound: 7 } } " + kSmallMlp)},
   };
+  const std::string circles = "univariate { rational_quadratic_spline { bound: 3.1 circular: [0, 2] } } ";
+  const std::string all_circles = "univariate { rational_quadratic_spline { circular: [0, 1, 2, 3] } } ";
+  const std::vector<Case> circle_cases = {
+      {"ElementwiseCircles", "layers { elementwise { " + all_circles + " } }"},
+      {"ElementwiseSomeCircles", "layers { elementwise { " + circles + kSmallMlp + " } }", 3, 2},
+      {"CouplingCircles", Coupling(circles + kSmallMlp), 5},
+      {"CouplingAllCircles", Coupling("mask { pattern: SECOND_HALF } " + all_circles + kResidual), 4, 2},
+      {"MafCircles", Autoregressive("columns: [2, 0, 3, 1] " + circles + kSmallMlp)},
+      {"IafCircles", Autoregressive("parallel: SAMPLING " + circles + kResidual), 4, 2},
+      {"CouplingSplineOfPassed",
+       Coupling(spline + "passed_univariate { rational_quadratic_spline { bins: 5 } } " + kSmallMlp)},
+      {"CouplingAffineOfPassed", Coupling("passed_univariate { affine {} } " + kResidual), 5, 2},
+  };
+  cases.insert(cases.end(), circle_cases.begin(), circle_cases.end());
+  for (size_t i = cases.size() - circle_cases.size(); i < cases.size(); ++i) cases[i].float32_factor = 20;
   for (const Case& spline_case : spline_cases) {
     cases.push_back(spline_case);
     cases.back().float32_factor = 20;
@@ -115,6 +158,26 @@ std::vector<Case> Cases() {
     const std::string option = "univariate { rational_quadratic_spline { " + options + " } } ";
     cases.push_back({"CouplingSplineOption" + std::to_string(cases.size()), Coupling(option + kSmallMlp)});
     cases.back().float32_factor = 20;
+  }
+  const std::string normal = "univariate { mixture_cdf { components: 5 } } ";
+  const std::string logistic = "univariate { mixture_cdf { components: 4 family: LOGISTIC layers: 2 } } ";
+  const std::vector<Case> mixture_cases = {
+      {"ElementwiseGaussianization", "layers { elementwise { " + normal + " } }"},
+      {"GaussianizationOfContext", "layers { elementwise { " + normal + kSmallMlp + " } }", 4, 3},
+      {"GaussianizationOfManyComponents", "layers { elementwise { univariate { mixture_cdf { components: 40 } } } }",
+       2},
+      {"CouplingGaussianization", Coupling(normal + kSmallMlp)},
+      {"CouplingSigmoidal", Coupling(logistic + kResidual), 5, 2},
+      {"Naf", Autoregressive(logistic + kSmallMlp)},
+      {"NafSampling", Autoregressive("parallel: SAMPLING " + logistic + kSmallMlp), 3},
+      {"NafOfTightScale",
+       Autoregressive("univariate { mixture_cdf { components: 2 family: LOGISTIC layers: 4 max_log_scale: 1 } } " +
+                      kSmallMlp),
+       3, 2},
+  };
+  for (const Case& mixture_case : mixture_cases) {
+    cases.push_back(mixture_case);
+    cases.back().starts_as_identity = false;
   }
   for (const std::string activation : {"RELU", "GELU", "LEAKY_RELU", "ELU"}) {
     cases.push_back({"Activation_" + activation,
@@ -163,18 +226,6 @@ class TransformTest : public testing::TestWithParam<Case> {
   std::shared_ptr<Flow> flow_;
   Tensor context_;
 };
-
-// log|det| of the Jacobian of `map` at each row, by autograd.
-Tensor AutogradLogAbsDet(const std::function<Tensor(const Tensor&)>& map, const Tensor& at) {
-  const Tensor input = at.detach().clone().requires_grad_();
-  const Tensor output = map(input);
-  std::vector<Tensor> jacobian;
-  for (int64_t j = 0; j < output.size(1); ++j) {
-    // Rows do not depend on each other, so the gradient of a column's sum has the row-wise gradients.
-    jacobian.push_back(torch::autograd::grad({output.select(1, j).sum()}, {input}, {}, /*retain_graph=*/true)[0]);
-  }
-  return std::get<1>(torch::linalg_slogdet(torch::stack(jacobian, 1)));
-}
 
 TEST_P(TransformTest, InverseUndoesForwardAndForwardUndoesInverse) {
   const Tensor x = Data();

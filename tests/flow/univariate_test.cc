@@ -21,7 +21,7 @@ double Clip(double a, double c) { return a / (1 + std::abs(a) / c); }
 std::unique_ptr<Univariate> Make(const std::string& univariate) {
   const auto spec = ParseSpec("features: 1 layers { elementwise { univariate { " + univariate + " } } }");
   EXPECT_TRUE(CheckFlowSpec(spec).ok()) << CheckFlowSpec(spec);
-  return MakeUnivariate(WithDefaults(spec).layers(0).elementwise().univariate());
+  return MakeUnivariate(WithDefaults(spec).layers(0).elementwise().univariate(), {0});
 }
 
 Tensor Column(const std::vector<double>& numbers) { return torch::tensor(numbers, torch::kFloat64).unsqueeze(1); }

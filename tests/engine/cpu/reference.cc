@@ -44,7 +44,7 @@ ReferenceAnswer RunReference(const Model& model, Op op, const std::vector<float>
       break;
     }
     case Op::kSample: {
-      const Tensor z = flow->BaseFromNormal(numbers, given);
+      const Tensor z = flow->BaseFromNoise(numbers, given);
       const flow::Mapped mapped = flow->Forward(z, given);
       answer = {ToVector(mapped.value), ToVector(flow->BaseLogProb(z, given) - mapped.log_abs_det)};
       break;

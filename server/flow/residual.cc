@@ -1,0 +1,118 @@
+#include "server/flow/residual.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <random>
+#include <vector>
+
+namespace densityd::flow {
+namespace {
+
+// The same numbers on every machine: std::mt19937_64's stream is fixed by the standard.
+Tensor Rademacher(int64_t rows, int64_t columns, uint64_t seed) {
+  std::mt19937_64 random(seed);
+  std::vector<double> signs(rows * columns);
+  for (double& sign : signs) sign = random() >> 63 == 0 ? 1 : -1;
+  return torch::tensor(signs, torch::kFloat64).view({rows, columns});
+}
+
+}  // namespace
+
+Residual::Residual(const density::v1::Residual& spec, int64_t features, int64_t context_features,
+                   Initializer& initializer)
+    : features_(features),
+      exact_features_(spec.exact_trace_features()),
+      terms_(spec.series_terms()),
+      tolerance_(spec.tolerance()),
+      probes_(RegisterConstant(Rademacher(spec.probes(), features, spec.seed()))) {
+  network_ = register_module("network", std::make_shared<ContractiveNetwork>(spec.network(), spec.coefficient(),
+                                                                             features, context_features, initializer));
+}
+
+Mapped Residual::Inverse(const Tensor& x, const Tensor& context) {
+  const Weights weights = network_->Normalised();
+  const Point point = network_->Compute(weights, x, context);
+  return {x + point.value, LogAbsDet(weights, point)};
+}
+
+Mapped Residual::Forward(const Tensor& z, const Tensor& context) {
+  const Weights weights = network_->Normalised();
+  const auto newton = [&](const Tensor& at) {
+    const Point point = network_->Compute(weights, at, context);
+    return at - SolveLinear(weights, point, at + point.value - z);
+  };
+  Tensor root = FixedPoint(weights, z, context);
+  {
+    const torch::NoGradGuard no_grad;
+    root = newton(root);  // squares the error
+  }
+  // Once more, for the derivatives of the fixed point.
+  const Tensor x = newton(root);
+  return {x, -LogAbsDet(weights, network_->Compute(weights, x, context))};
+}
+
+Tensor Residual::LogAbsDet(const Weights& weights, const Point& point) const {
+  if (!IsExact()) return SeriesLogAbsDet(weights, point);
+  const Tensor identity = torch::eye(features_, point.value.options());
+  // The determinant is positive: it is so at J = 0, and nowhere zero on the way to J.
+  return std::get<1>(torch::linalg_slogdet(identity + ContractiveNetwork::Jacobian(weights, point)));
+}
+
+Tensor Residual::SeriesLogAbsDet(const Weights& weights, const Point& point) const {
+  Tensor sum = torch::zeros({point.value.size(0)}, point.value.options());
+  for (const Tensor& fixed : probes_.unbind(0)) {
+    const Tensor probe = is_training() ? torch::empty_like(point.value).bernoulli_(0.5) * 2 - 1
+                                       : fixed.unsqueeze(0).expand_as(point.value);
+    Tensor power = probe;
+    for (int64_t k = 1; k <= terms_; ++k) {
+      power = ContractiveNetwork::TimesJacobian(weights, point, power);
+      const double factor = (k % 2 == 1 ? 1.0 : -1.0) / static_cast<double>(k);
+      sum = sum + factor * (power * probe).sum(1);
+    }
+  }
+  return sum / static_cast<double>(probes_.size(0));
+}
+
+Tensor Residual::FixedPoint(const Weights& weights, const Tensor& z, const Tensor& context) const {
+  const torch::NoGradGuard no_grad;
+  const double contraction = network_->Contraction();
+  const double epsilon = z.scalar_type() == torch::kFloat32 ? std::numeric_limits<float>::epsilon()
+                                                            : std::numeric_limits<double>::epsilon();
+  // |x_k - x| <= q / (1 - q) |x_k - x_(k-1)|: where the last change is below this, so is the error below `tolerance`.
+  const double change = std::max(tolerance_ * std::min(1.0, (1 - contraction) / contraction), 8 * epsilon);
+  // Enough from any start, with a margin for rounding.
+  const int64_t steps = 100 + static_cast<int64_t>(2 * std::log(change * 1e-3) / std::log(contraction));
+  Tensor x = z.detach();
+  Tensor done = torch::zeros({z.size(0)}, z.options().dtype(torch::kBool));
+  for (int64_t step = 0; step < steps && !done.all().item<bool>(); ++step) {
+    const Tensor next = z.detach() - network_->Compute(weights, x, context).value;
+    const Tensor ends = ((next - x).abs() <= change * (1 + next.abs())).all(1);
+    // A row that has converged stays, so that it does not depend on its neighbours.
+    x = torch::where(done.unsqueeze(1), x, next);
+    done = done.logical_or(ends);
+  }
+  return x;
+}
+
+Tensor Residual::SolveLinear(const Weights& weights, const Point& point, const Tensor& residual) const {
+  if (IsExact()) {
+    const Tensor jacobian = ContractiveNetwork::Jacobian(weights, point).detach();
+    const Tensor identity = torch::eye(features_, residual.options());
+    return torch::linalg_solve(identity + jacobian, residual.unsqueeze(2)).squeeze(2);
+  }
+  // (I + J)^-1 r = r - J r + J^2 r - …, with J as a constant.
+  Weights fixed = weights;
+  for (Tensor& matrix : fixed.matrices) matrix = matrix.detach();
+  Point at = point;
+  for (Tensor& slope : at.slopes) slope = slope.detach();
+  Tensor sum = residual;
+  Tensor term = residual;
+  for (int64_t k = 1; k <= terms_; ++k) {
+    term = -ContractiveNetwork::TimesJacobian(fixed, at, term);
+    sum = sum + term;
+  }
+  return sum;
+}
+
+}  // namespace densityd::flow

@@ -1,0 +1,23 @@
+#include "server/flow/uniform_box.h"
+
+#include <cmath>
+#include <limits>
+
+namespace densityd::flow {
+
+UniformBox::UniformBox(const density::v1::UniformBox& spec, int64_t features)
+    : low_(spec.low()), high_(spec.high()), features_(features) {}
+
+Tensor UniformBox::LogProb(const Tensor& z, const Tensor& /*context*/) {
+  const Tensor outside = (z < low_).logical_or(z > high_).any(1);
+  // Keeps NaN, and a place in the graph.
+  const Tensor zero = (z - z.detach()).sum(1);
+  const double log_density = -static_cast<double>(features_) * std::log(high_ - low_);
+  return (zero + log_density).masked_fill(outside, -std::numeric_limits<double>::infinity());
+}
+
+Tensor UniformBox::FromNoise(const Tensor& noise, const Tensor& /*context*/) {
+  return (low_ + (high_ - low_) * torch::special_ndtr(noise)).clamp(low_, high_);
+}
+
+}  // namespace densityd::flow
