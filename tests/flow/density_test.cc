@@ -129,7 +129,7 @@ TEST_P(TrainedPresetTest, ComesWithinFiveHundredthsOfANatOfTheEntropy) {
 INSTANTIATE_TEST_SUITE_P(Presets, TrainedPresetTest,
                          testing::Values(Training{"realnvp", 3, 600}, Training{"maf", 3, 600},
                                          Training{"nsf_coupling", 2, 300}, Training{"nsf_ar", 2, 300},
-                                         Training{"gaussianization", 6, 500}, Training{"naf", 2, 300}),
+                                         Training{"naf", 2, 300}),
                          [](const auto& info) { return info.param.preset; });
 
 }  // namespace
