@@ -29,6 +29,11 @@ void AddServing(CLI::App& app, Flags& flags) {
   app.add_option("--data-root", flags.data_root, "Folder that trainings may read files from; none: no files")
       ->check(CLI::ExistingDirectory)
       ->group("Storage");
+  app.add_option("--poll-root", flags.poll_root_seconds,
+                 "Seconds between looks for models that other servers published below --root; 0: never")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str()
+      ->group("Storage");
   app.add_option("--device", flags.device, "Where rows are computed: auto, cpu, cuda, cuda:<n>")
       ->capture_default_str()
       ->group("Computation");
@@ -78,7 +83,7 @@ void AddTrainings(CLI::App& app, Flags& flags) {
 
 void AddNetwork(CLI::App& app, Flags& flags) {
   rpc::ServerOptions& server = flags.server;
-  app.add_option("--address", server.address, "host:port for gRPC; port 0 picks a free one")
+  app.add_option("--address", server.address, "host:port for gRPC, or unix:PATH; port 0 picks a free one")
       ->capture_default_str()
       ->group("Network");
   app.add_option("--port-file", flags.port_file,
@@ -95,6 +100,12 @@ void AddNetwork(CLI::App& app, Flags& flags) {
   app.add_option("--tls-key", server.tls.key, "PEM file with its private key")->group("Network");
   app.add_option("--tls-client-ca", server.tls.client_ca, "PEM file; clients must show a certificate signed by it")
       ->group("Network");
+  app.add_option("--auth-file", flags.auth_file,
+                 "File that says who may do what; read again when it changes. None: everybody may do everything")
+      ->group("Network");
+  app.add_option("--audit-log", flags.audit_log,
+                 "File that one line is appended to for each call that changes something; none: the log")
+      ->group("Network");
   app.add_flag("--insecure-listen-beyond-loopback", server.insecure_beyond_loopback,
                "Allow addresses that other machines reach without TLS, for gRPC and metrics")
       ->group("Network");
@@ -110,6 +121,7 @@ void AddLimits(CLI::App& app, Flags& flags) {
         "Memory of row requests and of their answers until these are sent");
   bytes("--max-model-bytes", flags.max_model_bytes, "Memory of loaded models; 0: three quarters of the machine's");
   bytes("--max-dataset-bytes", flags.max_dataset_bytes, "Largest uploaded dataset");
+  bytes("--max-import-bytes", server.max_import_bytes, "Largest imported model");
   app.add_option("--max-request-rows", server.limits.max_request_rows, "Most rows of one request")
       ->check(CLI::PositiveNumber)
       ->capture_default_str()
@@ -118,10 +130,30 @@ void AddLimits(CLI::App& app, Flags& flags) {
       ->check(CLI::PositiveNumber)
       ->capture_default_str()
       ->group("Limits");
+  app.add_option("--max-connections", server.connections.total, "Connections that may be open")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str()
+      ->group("Limits");
+  app.add_option("--max-connections-per-address", server.connections.per_address,
+                 "Connections that one address (IPv6: one /64) may have open")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str()
+      ->group("Limits");
   app.add_option("--max-concurrent-streams", server.max_concurrent_streams, "Calls at once on one connection")
       ->check(CLI::PositiveNumber)
       ->capture_default_str()
       ->group("Limits");
+}
+
+void AddConnectionTimes(CLI::App& app, Flags& flags) {
+  const auto seconds = [&app](const char* name, double& value, const char* help, double least) {
+    app.add_option(name, value, help)->check(CLI::Range(least, 1e9))->capture_default_str()->group("Network");
+  };
+  seconds("--handshake-timeout", flags.handshake_seconds, "Seconds that a new connection has for TLS and HTTP/2", 0.1);
+  seconds("--max-connection-idle", flags.connection_idle_seconds,
+          "Seconds after which a connection without calls is closed", 1);
+  seconds("--max-connection-age", flags.connection_age_seconds,
+          "Seconds after which a connection is ended gently, so that clients spread over servers; 0: never", 0);
 }
 
 void AddOperation(CLI::App& app, Flags& flags) {
@@ -164,6 +196,7 @@ bool ParseFlags(int argc, char** argv, Flags& flags, int& exit_code) {
   AddServing(*serve, flags);
   AddTrainings(*serve, flags);
   AddNetwork(*serve, flags);
+  AddConnectionTimes(*serve, flags);
   AddLimits(*serve, flags);
   AddOperation(*serve, flags);
   worker->add_option("folder", flags.training_folder, "The training's folder")->required();
@@ -173,6 +206,10 @@ bool ParseFlags(int argc, char** argv, Flags& flags, int& exit_code) {
     exit_code = app.exit(error);
     return false;
   }
+  flags.server.handshake_timeout = absl::Seconds(flags.handshake_seconds);
+  flags.server.max_connection_idle = absl::Seconds(flags.connection_idle_seconds);
+  flags.server.max_connection_age =
+      flags.connection_age_seconds > 0 ? absl::Seconds(flags.connection_age_seconds) : absl::InfiniteDuration();
   flags.command = worker->parsed() ? Flags::Command::kTrainWorker : Flags::Command::kServe;
   return true;
 }

@@ -21,6 +21,9 @@ struct Flags {
   std::string device = "auto";
   std::string plan = "auto";
   uint64_t max_model_bytes = 0;  ///< 0: three quarters of the machine's memory
+  std::string auth_file;
+  std::string audit_log;
+  double poll_root_seconds = 10;  ///< 0: never
   uint64_t max_dataset_bytes = uint64_t{10} << 30;
   int max_running_trainings = 1;
   uint64_t max_training_memory = 0;  ///< bytes; 0: no limit
@@ -29,6 +32,9 @@ struct Flags {
   int training_attempts = 3;
   uint64_t keep_trainings = 200;  ///< 0: all
   double slow_seconds = 1;
+  double handshake_seconds = 10;
+  double connection_idle_seconds = 1800;
+  double connection_age_seconds = 0;  ///< 0: for ever
   double lame_duck_seconds = 0;
   double drain_seconds = 30;
   std::string log_level = "info";

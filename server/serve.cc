@@ -10,12 +10,18 @@
 #include "absl/strings/str_cat.h"
 #include "server/base/clock.h"
 #include "server/base/file_system.h"
+#include "server/base/hidden_root.h"
 #include "server/base/logging.h"
 #include "server/base/strings.h"
 #include "server/engine/compile.h"
 #include "server/registry/model_manager.h"
 #include "server/registry/model_store.h"
+#include "server/registry/root_poll.h"
+#include "server/root_lock.h"
+#include "server/rpc/audit_log.h"
+#include "server/rpc/authorizer.h"
 #include "server/rpc/health.h"
+#include "server/rpc/listen.h"
 #include "server/rpc/served_model.h"
 #include "server/rpc/server.h"
 #include "server/signals.h"
@@ -126,6 +132,12 @@ absl::Status Serve(const Flags& given) {
   if (!device.ok()) return device.status();
   flags.device = *std::move(device);
 
+  // Makes the root where it is absent, and touches nothing that another server may be writing.
+  if (auto made = registry::ModelStore::Open(FileSystem::Real(), flags.root, /*clean_tmp=*/false); !made.ok()) {
+    return made.status();
+  }
+  const auto root_lock = LockRoot(flags.root);
+  if (!root_lock.ok()) return root_lock.status();
   // A training that outlived the server before may be publishing there.
   const bool clean_tmp = !training::AnyWorkerLives(FileSystem::Real(), flags.root);
   auto store = registry::ModelStore::Open(FileSystem::Real(), flags.root, clean_tmp);
@@ -149,17 +161,34 @@ absl::Status Serve(const Flags& given) {
   if (!trainings.ok()) return trainings.status();
   AddProcessWide(*metrics, **trainings);
 
+  auto authorizer = rpc::Authorizer::Open(flags.auth_file, Clock::Real());
+  if (!authorizer.ok()) return authorizer.status();
+  const bool authorized = (*authorizer)->in_use();
+  rpc::AuditLog audit_log(FileSystem::Real(), flags.audit_log, Clock::Real());
+  if (auto status = audit_log.CheckWritable(); !status.ok()) return status;
+  std::unique_ptr<registry::RootPoll> poll;
+  if (flags.poll_root_seconds > 0) {
+    poll = std::make_unique<registry::RootPoll>(models, absl::Seconds(flags.poll_root_seconds));
+  }
+
   auto server = rpc::Server::Start(flags.server, {.models = &models,
                                                   .datasets = &*datasets,
                                                   .trainings = trainings->get(),
                                                   .metrics = metrics.get(),
                                                   .access_log = &access_log,
                                                   .health = &health,
-                                                  .clock = &Clock::Real()});
+                                                  .clock = &Clock::Real(),
+                                                  .authorizer = authorized ? authorizer->get() : nullptr,
+                                                  .audit_log = &audit_log,
+                                                  .hidden_root = HiddenRoot(flags.root)});
   if (!server.ok()) return server.status();
   std::unique_ptr<telemetry::MetricsEndpoint> endpoint;
   if (!flags.metrics_address.empty()) {
-    auto started = telemetry::MetricsEndpoint::Start(flags.metrics_address, metrics);
+    telemetry::MetricsEndpoint::IsAllowed is_allowed;
+    if (authorized) {
+      is_allowed = [&authorizer = **authorizer](const std::string& token) { return authorizer.MayReadMetrics(token); };
+    }
+    auto started = telemetry::MetricsEndpoint::Start(flags.metrics_address, metrics, std::move(is_allowed));
     if (!started.ok()) return started.status();
     endpoint = *std::move(started);
   }
@@ -171,6 +200,7 @@ absl::Status Serve(const Flags& given) {
   (*trainings)->Stop();
   DrainAndStop(flags, signals, **server);
   endpoint.reset();
+  poll.reset();
   trainings->reset();
   Log(LogLevel::kInfo, "stopped");
   return absl::OkStatus();

@@ -1,6 +1,7 @@
 #include "server/rpc/control.h"
 
 #include "absl/strings/str_cat.h"
+#include "server/rpc/permissions.h"
 
 namespace densityd::rpc {
 
@@ -12,16 +13,42 @@ CallTimer::CallTimer(const ControlEnvironment& environment, telemetry::RpcMethod
       subject_(std::move(subject)),
       arrival_(environment.clock->Now()) {}
 
-void CallTimer::Report(const absl::Status& status) const {
+absl::Status CallTimer::Admit() {
+  if (environment_->authorizer == nullptr) {
+    known_ = true;
+    return absl::OkStatus();
+  }
+  Admission admission = environment_->authorizer->Admit(*context_, method_, subject_);
+  caller_ = std::move(admission.caller);
+  known_ = admission.status.ok() || !caller_.name().empty();
+  return admission.status;
+}
+
+grpc::Status CallTimer::End(const absl::Status& status) const {
+  // Who is not known changed nothing, and could fill the disk with lines.
+  if (known_ && environment_->audit_log != nullptr && PermissionOf(method_).audited) {
+    environment_->audit_log->Record({.who = caller_.name(),
+                                     .peer = context_->peer(),
+                                     .method = method_,
+                                     .subject = subject_,
+                                     .made = made_,
+                                     .status = status});
+  }
+  return ToGrpcStatus(environment_->hidden_root.In(status));
+}
+
+grpc::Status CallTimer::Report(const absl::Status& status) const {
   const absl::Duration duration = environment_->clock->Now() - arrival_;
   environment_->metrics->OnRequest(environment_->metrics->shared_shard(), method_, status.code(), duration);
   if (environment_->access_log->Wants(status, duration)) Log(status, duration);
+  return End(status);
 }
 
-void CallTimer::ReportStream(const absl::Status& status) const {
+grpc::Status CallTimer::ReportStream(const absl::Status& status) const {
   const absl::Duration duration = environment_->clock->Now() - arrival_;
   environment_->metrics->OnRequest(environment_->metrics->shared_shard(), method_, status.code(), duration);
   if (!status.ok()) Log(status, duration);
+  return End(status);
 }
 
 void CallTimer::Log(const absl::Status& status, absl::Duration duration) const {
@@ -39,20 +66,18 @@ void CallTimer::Log(const absl::Status& status, absl::Duration duration) const {
 }
 
 grpc::ServerUnaryReactor* AnswerUnary(const ControlEnvironment& environment, telemetry::RpcMethod method,
-                                      grpc::CallbackServerContext* context, std::string subject,
-                                      std::function<absl::Status()> work) {
+                                      grpc::CallbackServerContext* context, std::string subject, ControlWork work) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  const CallTimer timer(environment, method, *context, std::move(subject));
-  // Once Finish was called the context and the response may be gone.
-  const absl::Status accepted = environment.executor->Run([timer, reactor, work = std::move(work)] {
-    const absl::Status status = work();
-    timer.Report(status);
-    reactor->Finish(ToGrpcStatus(status));
-  });
-  if (!accepted.ok()) {
-    timer.Report(accepted);
-    reactor->Finish(ToGrpcStatus(accepted));
+  CallTimer timer(environment, method, *context, std::move(subject));
+  absl::Status accepted = timer.Admit();
+  if (accepted.ok()) {
+    // Once Finish was called the context and the response may be gone.
+    accepted = environment.executor->Run([timer, reactor, work = std::move(work)]() mutable {
+      const absl::Status status = work(timer);
+      reactor->Finish(timer.Report(status));
+    });
   }
+  if (!accepted.ok()) reactor->Finish(timer.Report(accepted));
   return reactor;
 }
 
@@ -62,9 +87,8 @@ absl::Status NotServed(telemetry::RpcMethod method) {
 
 grpc::ServerUnaryReactor* Refuse(const ControlEnvironment& environment, telemetry::RpcMethod method,
                                  grpc::CallbackServerContext* context, const absl::Status& status) {
-  CallTimer(environment, method, *context, "").Report(status);
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  reactor->Finish(ToGrpcStatus(status));
+  reactor->Finish(CallTimer(environment, method, *context, "").Report(status));
   return reactor;
 }
 

@@ -8,11 +8,12 @@
 #include "grpcpp/security/tls_credentials_options.h"
 #include "server/base/errors.h"
 #include "server/base/file_system.h"
+#include "server/rpc/listen.h"
 
 namespace densityd::rpc {
 namespace {
 
-constexpr unsigned kReloadSeconds = 60;
+constexpr unsigned kReloadSeconds = 10;
 constexpr uint64_t kMaxPemBytes = 1 << 20;
 
 /// gRPC would accept connections and fail every handshake.
@@ -24,13 +25,6 @@ absl::Status CheckPem(const std::string& flag, const std::string& path) {
 }
 
 }  // namespace
-
-bool IsLoopback(const std::string& address) {
-  for (const char* prefix : {"127.", "localhost:", "[::1]:", "unix:"}) {
-    if (absl::StartsWith(address, prefix)) return true;
-  }
-  return false;
-}
 
 absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MakeCredentials(const TlsOptions& tls,
                                                                          const std::string& address,

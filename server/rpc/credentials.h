@@ -16,9 +16,6 @@ struct TlsOptions {
   std::string client_ca;    ///< clients must show a certificate signed by one of these; empty: they need none
 };
 
-/// Whether every peer of an address such as "127.0.0.1:50051", "[::1]:0" or "localhost:9090" is on this machine.
-bool IsLoopback(const std::string& address);
-
 /// Credentials for listening on `address`. INVALID_ARGUMENT for an incomplete set of files; NOT_FOUND or DATA_LOSS
 /// where a file is absent or not PEM; FAILED_PRECONDITION for plain text beyond this machine, unless
 /// `allow_plain_text`.

@@ -24,7 +24,7 @@ grpc::ServerUnaryReactor* DatasetsService::Get(grpc::CallbackServerContext* cont
 grpc::ServerUnaryReactor* DatasetsService::List(grpc::CallbackServerContext* context,
                                                 const density::v1::ListDatasetsRequest* request,
                                                 density::v1::ListDatasetsResponse* response) {
-  return AnswerUnary(*environment_, RpcMethod::kDatasetsList, context, "", [this, request, response] {
+  return AnswerUnary(*environment_, RpcMethod::kDatasetsList, context, "", [this, request, response](CallTimer&) {
     auto datasets = datasets_->List();
     if (!datasets.ok()) return datasets.status();
     auto page = TakePage(*std::move(datasets), request->page_size(), request->page_token(),
@@ -40,7 +40,7 @@ grpc::ServerUnaryReactor* DatasetsService::Delete(grpc::CallbackServerContext* c
                                                   const density::v1::DeleteDatasetRequest* request,
                                                   density::v1::DeleteDatasetResponse* /*response*/) {
   return AnswerUnary(*environment_, RpcMethod::kDatasetsDelete, context, request->id(),
-                     [this, request] { return trainings_->DeleteDataset(request->id()); });
+                     [this, request](CallTimer&) { return trainings_->DeleteDataset(request->id()); });
 }
 
 }  // namespace densityd::rpc

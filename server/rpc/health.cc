@@ -32,6 +32,11 @@ void Health::Report(const std::string& model) {
   service_->SetServingStatus(model, serving);
 }
 
+void Health::SetReachable(bool reachable) {
+  absl::MutexLock lock(&mutex_);
+  if (service_ != nullptr) service_->SetServingStatus("", reachable);
+}
+
 void Health::Stop() {
   absl::MutexLock lock(&mutex_);
   if (service_ != nullptr) service_->Shutdown();

@@ -20,6 +20,9 @@ class Health {
   /// Something about the model's versions or aliases changed. Ignored before Attach.
   void OnModelChanged(const std::string& model);
 
+  /// Whether the server as a whole is SERVING: whoever is connected learns from it that nobody else can connect.
+  void SetReachable(bool reachable);
+
   /// Everything becomes NOT_SERVING and stays so.
   void Stop();
 

@@ -64,6 +64,7 @@ class LogProbStream final : public RowStream {
     if (!status.ok()) return status;
     if (!model_.has_value()) {
       model_name_ = request.model();
+      if (status = Admit(model_name_); !status.ok()) return status;
       auto model = shared.models->Acquire(model_name_);
       if (!model.ok()) return model.status();
       model_ = *std::move(model);

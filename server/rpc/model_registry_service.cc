@@ -1,7 +1,11 @@
 #include "server/rpc/model_registry_service.h"
 
 #include <utility>
+#include <vector>
 
+#include "absl/strings/str_cat.h"
+#include "server/rpc/export_stream.h"
+#include "server/rpc/import_stream.h"
 #include "server/rpc/matrix.h"
 #include "server/rpc/page.h"
 #include "server/rpc/plan_detail.h"
@@ -15,9 +19,10 @@ using telemetry::RpcMethod;
 grpc::ServerUnaryReactor* ModelRegistryService::List(grpc::CallbackServerContext* context,
                                                      const density::v1::ListModelsRequest* request,
                                                      density::v1::ListModelsResponse* response) {
-  return AnswerUnary(*environment_, RpcMethod::kModelsList, context, "", [this, request, response] {
+  return AnswerUnary(*environment_, RpcMethod::kModelsList, context, "", [this, request, response](CallTimer& timer) {
     auto models = models_->List();
     if (!models.ok()) return models.status();
+    std::erase_if(*models, [&](const ModelInfo& model) { return !timer.caller().MayTouch(model.name()); });
     auto page = TakePage(*std::move(models), request->page_size(), request->page_token(),
                          [](const ModelInfo& model) { return model.name(); });
     if (!page.ok()) return page.status();
@@ -73,34 +78,42 @@ grpc::ServerUnaryReactor* ModelRegistryService::Unload(grpc::CallbackServerConte
 grpc::ServerUnaryReactor* ModelRegistryService::Delete(grpc::CallbackServerContext* context,
                                                        const density::v1::DeleteModelRequest* request,
                                                        density::v1::DeleteModelResponse* /*response*/) {
-  return AnswerUnary(*environment_, RpcMethod::kModelsDelete, context, request->name(),
-                     [this, request] { return models_->Delete(request->name(), request->version()); });
+  return AnswerUnary(*environment_, RpcMethod::kModelsDelete, context,
+                     absl::StrCat(request->name(), "@", request->version()),
+                     [this, request](CallTimer&) { return models_->Delete(request->name(), request->version()); });
 }
 
 grpc::ServerUnaryReactor* ModelRegistryService::SetAlias(grpc::CallbackServerContext* context,
                                                          const density::v1::SetAliasRequest* request,
                                                          density::v1::Aliases* response) {
-  return AnswerWith(*environment_, RpcMethod::kModelsSetAlias, context, request->name(), response,
+  return AnswerWith(*environment_, RpcMethod::kModelsSetAlias, context,
+                    absl::StrCat(request->name(), "@", request->alias(), " -> ", request->version()), response,
                     [this, request] { return models_->SetAlias(*request); });
 }
 
 grpc::ServerUnaryReactor* ModelRegistryService::DeleteAlias(grpc::CallbackServerContext* context,
                                                             const density::v1::DeleteAliasRequest* request,
                                                             density::v1::Aliases* response) {
-  return AnswerWith(*environment_, RpcMethod::kModelsDeleteAlias, context, request->name(), response,
+  return AnswerWith(*environment_, RpcMethod::kModelsDeleteAlias, context,
+                    absl::StrCat(request->name(), "@", request->alias()), response,
                     [this, request] { return models_->DeleteAlias(*request); });
 }
 
+grpc::ServerUnaryReactor* ModelRegistryService::ReloadFromDisk(grpc::CallbackServerContext* context,
+                                                               const density::v1::ReloadFromDiskRequest* request,
+                                                               density::v1::ReloadFromDiskResponse* response) {
+  return AnswerWith(*environment_, RpcMethod::kModelsReload, context, request->model(), response,
+                    [this, request] { return models_->ReloadFromDisk(request->model(), /*retry_failed=*/true); });
+}
+
 grpc::ServerWriteReactor<density::v1::ExportModelResponse>* ModelRegistryService::Export(
-    grpc::CallbackServerContext* context, const density::v1::ExportModelRequest* /*request*/) {
-  return RefusedStream<grpc::ServerWriteReactor<density::v1::ExportModelResponse>>::Begin(
-      *environment_, RpcMethod::kModelsExport, context, NotServed(RpcMethod::kModelsExport));
+    grpc::CallbackServerContext* context, const density::v1::ExportModelRequest* request) {
+  return ExportStream::Begin(*models_, *environment_, context, request->model());
 }
 
 grpc::ServerReadReactor<density::v1::ImportModelRequest>* ModelRegistryService::Import(
-    grpc::CallbackServerContext* context, density::v1::VersionInfo* /*response*/) {
-  return RefusedStream<grpc::ServerReadReactor<density::v1::ImportModelRequest>>::Begin(
-      *environment_, RpcMethod::kModelsImport, context, NotServed(RpcMethod::kModelsImport));
+    grpc::CallbackServerContext* context, density::v1::VersionInfo* response) {
+  return ImportStream::Begin(*models_, *environment_, imports_, context, response);
 }
 
 }  // namespace densityd::rpc

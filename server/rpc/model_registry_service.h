@@ -1,6 +1,8 @@
 // density.v1.ModelRegistry: stored versions, aliases, and what is in memory.
 #pragma once
 
+#include <atomic>
+
 #include "density/v1/model_registry.grpc.pb.h"
 #include "server/registry/model_manager.h"
 #include "server/rpc/control.h"
@@ -30,7 +32,9 @@ class ModelRegistryService final : public density::v1::ModelRegistry::CallbackSe
                                         const density::v1::DeleteAliasRequest* request,
                                         density::v1::Aliases* response) override;
 
-  // Declared, not served.
+  grpc::ServerUnaryReactor* ReloadFromDisk(grpc::CallbackServerContext* context,
+                                           const density::v1::ReloadFromDiskRequest* request,
+                                           density::v1::ReloadFromDiskResponse* response) override;
   grpc::ServerWriteReactor<density::v1::ExportModelResponse>* Export(
       grpc::CallbackServerContext* context, const density::v1::ExportModelRequest* request) override;
   grpc::ServerReadReactor<density::v1::ImportModelRequest>* Import(grpc::CallbackServerContext* context,
@@ -41,6 +45,7 @@ class ModelRegistryService final : public density::v1::ModelRegistry::CallbackSe
 
   registry::ModelManager* models_;
   const ControlEnvironment* environment_;
+  std::atomic<int> imports_{0};
 };
 
 }  // namespace densityd::rpc

@@ -13,6 +13,7 @@ void RowCallBase::Begin() {
 }
 
 absl::Status RowCallBase::Queue() {
+  if (auto status = Admit(model_name()); !status.ok()) return status;
   auto rows = Prepare();
   if (!rows.ok()) return rows.status();
   rows_ = *std::move(rows);

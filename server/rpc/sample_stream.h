@@ -37,6 +37,7 @@ class SampleStream final : public RowStream {
   std::string_view model_name() const override { return request_.sample().model(); }
 
   void Start() override ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (auto status = Admit(model_name()); !status.ok()) return Fail(status);
     const RowEnvironment& shared = environment();
     auto status = CheckMessageBytes(request_.ByteSizeLong(), shared.limits.max_message_bytes);
     if (!status.ok()) return Fail(status);

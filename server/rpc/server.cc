@@ -9,6 +9,7 @@
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
 #include "grpcpp/server_builder.h"
 #include "server/base/errors.h"
+#include "server/rpc/connection_metrics.h"
 
 namespace densityd::rpc {
 namespace {
@@ -19,8 +20,10 @@ constexpr size_t kMaxWaitingControlCalls = 1024;
 
 constexpr int kKeepaliveMilliseconds = 60'000;
 constexpr int kMinPingIntervalMilliseconds = 10'000;
-constexpr int kHandshakeMilliseconds = 10'000;
 constexpr int kMaxMetadataBytes = 8 * 1024;
+/// For the calls of a connection that ends because of its age.
+constexpr int kAgeGraceMilliseconds = 300'000;
+constexpr absl::Duration kProbeTimeout = absl::Seconds(5);
 
 /// The process has one default for health and reflection, set before the first server.
 void EnablePlugins() {
@@ -37,18 +40,25 @@ int ReceiveLimit(uint64_t max_message_bytes) {
   return static_cast<int>(std::min(kMax, 2 * max_message_bytes));
 }
 
+/// As gRPC's integer argument; its largest value means never.
+int Milliseconds(absl::Duration duration) {
+  constexpr int64_t kMax = std::numeric_limits<int>::max();
+  return static_cast<int>(std::clamp<int64_t>(absl::ToInt64Milliseconds(duration), 1, kMax));
+}
+
 void AddLimits(const ServerOptions& options, grpc::ServerBuilder& builder) {
   builder.SetMaxReceiveMessageSize(ReceiveLimit(options.limits.max_message_bytes));
   builder.SetMaxSendMessageSize(-1);  // Answers are bounded before they are computed.
-  // Two servers must not silently share a port.
-  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, options.max_concurrent_streams);
   builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, kMaxMetadataBytes);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMilliseconds);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveMilliseconds / 3);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, kMinPingIntervalMilliseconds);
-  builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, kHandshakeMilliseconds);
+  builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, Milliseconds(options.handshake_timeout));
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS, Milliseconds(options.max_connection_idle));
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_MS, Milliseconds(options.max_connection_age));
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_GRACE_MS, kAgeGraceMilliseconds);
 }
 
 absl::Status CheckOptions(const ServerOptions& options) {
@@ -71,8 +81,17 @@ Server::Server(const ServerOptions& options, const ServerParts& parts)
                   .max_queued_rows = options.max_queued_rows,
                   .max_queued_bytes = options.max_queued_bytes},
                  *parts.clock, parts.metrics, [this](int worker) { workers_[static_cast<size_t>(worker)]->Wake(); }),
-      row_environment_{parts.models, &scheduler_, parts.metrics, parts.access_log, parts.clock, options.limits},
-      control_environment_{&executor_, parts.metrics, parts.access_log, parts.clock, options.limits.max_message_bytes},
+      row_environment_{parts.models, &scheduler_,    parts.metrics,   parts.access_log,
+                       parts.clock,  options.limits, parts.authorizer},
+      control_environment_{.executor = &executor_,
+                           .metrics = parts.metrics,
+                           .access_log = parts.access_log,
+                           .clock = parts.clock,
+                           .max_message_bytes = options.limits.max_message_bytes,
+                           .max_import_bytes = options.max_import_bytes,
+                           .authorizer = parts.authorizer,
+                           .audit_log = parts.audit_log,
+                           .hidden_root = parts.hidden_root},
       estimator_(*parts.trainings, control_environment_),
       trainings_(*parts.trainings, control_environment_),
       datasets_(*parts.datasets, *parts.trainings, control_environment_),
@@ -91,7 +110,11 @@ absl::Status Server::Listen() {
   if (!credentials.ok()) return credentials.status();
   grpc::ServerBuilder builder;
   AddLimits(options_, builder);
-  builder.AddListeningPort(options_.address, *credentials, &port_);
+  auto acceptor = Acceptor::Open(options_.address, options_.connections);
+  if (!acceptor.ok()) return acceptor.status();
+  acceptor_ = *std::move(acceptor);
+  external_ = builder.experimental().AddExternalConnectionAcceptor(
+      grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD, *credentials);
   builder.RegisterService(&estimator_);
   builder.RegisterService(&trainings_);
   builder.RegisterService(&datasets_);
@@ -100,23 +123,38 @@ absl::Status Server::Listen() {
     workers_.push_back(std::make_unique<RowWorker>(i, builder.AddCompletionQueue(), row_environment_));
   }
   server_ = builder.BuildAndStart();
-  if (server_ == nullptr || port_ == 0) {
-    return absl::UnavailableError(
-        absl::StrCat("cannot listen on ", options_.address, "; is the port taken? Choose another with --address"));
-  }
+  if (server_ == nullptr) return InternalError("gRPC did not start");
   for (const auto& worker : workers_) {
     estimator_.PostRowCalls(*worker, kPostedCalls);
     threads_.emplace_back([&worker = *worker] { worker.Run(); });
   }
   AddGauges();
   parts_.health->Attach(server_->GetHealthCheckService(), parts_.models);
+  BeginToAccept();
   return absl::OkStatus();
+}
+
+void Server::BeginToAccept() {
+  acceptor_->Start([this](int listener, FileDescriptor connection) {
+    grpc::experimental::ExternalConnectionAcceptor::NewConnectionParameters parameters;
+    parameters.listener_fd = listener;
+    parameters.fd = connection.Release();
+    external_->HandleNewConnection(&parameters);
+  });
+  watch_ = std::make_unique<AcceptorWatch>([this] { return acceptor_->Probe(kProbeTimeout); }, options_.probe_interval,
+                                           [this](bool reachable) {
+                                             acceptor_->counts()->accepting = reachable;
+                                             parts_.health->SetReachable(reachable);
+                                           });
 }
 
 void Server::AddGauges() {
   gauges_.push_back(parts_.metrics->AddGauge("densityd_inflight_bytes",
                                              "Bytes of row requests and of their answers until these are sent.",
                                              [this] { return static_cast<double>(scheduler_.queued_bytes()); }));
+  gauges_.push_back(parts_.metrics->AddGauge("densityd_connections", "Connections that are open.",
+                                             [this] { return static_cast<double>(acceptor_->open()); }));
+  parts_.metrics->AddSource(std::make_unique<ConnectionMetrics>(acceptor_->counts()));
   gauges_.push_back(parts_.metrics->AddGauge("densityd_inflight_rows", "Rows that wait or are computed.",
                                              [this] { return static_cast<double>(scheduler_.queued_rows()); }));
 }
@@ -129,6 +167,9 @@ void Server::Stop(absl::Duration timeout) {
     BeginLameDuck();
     trainings_.EndWatches();
     for (const auto& worker : workers_) worker->EndStreams();
+    // Nobody connects any more, and gRPC is handed nothing, before it is told to end.
+    watch_.reset();
+    acceptor_->Stop();
     server_->Shutdown(absl::ToChronoTime(absl::Now() + timeout));
   }
   for (const auto& worker : workers_) worker->Stop();

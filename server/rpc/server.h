@@ -9,8 +9,11 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "grpcpp/server.h"
+#include "grpcpp/server_builder.h"
 #include "server/base/clock.h"
 #include "server/registry/model_manager.h"
+#include "server/rpc/acceptor.h"
+#include "server/rpc/acceptor_watch.h"
 #include "server/rpc/control.h"
 #include "server/rpc/credentials.h"
 #include "server/rpc/datasets_service.h"
@@ -33,9 +36,16 @@ struct ServerOptions {
   int workers = 1;                        ///< row workers, best one per core
   int control_threads = 4;
   RowLimits limits;
+  uint64_t max_import_bytes = uint64_t{16} << 30;
   size_t max_queued_rows = 4 << 20;
   size_t max_queued_bytes = size_t{2} << 30;
   int max_concurrent_streams = 256;  ///< calls at once on one connection
+  ConnectionLimits connections;
+  absl::Duration handshake_timeout = absl::Seconds(10);  ///< TLS and HTTP/2 together
+  absl::Duration max_connection_idle = absl::Minutes(30);
+  /// Connections are ended gently after this long, so that clients spread anew over servers.
+  absl::Duration max_connection_age = absl::InfiniteDuration();
+  absl::Duration probe_interval = absl::Seconds(10);  ///< between connections of the server to itself
 };
 
 /// What the server answers from. Everything outlives the server.
@@ -47,6 +57,9 @@ struct ServerParts {
   telemetry::AccessLog* access_log = nullptr;
   Health* health = nullptr;
   const Clock* clock = nullptr;
+  const Authorizer* authorizer = nullptr;  ///< null: everybody may do everything
+  AuditLog* audit_log = nullptr;           ///< null: none
+  HiddenRoot hidden_root = {};             ///< what callers are not told
 };
 
 /// Thread-safe.
@@ -58,7 +71,7 @@ class Server {
   /// Stops at once.
   ~Server();
 
-  int port() const { return port_; }
+  int port() const { return acceptor_->port(); }
 
   /// Tells health checks that this server goes; calls are still answered.
   void BeginLameDuck();
@@ -71,6 +84,7 @@ class Server {
   Server(const ServerOptions& options, const ServerParts& parts);
   absl::Status Listen();
   void AddGauges();
+  void BeginToAccept();
 
   const ServerOptions options_;
   const ServerParts parts_;
@@ -83,10 +97,12 @@ class Server {
   DatasetsService datasets_;
   ModelRegistryService models_;
   std::vector<std::unique_ptr<RowWorker>> workers_;
+  std::unique_ptr<Acceptor> acceptor_;
+  std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> external_;
+  std::unique_ptr<AcceptorWatch> watch_;
   std::unique_ptr<grpc::Server> server_;
   std::vector<std::thread> threads_;
   std::vector<std::shared_ptr<void>> gauges_;
-  int port_ = 0;
   bool stopped_ = false;
 };
 

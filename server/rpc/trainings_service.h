@@ -32,6 +32,12 @@ class TrainingsService final : public density::v1::Trainings::CallbackService {
   void EndWatches();
 
  private:
+  /// A training of a model that `caller` may touch. NOT_FOUND; PERMISSION_DENIED.
+  absl::StatusOr<density::v1::Training> GetOwn(const Caller& caller, telemetry::RpcMethod method,
+                                               const std::string& id) const;
+  /// A training as callers see it.
+  density::v1::Training Shown(density::v1::Training training) const;
+
   training::TrainingManager* trainings_;
   const ControlEnvironment* environment_;
   absl::Mutex mutex_;

@@ -22,7 +22,11 @@ UploadStream* UploadStream::Begin(training::DatasetStore& datasets, const Contro
   auto stream = std::make_unique<UploadStream>(datasets, environment, context, response);
   UploadStream* reactor = stream.get();
   reactor->self_ = std::move(stream);
-  reactor->StartRead(&reactor->request_);
+  if (const absl::Status status = reactor->timer_.Admit(); !status.ok()) {
+    reactor->End(status);
+  } else {
+    reactor->StartRead(&reactor->request_);
+  }
   return reactor;
 }
 
@@ -81,14 +85,14 @@ void UploadStream::Commit() {
     return End(CallerGone());
   }
   *response_ = *std::move(dataset);
+  timer_.SetMade(NameOf(*response_));
   End(absl::OkStatus());
 }
 
 void UploadStream::End(const absl::Status& status) {
   // What was written goes before the caller hears of it.
   writer_.reset();
-  timer_.ReportStream(status);
-  Finish(ToGrpcStatus(status));
+  Finish(timer_.ReportStream(status));
 }
 
 void UploadStream::OnDone() { self_.reset(); }

@@ -37,7 +37,7 @@ class UploadStream final : public grpc::ServerReadReactor<density::v1::UploadDat
   const ControlEnvironment* environment_;
   grpc::CallbackServerContext* context_;
   density::v1::Dataset* response_;
-  const CallTimer timer_;
+  CallTimer timer_;
   std::unique_ptr<UploadStream> self_;  ///< until OnDone
 
   density::v1::UploadDatasetRequest request_;

@@ -17,7 +17,8 @@ bool IsFinal(const density::v1::Training& training) {
 
 WatchStream::WatchStream(const ControlEnvironment& environment, grpc::CallbackServerContext* context,
                          const density::v1::WatchTrainingRequest& request)
-    : timer_(environment, telemetry::RpcMethod::kTrainingsWatch, *context, request.id()),
+    : environment_(&environment),
+      timer_(environment, telemetry::RpcMethod::kTrainingsWatch, *context, request.id()),
       id_(request.id()),
       after_revision_(request.after_revision()) {}
 
@@ -27,7 +28,17 @@ std::shared_ptr<WatchStream> WatchStream::Begin(training::TrainingManager& train
                                                 const density::v1::WatchTrainingRequest& request) {
   auto stream = std::make_shared<WatchStream>(environment, context, request);
   stream->self_ = stream;
-  const absl::Status accepted = environment.executor->Run([stream, &trainings] {
+  absl::Status accepted = stream->timer_.Admit();
+  if (!accepted.ok()) {
+    stream->End(accepted);
+    return stream;
+  }
+  accepted = environment.executor->Run([stream, &trainings] {
+    const auto training = trainings.Get(stream->id_);
+    if (!training.ok()) return stream->End(training.status());
+    const absl::Status own =
+        Authorizer::CheckModel(stream->timer_.caller(), telemetry::RpcMethod::kTrainingsWatch, training->model());
+    if (!own.ok()) return stream->End(own);
     // The manager keeps its watchers; a watcher that kept the stream would keep it for ever.
     auto token = trainings.Watch(
         stream->id_,
@@ -67,14 +78,14 @@ void WatchStream::Advance() {
   if (!waiting_.empty()) {
     written_ = std::move(waiting_.front());
     waiting_.pop_front();
+    written_.set_error(environment_->hidden_root.In(written_.error()));
     writing_ = true;
     StartWrite(&written_);
     return;
   }
   if (!ending_ && !final_) return;
   finished_ = true;
-  timer_.ReportStream(end_);
-  Finish(ToGrpcStatus(end_));
+  Finish(timer_.ReportStream(end_));
 }
 
 void WatchStream::OnWriteDone(bool ok) {

@@ -41,7 +41,8 @@ class WatchStream final : public grpc::ServerWriteReactor<density::v1::Training>
   /// Writes the next state or finishes, whatever can be done now.
   void Advance() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
-  const CallTimer timer_;
+  const ControlEnvironment* const environment_;
+  CallTimer timer_;
   const std::string id_;
   const uint64_t after_revision_;
   std::shared_ptr<WatchStream> self_;  ///< until OnDone

@@ -69,6 +69,11 @@ absl::Time WorkerCall::Deadline() const {
   return deadline - arrival_ > kLongestDeadline ? absl::InfiniteFuture() : deadline;
 }
 
+absl::Status WorkerCall::Admit(std::string_view model) const {
+  const Authorizer* authorizer = environment().authorizer;
+  return authorizer == nullptr ? absl::OkStatus() : authorizer->Admit(context_, method_, model).status;
+}
+
 uint64_t WorkerCall::Client() const { return std::hash<std::string>()(context_.peer()); }
 
 void WorkerCall::Report(const absl::Status& status, uint64_t rows, Duration meaning) const {

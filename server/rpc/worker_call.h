@@ -18,6 +18,7 @@
 #include "grpcpp/server_context.h"
 #include "server/base/clock.h"
 #include "server/registry/model_manager.h"
+#include "server/rpc/authorizer.h"
 #include "server/rpc/row_request.h"
 #include "server/serving/scheduler.h"
 #include "server/telemetry/access_log.h"
@@ -35,6 +36,7 @@ struct RowEnvironment {
   telemetry::AccessLog* access_log = nullptr;
   const Clock* clock = nullptr;
   RowLimits limits;
+  const Authorizer* authorizer = nullptr;  ///< null: everybody may do everything
 };
 
 class WorkerCall : public std::enable_shared_from_this<WorkerCall> {
@@ -89,6 +91,9 @@ class WorkerCall : public std::enable_shared_from_this<WorkerCall> {
 
   /// Who asks: a connection. To the scheduler all calls of one are of one client.
   uint64_t Client() const;
+
+  /// Whether the caller may ask this of `model`: to be asked before anything is looked up.
+  absl::Status Admit(std::string_view model) const;
 
   /// The tag to give to gRPC for `event`, of which one may be outstanding.
   Tag* Arm(Event event);

@@ -9,10 +9,15 @@
 namespace densityd::telemetry {
 
 absl::StatusOr<std::unique_ptr<MetricsEndpoint>> MetricsEndpoint::Start(
-    const std::string& address, std::shared_ptr<prometheus::Collectable> metrics) {
+    const std::string& address, std::shared_ptr<prometheus::Collectable> metrics, IsAllowed is_allowed) {
   // The library reports failures by exceptions.
   try {
     auto exposer = std::make_unique<prometheus::Exposer>(address, 2);
+    if (is_allowed != nullptr) {
+      exposer->RegisterAuth([is_allowed = std::move(is_allowed)](
+                                const std::string&, const std::string& password) { return is_allowed(password); },
+                            "densityd");
+    }
     exposer->RegisterCollectable(metrics);
     return std::unique_ptr<MetricsEndpoint>(new MetricsEndpoint(std::move(exposer), std::move(metrics)));
   } catch (const std::exception& error) {

@@ -1,6 +1,7 @@
 // GET /metrics for Prometheus, on a port of its own.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -13,9 +14,14 @@ namespace densityd::telemetry {
 /// Serves until destroyed. Thread-safe.
 class MetricsEndpoint {
  public:
-  /// Listens on `address`, for example "127.0.0.1:9464"; port 0 picks a free one. UNAVAILABLE where it cannot listen.
+  /// Whether the password of HTTP basic authentication is good; the user's name says nothing.
+  using IsAllowed = std::function<bool(const std::string& password)>;
+
+  /// Listens on `address`, for example "127.0.0.1:9464"; port 0 picks a free one. With `is_allowed`, others are
+  /// answered 401. UNAVAILABLE where it cannot listen.
   static absl::StatusOr<std::unique_ptr<MetricsEndpoint>> Start(const std::string& address,
-                                                                std::shared_ptr<prometheus::Collectable> metrics);
+                                                                std::shared_ptr<prometheus::Collectable> metrics,
+                                                                IsAllowed is_allowed = nullptr);
 
   int port() const { return port_; }
 

@@ -34,6 +34,7 @@ constexpr std::array<const char*, kRpcMethodCount> kNames = {
     "ModelRegistry/DeleteAlias",
     "ModelRegistry/Export",
     "ModelRegistry/Import",
+    "ModelRegistry/ReloadFromDisk",
 };
 
 }  // namespace

@@ -31,8 +31,9 @@ enum class RpcMethod {
   kModelsDeleteAlias,
   kModelsExport,
   kModelsImport,
+  kModelsReload,
 };
-inline constexpr int kRpcMethodCount = static_cast<int>(RpcMethod::kModelsImport) + 1;
+inline constexpr int kRpcMethodCount = static_cast<int>(RpcMethod::kModelsReload) + 1;
 
 /// "DensityEstimator/LogProb" …: service and method without the package.
 const char* RpcMethodName(RpcMethod method);

@@ -5,6 +5,7 @@
 
 #include <string>
 
+#include "server/rpc/listen.h"
 #include "tests/base/temp_folder.h"
 
 namespace densityd::rpc {
@@ -16,7 +17,8 @@ TEST(Loopback, IsThisMachineOnly) {
   for (const char* address : {"127.0.0.1:50051", "127.8.8.8:0", "localhost:1", "[::1]:0", "unix:/run/densityd"}) {
     EXPECT_TRUE(IsLoopback(address)) << address;
   }
-  for (const char* address : {"0.0.0.0:50051", "[::]:50051", "10.0.0.1:1", "example.org:1", ":50051", ""}) {
+  for (const char* address : {"0.0.0.0:50051", "[::]:50051", "10.0.0.1:1", "example.org:1", ":50051", "",
+                              "127.0.0.1.example.org:1", "127.example.org:443", "localhost.example.org:1", "[::]:0"}) {
     EXPECT_FALSE(IsLoopback(address)) << address;
   }
 }

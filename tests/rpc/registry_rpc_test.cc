@@ -238,14 +238,5 @@ TEST_F(RegistryRpcTest, SeriesOfAModelComeAndGoWithIt) {
   EXPECT_THAT(server_.metrics().Text(), Not(HasSubstr("power")));
 }
 
-TEST_F(RegistryRpcTest, ExportAndImportAreNotServed) {
-  const auto context = Context();
-  const auto reader = server_.registry().Export(context.get(), {});
-  EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::UNIMPLEMENTED);
-  const auto import_context = Context();
-  const auto writer = server_.registry().Import(import_context.get(), &info_);
-  EXPECT_EQ(writer->Finish().error_code(), grpc::StatusCode::UNIMPLEMENTED);
-}
-
 }  // namespace
 }  // namespace densityd::rpc

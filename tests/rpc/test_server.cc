@@ -71,7 +71,10 @@ TestServer::TestServer(const Settings& settings)
                                         .metrics = metrics_.get(),
                                         .access_log = &access_log_,
                                         .health = &health_,
-                                        .clock = &Clock::Real()}));
+                                        .clock = &Clock::Real(),
+                                        .authorizer = settings.authorizer,
+                                        .audit_log = settings.audit_log,
+                                        .hidden_root = HiddenRoot(folder_.path())}));
   channel_ = Connect();
   estimator_ = density::v1::DensityEstimator::NewStub(channel_);
   trainings_stub_ = density::v1::Trainings::NewStub(channel_);

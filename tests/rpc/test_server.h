@@ -29,6 +29,8 @@ class TestServer {
     RowLimits limits = {};
     size_t max_queued_rows = 4 << 20;
     uint64_t max_dataset_bytes = 1 << 20;
+    const Authorizer* authorizer = nullptr;
+    AuditLog* audit_log = nullptr;
     std::string training_process = "#!/bin/sh\nexit 3\n";  ///< a script in place of the training process
   };
 

@@ -1,0 +1,193 @@
+#include "server/rpc/authorizer.h"
+
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "grpcpp/security/auth_context.h"
+#include "server/base/errors.h"
+#include "server/base/logging.h"
+#include "server/base/posix.h"
+#include "server/base/strings.h"
+#include "server/rpc/permissions.h"
+
+namespace densityd::rpc {
+namespace {
+
+constexpr uint64_t kMaxFileBytes = 16 << 20;
+constexpr char kHeader[] = "authorization";
+constexpr std::string_view kScheme = "bearer ";
+
+/// The names in the client's certificate, which TLS has verified.
+std::vector<std::string> CertificateNames(const grpc::ServerContextBase& context) {
+  const std::shared_ptr<const grpc::AuthContext> auth = context.auth_context();
+  std::vector<std::string> names;
+  if (auth == nullptr || !auth->IsPeerAuthenticated()) return names;
+  for (const char* property : {"x509_subject_alternative_name", "x509_common_name"}) {
+    for (const grpc::string_ref& value : auth->FindPropertyValues(property)) {
+      names.emplace_back(value.data(), value.size());
+    }
+  }
+  return names;
+}
+
+/// The token of an `authorization` header; UNAUTHENTICATED where it is of another kind.
+absl::StatusOr<std::string_view> BearerToken(std::string_view header) {
+  if (!absl::StartsWithIgnoreCase(ToAbsl(header), ToAbsl(kScheme))) {
+    return absl::UnauthenticatedError("the metadata `authorization` is not `Bearer TOKEN`");
+  }
+  return header.substr(kScheme.size());
+}
+
+std::string_view ModelName(std::string_view reference) { return reference.substr(0, reference.find('@')); }
+
+bool HasRight(const Grant& grant, const Permission& permission) {
+  if (!permission.any_right) return grant.Has(permission.right);
+  return grant.Has(Right::kInfer) || grant.Has(Right::kTrain) || grant.Has(Right::kAdmin);
+}
+
+absl::Status Denied(const Grant& grant, telemetry::RpcMethod method, const Permission& permission,
+                    std::string_view model) {
+  const std::string right = permission.any_right ? "one of the rights infer, train, admin"
+                                                 : absl::StrCat("the right ", RightName(permission.right));
+  const std::string scope = permission.scope != Scope::kModel ? ""
+                            : model.empty()                   ? " for all models"
+                                                              : absl::StrCat(" for the model ", Quote(model));
+  return absl::PermissionDeniedError(absl::StrCat(Quote(grant.name), " may not call ", telemetry::RpcMethodName(method),
+                                                  ": that needs ", right, scope));
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Authorizer>> Authorizer::Open(std::string file, const Clock& clock,
+                                                             absl::Duration poll_interval) {
+  auto authorizer = std::unique_ptr<Authorizer>(new Authorizer(std::move(file), clock));
+  if (!authorizer->in_use()) return authorizer;
+  if (absl::Status status = authorizer->Load(); !status.ok()) return Annotate(status, "--auth-file");
+  authorizer->poll_ = std::thread([raw = authorizer.get(), poll_interval] { raw->Poll(poll_interval); });
+  return authorizer;
+}
+
+Authorizer::~Authorizer() {
+  {
+    absl::MutexLock lock(&mutex_);
+    stopping_ = true;
+  }
+  if (poll_.joinable()) poll_.join();
+}
+
+absl::StatusOr<Authorizer::Stamp> Authorizer::ReadStamp() const {
+  struct stat facts = {};
+  if (stat(file_.c_str(), &facts) != 0) return ErrnoStatus(errno, "read", file_);
+  if ((facts.st_mode & S_IWOTH) != 0) {
+    return FailedPrecondition("file", file_,
+                              absl::StrCat(file_, ": everybody may write it; take that right away (chmod o-w)"));
+  }
+  return Stamp{static_cast<int64_t>(facts.st_ino), facts.st_size,
+               facts.st_mtim.tv_sec * 1'000'000'000 + facts.st_mtim.tv_nsec};
+}
+
+absl::Status Authorizer::Load() {
+  // The stamp first: a change while the file is read is seen by the next look.
+  const absl::StatusOr<Stamp> stamp = ReadStamp();
+  if (!stamp.ok()) return stamp.status();
+  const absl::StatusOr<std::string> text = FileSystem::Real().Read(file_, kMaxFileBytes);
+  if (!text.ok()) return text.status();
+  absl::StatusOr<Grants> grants = Grants::Parse(*text, file_);
+  absl::MutexLock lock(&mutex_);
+  // A file that is wrong is complained of once, not at every look.
+  stamp_ = *stamp;
+  if (!grants.ok()) return grants.status();
+  grants_ = std::make_shared<const Grants>(*std::move(grants));
+  return absl::OkStatus();
+}
+
+void Authorizer::Refresh() {
+  absl::MutexLock loading(&loading_);
+  const absl::StatusOr<Stamp> stamp = ReadStamp();
+  {
+    absl::MutexLock lock(&mutex_);
+    if (stamp.ok() && *stamp == stamp_) return;
+    if (!stamp.ok() && stamp_ == Stamp{}) return;
+    if (!stamp.ok()) stamp_ = Stamp{};
+  }
+  const absl::Status status = stamp.ok() ? Load() : stamp.status();
+  if (status.ok()) {
+    Log(LogLevel::kInfo, "grants read", {{"file", file_}, {"grants", grants()->size()}});
+  } else {
+    Log(LogLevel::kError, "grants stay as they were", {{"file", file_}, {"error", ToStd(status.message())}});
+  }
+}
+
+void Authorizer::Poll(absl::Duration interval) {
+  while (true) {
+    {
+      absl::MutexLock lock(&mutex_);
+      if (mutex_.AwaitWithTimeout(absl::Condition(&stopping_), interval)) return;
+    }
+    Refresh();
+  }
+}
+
+std::shared_ptr<const Grants> Authorizer::grants() const {
+  absl::ReaderMutexLock lock(&mutex_);
+  return grants_;
+}
+
+absl::StatusOr<Caller> Authorizer::Identify(const grpc::ServerContextBase& context) const {
+  std::shared_ptr<const Grants> grants = this->grants();
+  const absl::Time now = clock_->Now();
+  const Grant* grant = nullptr;
+  const auto& metadata = context.client_metadata();
+  if (const auto header = metadata.find(kHeader); header != metadata.end()) {
+    // A token is what its sender wants to be known by, whatever certificate the connection has.
+    const auto token = BearerToken({header->second.data(), header->second.size()});
+    if (!token.ok()) return token.status();
+    const auto of_token = grants->OfToken(*token, now);
+    if (!of_token.ok()) return of_token.status();
+    grant = *of_token;
+  } else {
+    const std::vector<std::string> names = CertificateNames(context);
+    grant = grants->OfCertificate(names, now);
+    if (grant == nullptr && !names.empty()) {
+      return absl::UnauthenticatedError("the client certificate is of nobody who is known here, and no token was sent");
+    }
+  }
+  if (grant == nullptr) {
+    return absl::UnauthenticatedError("no credentials: send a token (metadata `authorization: Bearer TOKEN`)");
+  }
+  return Caller(std::shared_ptr<const Grant>(std::move(grants), grant));
+}
+
+Admission Authorizer::Admit(const grpc::ServerContextBase& context, telemetry::RpcMethod method,
+                            std::string_view model) const {
+  if (!in_use()) return {};
+  const absl::StatusOr<Caller> caller = Identify(context);
+  if (!caller.ok()) return {Caller(), caller.status()};
+  const Permission permission = PermissionOf(method);
+  const Grant& grant = *caller->grant();
+  const std::string_view name = ModelName(model);
+  const bool in_scope = permission.scope != Scope::kModel || (name.empty() ? grant.CoversAll() : grant.Covers(name));
+  if (HasRight(grant, permission) && in_scope) return {*caller, absl::OkStatus()};
+  return {*caller, Denied(grant, method, permission, name)};
+}
+
+absl::Status Authorizer::CheckModel(const Caller& caller, telemetry::RpcMethod method, std::string_view model) {
+  if (caller.MayTouch(model)) return absl::OkStatus();
+  Permission permission = PermissionOf(method);
+  permission.scope = Scope::kModel;
+  return Denied(*caller.grant(), method, permission, model);
+}
+
+bool Authorizer::MayReadMetrics(std::string_view token) const {
+  if (!in_use()) return true;
+  const std::shared_ptr<const Grants> grants = this->grants();
+  const auto grant = grants->OfToken(token, clock_->Now());
+  return grant.ok() && (*grant)->Has(Right::kMetrics);
+}
+
+}  // namespace densityd::rpc

@@ -1,0 +1,69 @@
+#include "server/rpc/connection_table.h"
+
+#include <netinet/in.h>
+
+#include <cstring>
+
+#include "absl/time/clock.h"
+
+namespace densityd::rpc {
+namespace {
+
+/// A flood beyond the limit must not buy a look at every connection with each of its own.
+constexpr absl::Duration kSweepInterval = absl::Milliseconds(10);
+
+/// 0 where `fd` is no open socket.
+uint64_t CookieOf(int fd) {
+  uint64_t cookie = 0;
+  socklen_t length = sizeof(cookie);
+  return getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &length) == 0 ? cookie : 0;
+}
+
+/// What counts as one address; empty for peers without.
+std::string AddressKey(const sockaddr_storage& peer) {
+  constexpr size_t kPrefixBytes = 8;
+  if (peer.ss_family == AF_INET) {
+    const auto& v4 = reinterpret_cast<const sockaddr_in&>(peer).sin_addr;
+    return {reinterpret_cast<const char*>(&v4), sizeof(v4)};
+  }
+  if (peer.ss_family != AF_INET6) return "";
+  const in6_addr& v6 = reinterpret_cast<const sockaddr_in6&>(peer).sin6_addr;
+  if (IN6_IS_ADDR_V4MAPPED(&v6)) return {reinterpret_cast<const char*>(&v6) + 12, 4};
+  return {reinterpret_cast<const char*>(&v6), kPrefixBytes};
+}
+
+}  // namespace
+
+ConnectionTable::Verdict ConnectionTable::Admit(int fd, const sockaddr_storage& peer) {
+  const std::string key = AddressKey(peer);
+  absl::MutexLock lock(&mutex_);
+  if (count_ >= limits_.total && absl::Now() - swept_ >= kSweepInterval) Sweep();
+  if (count_ >= limits_.total) return Verdict::kTooMany;
+  Entries& entries = connections_[key];
+  if (!key.empty() && entries.size() >= limits_.per_address) {
+    Sweep(entries);
+    if (entries.size() >= limits_.per_address) return Verdict::kTooManyOfAddress;
+  }
+  entries.push_back({fd, CookieOf(fd)});
+  ++count_;
+  return Verdict::kAdmitted;
+}
+
+size_t ConnectionTable::Open() {
+  absl::MutexLock lock(&mutex_);
+  Sweep();
+  return count_;
+}
+
+void ConnectionTable::Sweep() {
+  swept_ = absl::Now();
+  for (auto& [key, entries] : connections_) Sweep(entries);
+  std::erase_if(connections_, [](const auto& address) { return address.second.empty(); });
+}
+
+void ConnectionTable::Sweep(Entries& entries) {
+  count_ -= std::erase_if(entries,
+                          [](const Entry& entry) { return entry.cookie == 0 || CookieOf(entry.fd) != entry.cookie; });
+}
+
+}  // namespace densityd::rpc

@@ -1,0 +1,55 @@
+// Which connections are open, although gRPC owns them and says nothing when it closes one.
+#pragma once
+
+#include <sys/socket.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+
+namespace densityd::rpc {
+
+struct ConnectionLimits {
+  size_t total = 8192;
+  /// From one IPv4 address, or one /64 of IPv6; unix sockets have none.
+  size_t per_address = 1024;
+};
+
+/// Each entry is a descriptor and the cookie of the socket behind it, which the kernel never gives twice: an entry
+/// whose descriptor is closed, or stands for something else meanwhile, is a connection that has ended. Thread-safe.
+class ConnectionTable {
+ public:
+  enum class Verdict { kAdmitted, kTooMany, kTooManyOfAddress };
+
+  explicit ConnectionTable(ConnectionLimits limits) : limits_(limits) {}
+
+  /// Enters the open socket `fd` of `peer` unless a limit is reached.
+  Verdict Admit(int fd, const sockaddr_storage& peer);
+
+  /// Connections that are open now.
+  size_t Open();
+
+ private:
+  struct Entry {
+    int fd = -1;
+    uint64_t cookie = 0;
+  };
+  using Entries = std::vector<Entry>;
+
+  void Sweep() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Sweep(Entries& entries) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  const ConnectionLimits limits_;
+  absl::Mutex mutex_;
+  std::map<std::string, Entries> connections_ ABSL_GUARDED_BY(mutex_);  ///< by address
+  size_t count_ ABSL_GUARDED_BY(mutex_) = 0;
+  absl::Time swept_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
+};
+
+}  // namespace densityd::rpc
