@@ -11,8 +11,10 @@ void AddSampleCommand(CLI::App& app, Session& session);     ///< sample
 void AddTrainCommand(CLI::App& app, Session& session);      ///< train
 void AddTrainingCommands(CLI::App& app, Session& session);  ///< watch, cancel, trainings
 void AddDatasetCommands(CLI::App& app, Session& session);   ///< upload, datasets
-void AddModelCommands(CLI::App& app, Session& session);     ///< models, load, unload, delete
+void AddModelCommands(CLI::App& app, Session& session);     ///< models, load, unload, delete, reload
+void AddArchiveCommands(CLI::App& app, Session& session);   ///< export, import
 void AddAliasCommands(CLI::App& app, Session& session);     ///< alias
 void AddHealthCommand(CLI::App& app, Session& session);     ///< health
+void AddTokenCommand(CLI::App& app, Session& session);      ///< token
 
 }  // namespace densityd::ctl

@@ -28,6 +28,12 @@ void DefineConnection(CLI::App& app, ConnectionFlags& flags) {
   group->add_option("--tls-ca", flags.tls_ca, "Encrypt, trusting the certificate authorities in this PEM file");
   group->add_option("--tls-cert", flags.tls_cert, "Client certificate, a PEM file (mutual TLS)");
   group->add_option("--tls-key", flags.tls_key, "Key of the client certificate, a PEM file");
+  group
+      ->add_option("--token-file", flags.token_file,
+                   "File with the token that says who calls. Default: the token in DENSITYD_TOKEN, if it is set")
+      ->envname("DENSITYD_TOKEN_FILE");
+  group->add_flag("--insecure-token-over-plain-text", flags.insecure_token,
+                  "Send the token to other machines without TLS, too");
   group->add_option("--tls-server-name", flags.tls_server_name, "Name in the server's certificate, if not the host");
 }
 
@@ -47,6 +53,7 @@ std::string Hint(const absl::Status& status, const ConnectionFlags& connection) 
     return "Is densityd running at " + connection.server +
            "? Another address can be given with --server or in DENSITYD_SERVER.";
   }
+  if (absl::IsUnauthenticated(status)) return "A token can be given with --token-file or in DENSITYD_TOKEN.";
   if (absl::IsDeadlineExceeded(status)) return "A longer time can be given with --timeout SECONDS.";
   return "";
 }
@@ -66,9 +73,11 @@ void DefineCommandLine(CLI::App& app, Session& session) {
   AddRowCommands(app, session);
   AddSampleCommand(app, session);
   AddModelCommands(app, session);
+  AddArchiveCommands(app, session);
   AddAliasCommands(app, session);
   AddDatasetCommands(app, session);
   AddHealthCommand(app, session);
+  AddTokenCommand(app, session);
   RefuseNegativeCounts(app);
 }
 

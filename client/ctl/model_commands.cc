@@ -1,4 +1,4 @@
-// models, load, unload, delete: the versions that the server keeps.
+// models, load, unload, delete, reload: the versions that the server keeps.
 #include <algorithm>
 #include <string>
 #include <vector>
@@ -89,6 +89,28 @@ absl::Status RunDelete(Session& session, const ModelFlags& flags) {
   return client->DeleteVersion(flags.model.substr(0, at), version);
 }
 
+struct ReloadFlags {
+  std::string model;
+  bool json = false;
+};
+
+absl::Status RunReload(Session& session, const ReloadFlags& flags) {
+  absl::StatusOr<Client> client = session.Connect();
+  if (!client.ok()) return client.status();
+  const absl::StatusOr<v1::ReloadFromDiskResponse> changes = client->ReloadFromDisk(flags.model);
+  if (!changes.ok()) return changes.status();
+  if (flags.json) return PrintJson(session.streams.out, *changes);
+  for (const std::string& version : changes->added()) session.streams.out << "added " << version << "\n";
+  for (const std::string& version : changes->removed()) session.streams.out << "removed " << version << "\n";
+  for (const std::string& alias : changes->moved()) session.streams.out << "moved " << alias << "\n";
+  return absl::OkStatus();
+}
+
+void DefineReload(CLI::App& command, ReloadFlags& flags) {
+  command.add_option("model", flags.model, "Name of the model; default: all");
+  command.add_flag("--json", flags.json, "Print the changes as JSON");
+}
+
 void DefineList(CLI::App& command, ListFlags& flags) {
   command.add_flag("--json", flags.json, "Print the models as JSON");
 }
@@ -114,6 +136,9 @@ void AddModelCommands(CLI::App& app, Session& session) {
                          "  densityctl load power@3", DefineMove, RunLoad);
   AddCommand<ModelFlags>(app, session, "unload", "Take a version out of memory; calls in flight finish",
                          "  densityctl unload power@2", DefineMove, RunUnload);
+  AddCommand<ReloadFlags>(app, session, "reload",
+                          "Take up versions and aliases that others changed in the server's folder",
+                          "  densityctl reload\n  densityctl reload power", DefineReload, RunReload);
   AddCommand<ModelFlags>(app, session, "delete", "Delete one version from disk",
                          "  densityctl delete power@2\n  densityctl unload power@2 && densityctl delete power@2",
                          DefineModel, RunDelete);

@@ -1,11 +1,29 @@
 #include "client/ctl/session.h"
 
+#include <cstdlib>
 #include <fstream>
 #include <sstream>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "client/ctl/files.h"
 
 namespace densityd::ctl {
+
+absl::StatusOr<std::string> Session::ReadToken() const {
+  std::string text;
+  if (!connection.token_file.empty()) {
+    absl::StatusOr<std::string> content = ReadInput(connection.token_file, streams.in);
+    if (!content.ok()) return content;
+    text = *std::move(content);
+    if (absl::StripAsciiWhitespace(text).empty()) {
+      return absl::InvalidArgumentError(connection.token_file + " holds no token");
+    }
+  } else if (const char* variable = std::getenv("DENSITYD_TOKEN"); variable != nullptr) {
+    text = variable;
+  }
+  return std::string(absl::StripAsciiWhitespace(text));
+}
 
 absl::StatusOr<Client> Session::Connect() const {
   ClientOptions options;
@@ -28,7 +46,15 @@ absl::StatusOr<Client> Session::Connect() const {
       text = *std::move(content);
     }
   }
-  return Client::Connect(std::move(options));
+  absl::StatusOr<std::string> token = ReadToken();
+  if (!token.ok()) return token.status();
+  options.token = *std::move(token);
+  options.insecure_token_over_plain_text = connection.insecure_token;
+  absl::StatusOr<Client> client = Client::Connect(std::move(options));
+  if (client.ok() || !absl::StrContains(client.status().message(), "as plain text")) return client;
+  return absl::InvalidArgumentError(
+      "the token would be sent to another machine as plain text; use --tls or --tls-ca, or, where something else "
+      "protects the traffic, --insecure-token-over-plain-text");
 }
 
 }  // namespace densityd::ctl

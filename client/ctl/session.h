@@ -35,6 +35,8 @@ struct ConnectionFlags {
   std::string tls_cert;
   std::string tls_key;
   std::string tls_server_name;
+  std::string token_file;
+  bool insecure_token = false;
 };
 
 /// One run of densityctl. Not thread-safe.
@@ -46,6 +48,10 @@ struct Session {
 
   /// INVALID_ARGUMENT or NOT_FOUND for bad flags and certificate files that cannot be read.
   absl::StatusOr<Client> Connect() const;
+
+ private:
+  /// The token of --token-file, else of the environment variable DENSITYD_TOKEN, else none.
+  absl::StatusOr<std::string> ReadToken() const;
 };
 
 /// Adds a command whose flags live in a `Flags`: `define(command, flags)` declares them, and `run(session, flags)` does

@@ -1,10 +1,14 @@
 #include "client/lib/channel.h"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
+
 #include <algorithm>
 #include <climits>
 #include <cstdint>
 #include <string>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "grpcpp/create_channel.h"
 #include "grpcpp/security/credentials.h"
@@ -20,6 +24,29 @@ int Milliseconds(absl::Duration duration) {
 
 absl::Status Bad(const char* option, const char* problem) {
   return absl::InvalidArgumentError(absl::StrCat("ClientOptions::", option, " ", problem));
+}
+
+/// Whether the peer of an address is on this machine, whatever names resolve to.
+bool IsLoopback(const std::string& address) {
+  if (absl::StartsWith(address, "unix:")) return true;
+  std::string host = address.substr(0, address.rfind(':'));
+  if (host == "localhost") return true;
+  if (host.size() > 2 && host.front() == '[' && host.back() == ']') host = host.substr(1, host.size() - 2);
+  in_addr v4 = {};
+  if (inet_pton(AF_INET, host.c_str(), &v4) == 1) return (ntohl(v4.s_addr) >> 24) == 127;
+  in6_addr v6 = {};
+  return inet_pton(AF_INET6, host.c_str(), &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6);
+}
+
+absl::Status CheckToken(const ClientOptions& options) {
+  if (options.token.empty()) return absl::OkStatus();
+  const bool printable =
+      std::all_of(options.token.begin(), options.token.end(), [](char c) { return c > ' ' && c < '\x7f'; });
+  if (!printable) return Bad("token", "has blanks or control characters; give the token alone");
+  if (options.tls.has_value() || options.insecure_token_over_plain_text || IsLoopback(options.address)) {
+    return absl::OkStatus();
+  }
+  return Bad("token", "would be sent to another machine as plain text; use tls");
 }
 
 std::shared_ptr<grpc::ChannelCredentials> MakeCredentials(const std::optional<TlsOptions>& tls) {
@@ -48,7 +75,7 @@ absl::Status CheckOptions(const ClientOptions& options) {
   if (options.tls.has_value() && options.tls->client_certificate.empty() != options.tls->client_key.empty()) {
     return Bad("tls", "needs client_certificate and client_key together");
   }
-  return absl::OkStatus();
+  return CheckToken(options);
 }
 
 std::shared_ptr<grpc::Channel> MakeChannel(const ClientOptions& options) {

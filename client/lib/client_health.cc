@@ -43,7 +43,7 @@ absl::StatusOr<Health> Client::CheckHealth(std::string_view service, const CallO
   grpc::TemplatedGenericStub<Empty, Empty> stub(impl_->channel);
   absl::Status status = client_internal::Retry(impl_->options.retry, deadline, *impl_->environment, [&] {
     grpc::ClientContext context;
-    Impl::SetDeadline(context, deadline);
+    impl_->Prepare(context, deadline);
     absl::Notification done;
     grpc::Status called;
     stub.UnaryCall(&context, kCheckMethod, grpc::StubOptions(), &request, &response, [&](grpc::Status result) {

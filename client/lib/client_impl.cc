@@ -31,7 +31,8 @@ absl::Time Client::Impl::Deadline(const std::optional<absl::Duration>& timeout) 
   return environment->Now() + timeout.value_or(options.timeout);
 }
 
-void Client::Impl::SetDeadline(grpc::ClientContext& context, absl::Time deadline) {
+void Client::Impl::Prepare(grpc::ClientContext& context, absl::Time deadline) const {
+  if (!options.token.empty()) context.AddMetadata("authorization", "Bearer " + options.token);
   if (deadline != absl::InfiniteFuture()) context.set_deadline(absl::ToChronoTime(deadline));
 }
 

@@ -40,7 +40,7 @@ struct Client::Impl {
                     const Request& request, absl::Time deadline, Repeat repeat, Response* response) const {
     const auto attempt = [&] {
       grpc::ClientContext context;
-      SetDeadline(context, deadline);
+      Prepare(context, deadline);
       return client_internal::FromGrpc((stub.*method)(&context, request, response));
     };
     if (repeat == Repeat::kAllowed)
@@ -60,7 +60,8 @@ struct Client::Impl {
     return response;
   }
 
-  static void SetDeadline(grpc::ClientContext& context, absl::Time deadline);
+  /// Gives a call its deadline and its caller's token.
+  void Prepare(grpc::ClientContext& context, absl::Time deadline) const;
 
   ClientOptions options;
   client_internal::RetryEnvironment* environment = &client_internal::RetryEnvironment::Real();

@@ -60,7 +60,7 @@ absl::StatusOr<v1::Training> Client::Watch(std::string_view id, const OnTraining
   bool is_patient = false;
   while (true) {
     grpc::ClientContext context;
-    Impl::SetDeadline(context, deadline);
+    impl_->Prepare(context, deadline);
     const std::unique_ptr<grpc::ClientReader<v1::Training>> reader = impl_->trainings->Watch(&context, request);
     absl::Status status = ReadStream(*reader, context, on_training, backoff, seen);
     if (seen.finished) return seen.last;

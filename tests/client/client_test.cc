@@ -335,5 +335,56 @@ TEST(UploadTest, ARefusalInTheMiddleIsReportedWithItsReason) {
   EXPECT_THAT(status.message(), HasSubstr("over --max-dataset-bytes"));
 }
 
+TEST(ClientTest, SendsItsTokenWithEveryCall) {
+  FakeServer server;
+  std::vector<std::string> sent;
+  const auto keep = [&](grpc::ServerContext& context, const auto&, auto&) {
+    const auto header = context.client_metadata().find("authorization");
+    sent.emplace_back(
+        header == context.client_metadata().end() ? "" : std::string(header->second.data(), header->second.size()));
+    return grpc::Status::OK;
+  };
+  server.registry.get = keep;
+  server.trainings.list = keep;
+  ClientOptions options = server.options();
+  EXPECT_TRUE(Client::Connect(options)->GetModel("power").ok());
+  options.token = "secret";
+  const Client client = *Client::Connect(options);
+  EXPECT_TRUE(client.GetModel("power").ok());
+  EXPECT_TRUE(client.ListTrainings().ok());
+  EXPECT_THAT(sent, testing::ElementsAre("", "Bearer secret", "Bearer secret"));
+}
+
+TEST(ClientTest, ATokenLeavesTheMachineOverTlsOnlyUnlessThatIsWanted) {
+  ClientOptions options;
+  options.token = "secret";
+  for (const char* address : {"127.0.0.1:1", "127.8.8.8:1", "localhost:1", "[::1]:1", "unix:/tmp/x"}) {
+    options.address = address;
+    EXPECT_TRUE(Client::Connect(options).ok()) << address;
+  }
+  for (const char* address : {"10.0.0.1:1", "example.org:1", "127.0.0.1.example.org:1", "localhost.example.org:1",
+                              "dns:///example.org:1", "[::2]:1", "0.0.0.0:1"}) {
+    options.address = address;
+    const absl::Status status = Client::Connect(options).status();
+    EXPECT_TRUE(absl::IsInvalidArgument(status)) << address;
+    EXPECT_THAT(status.message(), HasSubstr("token"));
+    EXPECT_THAT(status.message(), testing::Not(HasSubstr("secret")));
+    ClientOptions other = options;
+    other.tls.emplace();
+    EXPECT_TRUE(Client::Connect(other).ok()) << address;
+    other = options;
+    other.insecure_token_over_plain_text = true;
+    EXPECT_TRUE(Client::Connect(other).ok()) << address;
+  }
+}
+
+TEST(ClientTest, ATokenIsOneWord) {
+  ClientOptions options;
+  for (const char* token : {"a b", "a\n", "a\r\nx: y", "\xc3\xa9"}) {
+    options.token = token;
+    EXPECT_TRUE(absl::IsInvalidArgument(Client::Connect(options).status())) << token;
+  }
+}
+
 }  // namespace
 }  // namespace densityd

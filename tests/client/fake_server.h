@@ -123,8 +123,41 @@ class FakeRegistry : public v1::ModelRegistry::Service {
   Handler<v1::DeleteModelRequest, v1::DeleteModelResponse> remove;
   Handler<v1::SetAliasRequest, v1::Aliases> set_alias;
   Handler<v1::DeleteAliasRequest, v1::Aliases> delete_alias;
+  Handler<v1::ReloadFromDiskRequest, v1::ReloadFromDiskResponse> reload;
+  std::vector<std::string> exported;  ///< the pieces of any version
+  grpc::Status export_end;
+  std::string imported_name;  ///< of the last import
+  std::string imported;       ///< its bytes
+  grpc::Status import_end;
 
  private:
+  grpc::Status ReloadFromDisk(grpc::ServerContext* c, const v1::ReloadFromDiskRequest* q,
+                              v1::ReloadFromDiskResponse* a) override {
+    return Handle(reload, *c, *q, *a);
+  }
+  grpc::Status Export(grpc::ServerContext*, const v1::ExportModelRequest*,
+                      grpc::ServerWriter<v1::ExportModelResponse>* writer) override {
+    v1::ExportModelResponse response;
+    for (const std::string& piece : exported) {
+      response.set_chunk(piece);
+      if (!writer->Write(response)) break;
+    }
+    return export_end;
+  }
+  grpc::Status Import(grpc::ServerContext*, grpc::ServerReader<v1::ImportModelRequest>* reader,
+                      v1::VersionInfo* version) override {
+    v1::ImportModelRequest request;
+    imported.clear();
+    for (bool first = true; reader->Read(&request); first = false) {
+      if (first) imported_name = request.name();
+      imported += request.chunk();
+    }
+    version->set_name(imported_name.empty() ? "power" : imported_name);
+    version->set_version(4);
+    version->set_state(v1::READY);
+    return import_end;
+  }
+
   grpc::Status List(grpc::ServerContext* c, const v1::ListModelsRequest* q, v1::ListModelsResponse* a) override {
     return Handle(list, *c, *q, *a);
   }

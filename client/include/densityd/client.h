@@ -140,6 +140,22 @@ class Client {
                                                    std::optional<uint64_t> expected_revision = std::nullopt,
                                                    const CallOptions& options = {}) const;
 
+  /// Called with each piece of an archive; an error ends the call, which returns it.
+  using OnPiece = std::function<absl::Status(std::string_view piece)>;
+  /// One stored version as an archive, a tar (docs/model-format.md). The pieces make an archive only where the call is
+  /// OK. Without a timeout of its own it has none.
+  absl::Status Export(std::string_view model, const OnPiece& on_piece, const CallOptions& options = {}) const;
+  /// Returns the next piece of an archive, valid until the next call, and an empty one at its end; an error ends the
+  /// call.
+  using NextPiece = std::function<absl::StatusOr<std::string_view>()>;
+  /// Publishes the version of an archive under the next free number of the model `name` (empty: the archive's) and
+  /// returns when it answers requests. All or nothing, and never repeated. Without a timeout of its own it has none.
+  absl::StatusOr<density::v1::VersionInfo> Import(std::string_view name, const NextPiece& next_piece,
+                                                  const CallOptions& options = {}) const;
+  /// Makes the server take up what others changed in its folder, for one model or (empty) all.
+  absl::StatusOr<density::v1::ReloadFromDiskResponse> ReloadFromDisk(std::string_view model = "",
+                                                                     const CallOptions& options = {}) const;
+
   /// Whether the server (`service` empty) or one of its health service names, such as a model, is serving
   /// (grpc.health.v1). NOT_FOUND for a name that the server does not know.
   absl::StatusOr<Health> CheckHealth(std::string_view service = "", const CallOptions& options = {}) const;

@@ -43,6 +43,10 @@ struct ClientOptions {
   absl::Duration timeout = absl::Seconds(60);  ///< of a whole call, repetitions and chunks included
   RetryPolicy retry = {};
   std::optional<TlsOptions> tls = std::nullopt;  ///< unset: plain text
+  /// Bearer token that says who calls, for servers with --auth-file; empty: none. Without TLS it is sent to this
+  /// machine only (127.0.0.0/8, ::1, localhost, unix sockets).
+  std::string token = {};
+  bool insecure_token_over_plain_text = false;  ///< send the token without TLS to other machines, too
   /// Largest message sent or received. At most the server's --max-message-bytes; larger inputs and outputs are split.
   size_t max_message_bytes = size_t{64} << 20;
   /// Most rows in one request. At most the server's --max-request-rows; larger inputs and outputs are split.
