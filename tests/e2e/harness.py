@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import random
+import resource
 import shutil
 import signal
 import struct
@@ -77,10 +78,11 @@ def numbers(text):
 class Server:
     """A densityd process. Start it again after stop() or kill(): it has the same root."""
 
-    def __init__(self, folder, *flags):
+    def __init__(self, folder, *flags, descriptors=None):
         self.folder = pathlib.Path(folder)
         self.root = self.folder / "root"
         self.flags = flags
+        self.descriptors = descriptors  # the limit of the process; None: that of the tests
         self.log = self.folder / "server.log"
         self.process = None
         self.address = None
@@ -92,7 +94,8 @@ class Server:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [DENSITYD, "--root", self.root, "--address", address, "--metrics-address", "127.0.0.1:0",
-                 "--port-file", addresses, *self.flags], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+                 "--port-file", addresses, *self.flags], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                preexec_fn=self._limit)
 
         def ready():
             if self.process.poll() is not None:
@@ -102,6 +105,10 @@ class Server:
         wait_until(ready, "the server to be ready")
         self.address, self.metrics_address = addresses.read_text().splitlines()
         return self
+
+    def _limit(self):
+        if self.descriptors:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (self.descriptors, self.descriptors))
 
     def stop(self):
         """SIGTERM; returns the exit status."""
@@ -159,12 +166,13 @@ class ServerTestCase(unittest.TestCase):
     """Each test has a server of its own, with nothing in it, and `self.folder` for its files."""
 
     flags = ()
+    descriptors = None
 
     def setUp(self):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="densityd-e2e-"))
         self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
         self.prepare(self.folder)
-        self.server = Server(self.folder, *self.flags).start()
+        self.server = Server(self.folder, *self.flags, descriptors=self.descriptors).start()
         self.addCleanup(self._end)
 
     def prepare(self, folder):
@@ -179,5 +187,6 @@ class ServerTestCase(unittest.TestCase):
 
     def write(self, name, content):
         path = self.folder / name
+        path.parent.mkdir(exist_ok=True)
         path.write_bytes(content.encode() if isinstance(content, str) else content)
         return path

@@ -1,0 +1,140 @@
+"""Abuse of connections to the real server under a low descriptor limit: who is connected notices nothing, and who was
+refused gets in when there is room again."""
+
+import contextlib
+import shutil
+import socket
+import time
+import unittest
+import urllib.request
+
+import grpc
+import harness
+import tls_test
+
+CHECK = "/grpc.health.v1.Health/Check"
+SERVING = b"\x08\x01"
+
+
+class Client:
+    """A client that stays connected, by hand: health checks need no generated code."""
+
+    def __init__(self, address, credentials=None):
+        options = [("grpc.use_local_subchannel_pool", 1)]
+        self.channel = (grpc.secure_channel(address, credentials, options)
+                        if credentials else grpc.insecure_channel(address, options))
+        self.call = self.channel.unary_unary(CHECK)
+
+    def check(self):
+        return self.call(b"", timeout=harness.PATIENCE)
+
+    def close(self):
+        self.channel.close()
+
+
+class ConnectionsTestCase(harness.ServerTestCase):
+
+    def sockets(self, count):
+        """Connections that say nothing, without those that the server refused at once."""
+        host, port = self.server.address.rsplit(":", 1)
+        made = []
+        for _ in range(count):
+            # The kernel connects; the server hangs up at once, or a little later.
+            with contextlib.suppress(ConnectionResetError):
+                connection = socket.create_connection((host, int(port)), timeout=harness.PATIENCE)
+                self.addCleanup(connection.close)
+                made.append(connection)
+        return made
+
+    def metric(self, name):
+        text = urllib.request.urlopen(f"http://{self.server.metrics_address}/metrics", timeout=60).read().decode()
+        return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith(name))
+
+    def gets_in(self):
+        """Connects anew and asks, until that works; returns the seconds that it took."""
+        start = time.monotonic()
+
+        def asks():
+            client = Client(self.server.address)
+            try:
+                return client.call(b"", timeout=1) == SERVING
+            except grpc.RpcError:
+                return False
+            finally:
+                client.close()
+
+        harness.wait_until(asks, "a new connection to be served")
+        return time.monotonic() - start
+
+
+class FloodTest(ConnectionsTestCase):
+    flags = ("--workers", "1")
+    descriptors = 128
+
+    def test_more_connections_than_descriptors(self):
+        client = Client(self.server.address)
+        self.addCleanup(client.close)
+        self.assertEqual(client.check(), SERVING)
+        before = self.metric("process_open_fds")
+        flood = []
+        for _ in range(10):
+            flood += self.sockets(50)
+            self.assertEqual(client.check(), SERVING)
+        self.assertGreater(self.metric('densityd_connections_shed_total{reason="descriptors"}'), 300)
+        self.assertLess(self.metric("process_open_fds"), self.descriptors)
+        for connection in flood:
+            connection.close()
+        self.assertLess(self.gets_in(), 10)
+        self.assertEqual(client.check(), SERVING)
+        harness.wait_until(lambda: self.metric("process_open_fds") <= before + 3, "the descriptors to be free again")
+        self.assertEqual(self.metric("densityd_accepting_connections"), 1)
+
+
+class LimitTest(ConnectionsTestCase):
+    flags = ("--workers", "1", "--max-connections-per-address", "5", "--handshake-timeout", "300")
+
+    def test_one_address_gets_so_many_and_no_more(self):
+        client = Client(self.server.address)
+        self.addCleanup(client.close)
+        self.assertEqual(client.check(), SERVING)
+        kept = self.sockets(4)
+        shed = self.sockets(20)
+        for connection in shed:
+            with self.assertRaises(ConnectionResetError):
+                if connection.recv(100) == b"":
+                    raise ConnectionResetError
+        self.assertGreaterEqual(self.metric('densityd_connections_shed_total{reason="address"}'), 20)
+        self.assertEqual(client.check(), SERVING)
+        kept.pop().close()
+        self.assertLess(self.gets_in(), 10)
+
+
+@unittest.skipUnless(shutil.which("openssl"), "openssl is not installed")
+class SlowHandshakeTest(ConnectionsTestCase):
+
+    def prepare(self, folder):
+        tls_test.make_certificates(folder)
+        self.flags = ("--workers", "1", "--handshake-timeout", "1", "--tls-cert", folder / "server.pem", "--tls-key",
+                      folder / "server.key")
+
+    def test_who_does_not_finish_his_handshake_is_hung_up_on(self):
+        trust = grpc.ssl_channel_credentials((self.folder / "ca.pem").read_bytes())
+        client = Client(self.server.address, trust)
+        self.addCleanup(client.close)
+        self.assertEqual(client.check(), SERVING)
+        slow = self.sockets(100)
+        for connection in slow[:50]:
+            connection.sendall(b"\x16\x03\x01\x02\x00\x01")  # the first bytes of a ClientHello
+        self.assertEqual(client.check(), SERVING)
+        self.assertEqual(self.server.ctl("--tls-ca", self.folder / "ca.pem", "health"), "SERVING\n")
+        for connection in slow:
+            with self.assertRaises(ConnectionResetError):
+                if connection.recv(100) == b"":
+                    raise ConnectionResetError
+        self.assertEqual(client.check(), SERVING)
+
+
+del ConnectionsTestCase
+
+if __name__ == "__main__":
+    unittest.main()
