@@ -14,7 +14,9 @@ void DefineConnection(CLI::App& app, ConnectionFlags& flags) {
   group->add_option("--server", flags.server, "host:port of the server, or unix:PATH")
       ->envname("DENSITYD_SERVER")
       ->capture_default_str();
-  group->add_option("--timeout", flags.timeout, "Seconds until a call is given up; watching has no limit")
+  group
+      ->add_option("--timeout", flags.timeout,
+                   "Seconds until a call is given up; watching and streams of rows have no limit")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
   group->add_option("--retry-for", flags.retry_for, "Seconds to go on trying while the server cannot be reached")

@@ -28,16 +28,4 @@ absl::StatusOr<std::string> ReadInput(const std::string& path, std::istream& in)
   return error == ENOENT ? absl::NotFoundError(message) : absl::InvalidArgumentError(message);
 }
 
-absl::Status WriteOutput(const std::string& path, std::string_view content, std::ostream& out) {
-  errno = 0;
-  std::ofstream file;
-  if (path != "-") file.open(path, std::ios::binary | std::ios::trunc);
-  std::ostream& stream = path == "-" ? out : file;
-  stream.write(content.data(), static_cast<std::streamsize>(content.size()));
-  stream.flush();
-  if (stream) return absl::OkStatus();
-  return absl::UnknownError(
-      absl::StrCat("cannot write ", path == "-" ? "the standard output" : path, ": ", std::strerror(errno)));
-}
-
 }  // namespace densityd::ctl

@@ -3,17 +3,12 @@
 
 #include <iosfwd>
 #include <string>
-#include <string_view>
 
-#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
 namespace densityd::ctl {
 
 /// The whole content of `path`, or of `in` for "-". NOT_FOUND or INVALID_ARGUMENT with the system's reason.
 absl::StatusOr<std::string> ReadInput(const std::string& path, std::istream& in);
-
-/// Writes `content` to `path`, or to `out` for "-". UNKNOWN with the system's reason.
-absl::Status WriteOutput(const std::string& path, std::string_view content, std::ostream& out);
 
 }  // namespace densityd::ctl

@@ -1,6 +1,7 @@
 #include "client/ctl/json_table.h"
 
 #include "absl/strings/str_cat.h"
+#include "nlohmann/json.hpp"
 #include "server/base/strings.h"
 
 namespace densityd::ctl {
@@ -96,16 +97,6 @@ absl::StatusOr<Table> ParseJsonTable(std::string_view text, std::string_view sou
     return absl::InvalidArgumentError(absl::StrCat(std::string(source), ": ", error.what()));
   }
   return Reader(source).Read(json);
-}
-
-std::string FormatJsonTable(const Table& table, Json members) {
-  if (!table.columns.empty()) members["columns"] = table.columns;
-  Json& rows = members["rows"] = Json::array();
-  for (size_t row = 0; row < table.rows; ++row) {
-    const auto begin = table.values.begin() + static_cast<ptrdiff_t>(row * table.cols);
-    rows.push_back(std::vector<double>(begin, begin + static_cast<ptrdiff_t>(table.cols)));
-  }
-  return members.dump() + "\n";
 }
 
 }  // namespace densityd::ctl

@@ -8,15 +8,11 @@
 #include <string_view>
 
 #include "absl/status/statusor.h"
-#include "nlohmann/json.hpp"
 #include "server/base/table.h"
 
 namespace densityd::ctl {
 
 /// Parses a table. INVALID_ARGUMENT beginning with `source` and naming the place, the row or the column.
 absl::StatusOr<Table> ParseJsonTable(std::string_view text, std::string_view source);
-
-/// The table as an object on one line, with `members` before the rows. Numbers that are not finite become null.
-std::string FormatJsonTable(const Table& table, nlohmann::ordered_json members);
 
 }  // namespace densityd::ctl

@@ -1,6 +1,7 @@
 #include "client/ctl/model_rows.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -109,22 +110,57 @@ absl::StatusOr<Table> ReadContext(const std::string& path, const ModelColumns& m
              : table;
 }
 
-absl::StatusOr<ModelRows> ReadModelRows(const RowsFlags& flags, const ModelColumns& model, bool base_space,
-                                        Session& session) {
+absl::StatusOr<ModelRowReader> ModelRowReader::Open(const RowsFlags& flags, const ModelColumns& model, bool base_space,
+                                                    Session& session) {
   if (flags.rows == "-" && flags.context == "-") {
     return absl::InvalidArgumentError("rows and context cannot both come from the standard input");
   }
-  absl::StatusOr<Table> table = ReadTable(flags.rows, session);
+  ModelRowReader reader;
+  absl::StatusOr<std::unique_ptr<TableReader>> table = TableReader::Open(flags.rows, session);
   if (!table.ok()) return table.status();
-  const std::string source = flags.rows == "-" ? "standard input" : flags.rows;
-  const absl::StatusOr<Choice> choice = Choose(flags, model, base_space, *table, source);
+  reader.table_ = *std::move(table);
+  absl::StatusOr<Table> first = reader.table_->Next();
+  if (!first.ok()) return first.status();
+  reader.first_ = *std::move(first);
+  reader.has_first_ = true;
+  absl::StatusOr<Choice> choice = Choose(flags, model, base_space, reader.first_, reader.table_->source());
   if (!choice.ok()) return choice.status();
-  absl::StatusOr<Table> rows = SelectColumns(*table, choice->features, source);
-  if (!rows.ok()) return rows.status();
-  absl::StatusOr<Table> context = flags.context.empty() ? SelectColumns(*table, choice->context, source)
-                                                        : ReadContext(flags.context, model, session);
+  reader.features_ = std::move(choice->features);
+  reader.context_columns_ = std::move(choice->context);
+  reader.has_context_table_ = !flags.context.empty();
+  absl::StatusOr<Table> context = ReadContext(flags.context, model, session);
   if (!context.ok()) return context.status();
-  return ModelRows{.rows = *std::move(rows), .context = *std::move(context)};
+  reader.context_ = *std::move(context);
+  return reader;
+}
+
+absl::StatusOr<bool> ModelRowReader::Next(ModelRows& block) {
+  absl::StatusOr<Table> table = std::exchange(has_first_, false) ? std::move(first_) : table_->Next();
+  if (!table.ok()) return table.status();
+  const uint64_t begin = rows_read_;
+  rows_read_ += table->rows;
+  const bool ended = table->rows == 0;
+  if (context_.rows > 1 && (ended ? context_.rows != rows_read_ : context_.rows < rows_read_)) {
+    return absl::InvalidArgumentError(absl::StrCat("the context has ", context_.rows, " rows, and ", table_->source(),
+                                                   ended ? " has " : " has at least ", rows_read_,
+                                                   "; one, or one for each row, is needed"));
+  }
+  if (ended) return false;
+  absl::StatusOr<Table> rows = SelectColumns(*table, features_, table_->source());
+  if (!rows.ok()) return rows.status();
+  block.rows = *std::move(rows);
+  if (!has_context_table_) {
+    absl::StatusOr<Table> context = SelectColumns(*table, context_columns_, table_->source());
+    if (!context.ok()) return context.status();
+    block.context = *std::move(context);
+  } else if (context_.rows <= 1) {
+    block.context = context_;
+  } else {
+    const auto row = [this](uint64_t i) { return context_.values.begin() + static_cast<ptrdiff_t>(i * context_.cols); };
+    block.context = {
+        .rows = table->rows, .cols = context_.cols, .columns = {}, .values = {row(begin), row(rows_read_)}};
+  }
+  return true;
 }
 
 }  // namespace densityd::ctl

@@ -115,6 +115,26 @@ void TrainingProgressView::End() {
   bar_shown_ = false;
 }
 
+void RowProgressView::Show(uint64_t rows, std::optional<double> share) {
+  constexpr absl::Duration kPause = absl::Milliseconds(100);
+  const absl::Time now = absl::Now();
+  if (columns_ == 0 || now - shown_ < kPause) return;
+  shown_ = now;
+  const double seconds = std::max(absl::ToDoubleSeconds(now - start_), 1e-3);
+  std::string text = absl::StrFormat("%d rows  %s rows/s", rows, FormatCount(static_cast<double>(rows) / seconds));
+  std::string line;
+  if (share.has_value()) {
+    text = absl::StrFormat(" %3.0f%%  ", 100 * *share) + text;
+    if (*share > 0) absl::StrAppend(&text, "  ", FormatEta(seconds * (1 - *share) / *share), " left");
+    line = Bar(*share, std::clamp(columns_ - static_cast<int>(text.size()) - 3, kNarrowestBar, kWidestBar));
+  }
+  err_ << "\r" << (line + text).substr(0, static_cast<size_t>(columns_ - 1)) << "\x1b[K" << std::flush;
+}
+
+RowProgressView::~RowProgressView() {
+  if (shown_ != absl::InfinitePast()) err_ << "\r\x1b[K" << std::flush;
+}
+
 absl::Status WatchToTheEnd(Session& session, const Client& client, const std::string& id, bool json) {
   TrainingProgressView view(session.streams);
   const absl::StatusOr<v1::Training> training = client.Watch(id, [&](const v1::Training& state) {

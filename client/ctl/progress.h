@@ -1,10 +1,13 @@
-// A training on the screen: a progress bar on a terminal, plain lines elsewhere.
+// Trainings, and rows, on the screen: a progress bar on a terminal, plain lines elsewhere.
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "client/ctl/session.h"
 #include "density/v1/training.pb.h"
 
@@ -29,6 +32,24 @@ class TrainingProgressView {
   density::v1::TrainingState state_ = density::v1::TRAINING_STATE_UNSPECIFIED;
   bool stalled_ = false;
   uint64_t printed_step_ = 0;
+};
+
+/// Rows on their way, as a bar on a terminal; nothing elsewhere. Not thread-safe.
+class RowProgressView {
+ public:
+  /// `shown`: false where the rows themselves go to the screen.
+  RowProgressView(const Streams& streams, bool shown) : err_(streams.err), columns_(shown ? streams.err_columns : 0) {}
+  /// Clears the bar's line.
+  ~RowProgressView();
+
+  /// `share` of all rows, within [0, 1], where that is known.
+  void Show(uint64_t rows, std::optional<double> share);
+
+ private:
+  std::ostream& err_;
+  int columns_;
+  absl::Time start_ = absl::Now();
+  absl::Time shown_ = absl::InfinitePast();
 };
 
 /// "step 1040/2000  41.2k rows/s  train 0.512  validation 0.498  best 0.497 at 1000  6s left", what is known of it.

@@ -1,4 +1,6 @@
-// logprob, inverse, forward: rows in, numbers out.
+// logprob, inverse, forward: rows in, numbers out, in tables of any size.
+#include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -6,6 +8,8 @@
 #include "absl/strings/str_cat.h"
 #include "client/ctl/commands.h"
 #include "client/ctl/model_rows.h"
+#include "client/ctl/progress.h"
+#include "client/ctl/table_writer.h"
 #include "client/ctl/tables.h"
 
 namespace densityd::ctl {
@@ -29,55 +33,104 @@ void DefineCommonFlags(CLI::App& command, RowFlags& flags) {
 
 Precision PrecisionOf(const RowFlags& flags) { return flags.float64 ? Precision::kFloat64 : Precision::kFloat32; }
 
-/// Appends a column to a table.
-void AddColumn(Table& table, const std::string& name, const std::vector<double>& column) {
-  Table wider = {.rows = column.size(), .cols = table.cols + 1, .columns = table.columns, .values = {}};
-  wider.columns.push_back(name);
-  wider.values.reserve(wider.rows * wider.cols);
-  for (size_t row = 0; row < wider.rows; ++row) {
-    const auto begin = table.values.begin() + static_cast<ptrdiff_t>(row * table.cols);
-    wider.values.insert(wider.values.end(), begin, begin + static_cast<ptrdiff_t>(table.cols));
-    wider.values.push_back(column[row]);
+/// (N, cols) and (N) or nothing: (N, cols + 1).
+void AddColumn(const std::vector<double>& column, size_t cols, std::vector<double>& values) {
+  std::vector<double> wider;
+  wider.reserve(values.size() + column.size());
+  for (size_t row = 0; row < column.size(); ++row) {
+    const auto begin = values.begin() + static_cast<ptrdiff_t>(row * cols);
+    wider.insert(wider.end(), begin, begin + static_cast<ptrdiff_t>(cols));
+    wider.push_back(column[row]);
   }
-  table = std::move(wider);
+  values = std::move(wider);
+}
+
+/// What the commands on rows have in common: rows that are read, and answers that are written.
+struct RowPipe {
+  ModelColumns model;
+  std::optional<ModelRowReader> rows;
+  std::unique_ptr<TableWriter> writer;
+};
+
+absl::StatusOr<RowPipe> OpenPipe(Session& session, const Client& client, const RowFlags& flags, bool base_space) {
+  RowPipe pipe;
+  absl::StatusOr<ModelColumns> model = FetchColumns(client, flags.model);
+  if (!model.ok()) return model.status();
+  pipe.model = *std::move(model);
+  absl::StatusOr<ModelRowReader> rows = ModelRowReader::Open(flags.rows, pipe.model, base_space, session);
+  if (!rows.ok()) return rows.status();
+  pipe.rows = *std::move(rows);
+  return pipe;
 }
 
 absl::Status RunLogProb(Session& session, const RowFlags& flags) {
-  absl::StatusOr<Client> client = session.Connect();
+  const absl::StatusOr<Client> client = session.Connect();
   if (!client.ok()) return client.status();
-  const absl::StatusOr<ModelColumns> model = FetchColumns(*client, flags.model);
-  if (!model.ok()) return model.status();
-  const absl::StatusOr<ModelRows> rows = ReadModelRows(flags.rows, *model, /*base_space=*/false, session);
-  if (!rows.ok()) return rows.status();
-  const absl::StatusOr<LogProbResult<double>> answer = client->LogProb(
-      model->model, rows->rows_view(),
-      {.context = rows->context_view(), .tail_probability = flags.tail_probability, .precision = PrecisionOf(flags)});
-  if (!answer.ok()) return answer.status();
-  Table table;
-  AddColumn(table, "log_prob", answer->log_prob);
-  if (flags.tail_probability) AddColumn(table, "tail_probability", answer->tail_probability);
-  return WriteTable(table, {{"model", answer->model.ToString()}}, flags.output, session);
+  absl::StatusOr<RowPipe> pipe = OpenPipe(session, *client, flags, /*base_space=*/false);
+  if (!pipe.ok()) return pipe.status();
+  RowProgressView progress(session.streams, flags.output.path != "-");
+  uint64_t answered = 0;
+  const auto write = [&](const LogProbResult<double>& answer) {
+    // Not before the first answer: an error leaves no empty table.
+    if (pipe->writer == nullptr) {
+      std::vector<std::string> columns = {"log_prob"};
+      if (flags.tail_probability) columns.emplace_back("tail_probability");
+      auto writer = TableWriter::Open(flags.output, std::move(columns), {{"model", answer.model.ToString()}},
+                                      /*rows=*/std::nullopt, session);
+      if (!writer.ok()) return writer.status();
+      pipe->writer = *std::move(writer);
+    }
+    std::vector<double> values = answer.log_prob;
+    if (flags.tail_probability) AddColumn(answer.tail_probability, 1, values);
+    answered += answer.log_prob.size();
+    progress.Show(answered, pipe->rows->share_read());
+    return pipe->writer->Write(values);
+  };
+  absl::StatusOr<LogProbStream<double>> stream = client->StreamLogProb<double>(
+      pipe->model.model, write, {.tail_probability = flags.tail_probability, .precision = PrecisionOf(flags)});
+  if (!stream.ok()) return stream.status();
+  ModelRows block;
+  while (true) {
+    const absl::StatusOr<bool> more = pipe->rows->Next(block);
+    if (!more.ok()) return more.status();
+    if (!*more) break;
+    if (absl::Status status = stream->Send(block.rows_view(), block.context_view()); !status.ok()) return status;
+  }
+  const absl::StatusOr<ModelVersion> finished = stream->Finish();
+  if (!finished.ok()) return finished.status();
+  return pipe->writer->Finish();
 }
 
 /// Inverse and Forward.
 absl::Status RunMap(Session& session, const RowFlags& flags, bool inverse) {
-  absl::StatusOr<Client> client = session.Connect();
+  const absl::StatusOr<Client> client = session.Connect();
   if (!client.ok()) return client.status();
-  const absl::StatusOr<ModelColumns> model = FetchColumns(*client, flags.model);
-  if (!model.ok()) return model.status();
-  const absl::StatusOr<ModelRows> rows = ReadModelRows(flags.rows, *model, /*base_space=*/!inverse, session);
-  if (!rows.ok()) return rows.status();
-  const MapOptions<double> options = {.context = rows->context_view(), .precision = PrecisionOf(flags)};
-  absl::StatusOr<MapResult<double>> answer = inverse ? client->Inverse(model->model, rows->rows_view(), options)
-                                                     : client->Forward(model->model, rows->rows_view(), options);
-  if (!answer.ok()) return answer.status();
-  Table table = {.rows = answer->rows.rows,
-                 .cols = answer->rows.cols,
-                 .columns = model->features,
-                 .values = std::move(answer->rows.values)};
-  for (size_t i = 0; inverse && i < table.columns.size(); ++i) table.columns[i] = absl::StrCat("z", i);
-  if (flags.log_abs_det) AddColumn(table, "log_abs_det", answer->log_abs_det);
-  return WriteTable(table, {{"model", answer->model.ToString()}}, flags.output, session);
+  absl::StatusOr<RowPipe> pipe = OpenPipe(session, *client, flags, /*base_space=*/!inverse);
+  if (!pipe.ok()) return pipe.status();
+  std::vector<std::string> columns = pipe->model.features;
+  for (size_t i = 0; inverse && i < columns.size(); ++i) columns[i] = absl::StrCat("z", i);
+  if (flags.log_abs_det) columns.emplace_back("log_abs_det");
+  RowProgressView progress(session.streams, flags.output.path != "-");
+  ModelRows block;
+  while (true) {
+    const absl::StatusOr<bool> more = pipe->rows->Next(block);
+    if (!more.ok()) return more.status();
+    if (!*more) break;
+    const MapOptions<double> options = {.context = block.context_view(), .precision = PrecisionOf(flags)};
+    absl::StatusOr<MapResult<double>> answer = inverse ? client->Inverse(pipe->model.model, block.rows_view(), options)
+                                                       : client->Forward(pipe->model.model, block.rows_view(), options);
+    if (!answer.ok()) return answer.status();
+    if (pipe->writer == nullptr) {
+      auto writer = TableWriter::Open(flags.output, columns, {{"model", answer->model.ToString()}},
+                                      /*rows=*/std::nullopt, session);
+      if (!writer.ok()) return writer.status();
+      pipe->writer = *std::move(writer);
+    }
+    if (flags.log_abs_det) AddColumn(answer->log_abs_det, answer->rows.cols, answer->rows.values);
+    if (absl::Status status = pipe->writer->Write(answer->rows.values); !status.ok()) return status;
+    progress.Show(pipe->rows->rows_read(), pipe->rows->share_read());
+  }
+  return pipe->writer->Finish();
 }
 
 absl::Status RunInverse(Session& session, const RowFlags& flags) { return RunMap(session, flags, /*inverse=*/true); }
@@ -97,7 +150,7 @@ void DefineMap(CLI::App& command, RowFlags& flags) {
 }  // namespace
 
 void AddRowCommands(CLI::App& app, Session& session) {
-  AddCommand<RowFlags>(app, session, "logprob", "log p of rows, in nats of the original columns",
+  AddCommand<RowFlags>(app, session, "logprob", "log p of rows, in nats of the original columns; of tables of any size",
                        "  densityctl logprob power rows.csv --tail-probability\n"
                        "  densityctl logprob power@stable rows.npy -o log_prob.npy\n"
                        "  densityctl logprob weather day.csv --context-columns month,station\n"

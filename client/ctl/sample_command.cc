@@ -1,11 +1,15 @@
-// sample: rows drawn from a model.
+// sample: rows drawn from a model, written as they come.
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "client/ctl/commands.h"
 #include "client/ctl/model_rows.h"
+#include "client/ctl/progress.h"
+#include "client/ctl/table_writer.h"
 #include "client/ctl/tables.h"
 
 namespace densityd::ctl {
@@ -35,6 +39,18 @@ void Define(CLI::App& command, SampleFlags& flags) {
   AddOutputFlags(command, flags.output);
 }
 
+/// The rows, each with its log p where there is one.
+std::vector<double> ValuesOf(const SampleResult<double>& chunk) {
+  if (chunk.log_prob.empty()) return chunk.rows.values;
+  std::vector<double> values;
+  values.reserve(chunk.rows.values.size() + chunk.log_prob.size());
+  for (size_t row = 0; row < chunk.rows.rows; ++row) {
+    values.insert(values.end(), chunk.rows[row].begin(), chunk.rows[row].end());
+    values.push_back(chunk.log_prob[row]);
+  }
+  return values;
+}
+
 absl::Status Run(Session& session, const SampleFlags& flags) {
   absl::StatusOr<Client> client = session.Connect();
   if (!client.ok()) return client.status();
@@ -49,29 +65,38 @@ absl::Status Run(Session& session, const SampleFlags& flags) {
                                    .precision = flags.float64 ? Precision::kFloat64 : Precision::kFloat32};
   if (context->rows > 0) options.context = {context->values, context->cols};
   const uint64_t rows = flags.rows.value_or(std::max<uint64_t>(context->rows, 1));
-  const absl::StatusOr<SampleResult<double>> answer = client->Sample<double>(model->model, rows, options);
-  if (!answer.ok()) return answer.status();
+  absl::StatusOr<SampleStream<double>> stream = client->StreamSample<double>(model->model, rows, options);
+  if (!stream.ok()) return stream.status();
 
-  const size_t cols = answer->rows.cols;
-  Table table = {.rows = answer->rows.rows, .cols = cols, .columns = model->features, .values = {}};
-  if (flags.log_prob) {
-    table.columns.push_back("log_prob");
-    ++table.cols;
+  std::vector<std::string> columns = model->features;
+  if (flags.log_prob) columns.emplace_back("log_prob");
+  std::unique_ptr<TableWriter> writer;
+  RowProgressView progress(session.streams, flags.output.path != "-");
+  SampleResult<double> chunk;
+  uint64_t drawn = 0;
+  while (true) {
+    const absl::StatusOr<bool> more = stream->Next(chunk);
+    if (!more.ok()) return more.status();
+    if (!*more) break;
+    if (writer == nullptr) {
+      auto opened = TableWriter::Open(flags.output, columns, {{"model", chunk.model.ToString()}, {"seed", chunk.seed}},
+                                      rows, session);
+      if (!opened.ok()) return opened.status();
+      writer = *std::move(opened);
+    }
+    if (absl::Status status = writer->Write(ValuesOf(chunk)); !status.ok()) return status;
+    drawn += chunk.rows.rows;
+    progress.Show(drawn, static_cast<double>(drawn) / static_cast<double>(rows));
   }
-  table.values.reserve(table.rows * table.cols);
-  for (size_t row = 0; row < table.rows; ++row) {
-    table.values.insert(table.values.end(), answer->rows[row].begin(), answer->rows[row].end());
-    if (flags.log_prob) table.values.push_back(answer->log_prob[row]);
-  }
-  return WriteTable(table, {{"model", answer->model.ToString()}, {"seed", answer->seed}}, flags.output, session);
+  return writer->Finish();
 }
 
 }  // namespace
 
 void AddSampleCommand(CLI::App& app, Session& session) {
-  AddCommand<SampleFlags>(app, session, "sample", "Rows drawn from a model",
+  AddCommand<SampleFlags>(app, session, "sample", "Rows drawn from a model, as many as you like",
                           "  densityctl sample power --rows 1000 --seed 7 > sample.csv\n"
-                          "  densityctl sample power@3 --rows 1000000 -o sample.npy --log-prob\n"
+                          "  densityctl sample power@3 --rows 1000000000 -o sample.npy --log-prob\n"
                           "  densityctl sample weather --context winter.csv --rows 100",
                           Define, Run);
 }

@@ -27,18 +27,6 @@ void AddOutputFlags(CLI::App& command, OutputFlags& flags) {
       ->check(CLI::IsMember({"csv", "npy", "json"}));
 }
 
-absl::Status WriteTable(const Table& table, nlohmann::ordered_json members, const OutputFlags& flags,
-                        Session& session) {
-  std::string format = flags.format;
-  if (format.empty()) {
-    format = absl::EndsWith(flags.path, ".npy") ? "npy" : absl::EndsWith(flags.path, ".json") ? "json" : "csv";
-  }
-  const std::string content = format == "npy"    ? FormatNpy(table)
-                              : format == "json" ? FormatJsonTable(table, std::move(members))
-                                                 : FormatCsv(table);
-  return WriteOutput(flags.path, content, session.streams.out);
-}
-
 std::vector<std::string> ColumnNames(const Table& table) {
   if (!table.columns.empty()) return table.columns;
   std::vector<std::string> names;

@@ -9,7 +9,6 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "client/ctl/session.h"
-#include "nlohmann/json.hpp"
 #include "server/base/table.h"
 
 namespace densityd::ctl {
@@ -25,9 +24,6 @@ struct OutputFlags {
 
 /// Declares --output and --format.
 void AddOutputFlags(CLI::App& command, OutputFlags& flags);
-
-/// Writes a table. `members` are said beside the rows in the format that can (JSON).
-absl::Status WriteTable(const Table& table, nlohmann::ordered_json members, const OutputFlags& flags, Session& session);
 
 /// The names of a table's columns: its header, or "0", "1", ….
 std::vector<std::string> ColumnNames(const Table& table);

@@ -6,6 +6,7 @@
 #include "client/lib/chunks.h"
 #include "client/lib/client_impl.h"
 #include "client/lib/matrix_codec.h"
+#include "client/lib/row_message.h"
 #include "densityd/client.h"
 
 namespace densityd {
@@ -13,56 +14,17 @@ namespace densityd {
 namespace v1 = density::v1;
 using client_internal::AppendMatrix;
 using client_internal::AppendVector;
+using client_internal::CheckContext;
+using client_internal::CheckRows;
+using client_internal::ChunkRows;
 using client_internal::Encode;
+using client_internal::EncodeContext;
 using client_internal::EncodingOf;
 using client_internal::ForEachChunk;
-using client_internal::RowsPerRequest;
+using client_internal::SampleChunkRows;
+using client_internal::ToProto;
 
 namespace {
-
-v1::Precision ToProto(Precision precision) {
-  return precision == Precision::kFloat64 ? v1::PRECISION_FLOAT64 : v1::PRECISION_FLOAT32;
-}
-
-template <typename T>
-absl::Status CheckContext(RowsView<T> context, uint64_t rows) {
-  if (context.empty()) return absl::OkStatus();
-  if (!context.well_formed() || context.rows() == 0) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("context: ", context.values().size(), " numbers are no rows of ", context.cols(), " columns"));
-  }
-  if (context.rows() != 1 && context.rows() != rows) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("context: has ", context.rows(), " rows; one, or one for each of the ", rows, " rows, is needed"));
-  }
-  return absl::OkStatus();
-}
-
-template <typename T>
-absl::Status CheckRows(RowsView<T> rows, RowsView<T> context) {
-  if (!rows.well_formed()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("rows: ", rows.values().size(), " numbers are no rows of ", rows.cols(), " columns"));
-  }
-  if (rows.rows() == 0) return absl::InvalidArgumentError("rows: at least one is needed");
-  return CheckContext(context, rows.rows());
-}
-
-/// The part of the context that belongs to rows [begin, begin + count).
-template <typename T>
-void EncodeContext(RowsView<T> context, size_t begin, size_t count, v1::Matrix* message) {
-  Encode(context.rows() == 1 ? context : context.Slice(begin, count), message);
-}
-
-/// Cuts a call on rows with a context into requests that fit.
-template <typename T>
-absl::StatusOr<size_t> ChunkRows(const ClientOptions& options, size_t cols, RowsView<T> context) {
-  const bool shared = context.rows() <= 1;
-  const size_t context_bytes = context.cols() * sizeof(T);
-  const size_t request_bytes = cols * sizeof(T) + (shared ? 0 : context_bytes);
-  const size_t answer_bytes = (cols + 1) * sizeof(T);
-  return RowsPerRequest(options, std::max(request_bytes, answer_bytes), shared ? context_bytes : 0);
-}
 
 /// Keeps the version of the first answer, so that all chunks come from one version.
 void Pin(const v1::ModelVersion& answered, ModelVersion& model, std::string& request_model) {
@@ -145,23 +107,6 @@ absl::StatusOr<LogProbResult<T>> LogProbOf(const Impl& impl, std::string_view mo
   if (!answered.ok()) return answered.status();
   result.model = *std::move(answered);
   return result;
-}
-
-/// How many rows of a sample fit one request. Asks the server how wide the model's rows are, unless that many rows of
-/// any model fit.
-template <typename T, typename Impl>
-absl::StatusOr<size_t> SampleChunkRows(const Impl& impl, const std::string& model, uint64_t rows, RowsView<T> context,
-                                       absl::Time deadline) {
-  constexpr size_t kWidestModel = 65536;
-  const absl::StatusOr<size_t> any_model = ChunkRows(impl.options, kWidestModel, context);
-  if (any_model.ok() && rows <= *any_model) return *any_model;
-  v1::GetModelRequest request;
-  request.set_model(model);
-  v1::ModelDetail detail;
-  absl::Status status =
-      impl.Call(*impl.registry, &v1::ModelRegistry::Stub::Get, request, deadline, Impl::Repeat::kAllowed, &detail);
-  if (!status.ok()) return status;
-  return ChunkRows(impl.options, detail.info().features(), context);
 }
 
 }  // namespace

@@ -49,6 +49,9 @@ class Lines {
  public:
   explicit Lines(std::string_view text) : rest_(text) {}
 
+  /// Goes on with `text`. Precondition: Next returned false.
+  void Continue(std::string_view text) { rest_ = text; }
+
   bool Next() {
     if (rest_.empty()) return false;
     const size_t end = rest_.find('\n');
@@ -61,6 +64,10 @@ class Lines {
   std::string_view line() const { return line_; }
   std::string_view rest() const { return rest_; }
   size_t number() const { return number_; }
+  void SkipRest() {
+    number_ += static_cast<size_t>(std::count(rest_.begin(), rest_.end(), '\n'));
+    rest_ = {};
+  }
   /// Whether only blank lines are left, this one included.
   bool OnlyBlankLeft() const {
     return Trim(line_).empty() && rest_.find_first_not_of(" \t\r\n") == std::string_view::npos;
@@ -74,20 +81,41 @@ class Lines {
 
 class CsvParser {
  public:
-  CsvParser(std::string_view text, std::string_view source) : lines_(text), source_(source) {}
+  explicit CsvParser(std::string source) : source_(std::move(source)) {}
 
-  absl::StatusOr<Table> Parse() {
-    if (!lines_.Next() || lines_.OnlyBlankLeft()) return InvalidArgument(source_, "is empty; rows are needed");
-    if (absl::Status status = ParseFirstLine(); !status.ok()) return status;
-    while (lines_.Next() && !lines_.OnlyBlankLeft()) {
-      if (absl::Status status = ParseRow(); !status.ok()) return status;
+  /// The rows of some more whole lines.
+  absl::StatusOr<Table> Parse(std::string_view text) {
+    if (!begun_) {
+      constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
+      if (text.substr(0, kByteOrderMark.size()) == kByteOrderMark) text.remove_prefix(kByteOrderMark.size());
     }
-    if (table_.rows == 0) return InvalidArgument(source_, "has a header and no rows");
-    return std::move(table_);
+    lines_.Continue(text);
+    table_.rows = 0;
+    table_.values.clear();
+    while (lines_.Next()) {
+      if (lines_.OnlyBlankLeft()) {
+        if (first_blank_ == 0) first_blank_ = lines_.number();
+        lines_.SkipRest();
+        continue;
+      }
+      if (first_blank_ != 0 && begun_) return BlankLine();
+      if (absl::Status status = begun_ ? ParseRow() : ParseFirstLine(); !status.ok()) return status;
+    }
+    rows_ += table_.rows;
+    Table rows = {.rows = table_.rows, .cols = table_.cols, .columns = table_.columns, .values = {}};
+    rows.values.swap(table_.values);
+    return rows;
+  }
+
+  absl::Status Finish() const {
+    if (!begun_) return InvalidArgument(source_, "is empty; rows are needed");
+    if (rows_ == 0) return InvalidArgument(source_, "has a header and no rows");
+    return absl::OkStatus();
   }
 
  private:
   absl::Status ParseFirstLine() {
+    begun_ = true;
     absl::StatusOr<std::vector<Cell>> cells = SplitLine(lines_.line());
     if (!cells.ok()) return cells.status();
     table_.cols = cells->size();
@@ -230,9 +258,16 @@ class CsvParser {
                            absl::StrCat("line ", lines_.number(), ", column ", column + 1, name, ": ", message));
   }
 
-  Lines lines_;
-  std::string_view source_;
-  Table table_;
+  absl::Status BlankLine() const {
+    return InvalidArgument(source_, absl::StrCat("line ", first_blank_, " is empty; leave it out"));
+  }
+
+  Lines lines_{""};
+  const std::string source_;
+  Table table_;  ///< of the current piece
+  bool begun_ = false;
+  size_t rows_ = 0;
+  size_t first_blank_ = 0;  ///< number of the first of the blank lines at the end so far
 };
 
 bool NeedsQuotes(const std::string& name) {
@@ -252,10 +287,21 @@ void AppendHeader(const std::vector<std::string>& names, std::string& out) {
 
 }  // namespace
 
+struct CsvPieces::Parser : CsvParser {
+  using CsvParser::CsvParser;
+};
+
+CsvPieces::CsvPieces(std::string source) : parser_(std::make_unique<Parser>(std::move(source))) {}
+CsvPieces::~CsvPieces() = default;
+absl::StatusOr<Table> CsvPieces::Parse(std::string_view lines) { return parser_->Parse(lines); }
+absl::Status CsvPieces::Finish() const { return parser_->Finish(); }
+
 absl::StatusOr<Table> ParseCsv(std::string_view text, std::string_view source) {
-  constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
-  if (text.substr(0, kByteOrderMark.size()) == kByteOrderMark) text.remove_prefix(kByteOrderMark.size());
-  return CsvParser(text, source).Parse();
+  CsvParser parser{std::string(source)};
+  absl::StatusOr<Table> table = parser.Parse(text);
+  if (!table.ok()) return table;
+  if (absl::Status status = parser.Finish(); !status.ok()) return status;
+  return table;
 }
 
 std::string FormatCsv(const Table& table) {

@@ -29,21 +29,23 @@ T Load(const char* bytes) {
 }
 
 template <typename T>
-void Convert(const char* bytes, std::vector<double>& values) {
-  for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<double>(Load<T>(bytes + i * sizeof(T)));
+void Append(std::string_view bytes, std::vector<double>& values) {
+  const size_t count = bytes.size() / sizeof(T);
+  values.reserve(values.size() + count);
+  for (size_t i = 0; i < count; ++i) values.push_back(static_cast<double>(Load<T>(bytes.data() + i * sizeof(T))));
 }
 
 struct ElementType {
   std::string_view descr;
   size_t bytes;
-  void (*convert)(const char*, std::vector<double>&);
+  void (*append)(std::string_view, std::vector<double>&);
 };
 
 constexpr ElementType kElementTypes[] = {
-    {"<f4", 4, Convert<float>},
-    {"<f8", 8, Convert<double>},
-    {"<i4", 4, Convert<int32_t>},
-    {"<i8", 8, Convert<int64_t>},
+    {"<f4", 4, Append<float>},
+    {"<f8", 8, Append<double>},
+    {"<i4", 4, Append<int32_t>},
+    {"<i8", 8, Append<int64_t>},
 };
 
 struct Header {
@@ -166,37 +168,30 @@ absl::StatusOr<const ElementType*> FindElementType(std::string_view descr, std::
                                               "array.astype('<f8')"));
 }
 
-/// Rows and columns of `shape`, whose numbers fill `data_bytes` exactly.
-absl::Status CheckShape(const Header& header, size_t element_bytes, size_t data_bytes, std::string_view source,
-                        Table& table) {
+/// Rows and columns of `header`, whose numbers could fill a file.
+absl::Status ReadShape(const Header& header, std::string_view source, NpyLayout& layout) {
   const std::string shape = absl::StrCat("(", absl::StrJoin(header.shape, ", "), ")");
   if (header.shape.empty() || header.shape.size() > 2) {
     return InvalidArgument(source, absl::StrCat("has shape ", shape, "; one or two dimensions are needed"));
   }
-  const uint64_t rows = header.shape[0];
-  const uint64_t cols = header.shape.size() == 2 ? header.shape[1] : 1;
-  if (rows == 0 || cols == 0) return InvalidArgument(source, absl::StrCat("has shape ", shape, ": no rows"));
+  layout.rows = header.shape[0];
+  layout.cols = header.shape.size() == 2 ? header.shape[1] : 1;
+  if (layout.rows == 0 || layout.cols == 0) {
+    return InvalidArgument(source, absl::StrCat("has shape ", shape, ": no rows"));
+  }
   const uint64_t most = std::numeric_limits<uint64_t>::max();
-  if (cols > most / element_bytes || rows > most / (cols * element_bytes)) {
+  if (layout.cols > most / layout.number_bytes || layout.rows > most / (layout.cols * layout.number_bytes)) {
     return InvalidArgument(source, absl::StrCat("has shape ", shape, ", more than any file can hold"));
   }
-  const uint64_t expected = rows * cols * element_bytes;
-  if (expected != data_bytes) {
-    return InvalidArgument(
-        source, absl::StrCat(data_bytes < expected ? "is cut short" : "has bytes after its end", ": shape ", shape,
-                             " needs ", expected, " bytes of data; there are ", data_bytes));
-  }
-  table.rows = rows;
-  table.cols = cols;
   return absl::OkStatus();
 }
 
 }  // namespace
 
-absl::StatusOr<Table> ParseNpy(std::string_view bytes, std::string_view source) {
+absl::StatusOr<NpyLayout> ParseNpyHeader(std::string_view begin, std::string_view source) {
   std::string_view header_text;
   std::string_view data;
-  if (absl::Status status = Split(bytes, source, header_text, data); !status.ok()) return status;
+  if (absl::Status status = Split(begin, source, header_text, data); !status.ok()) return status;
   const std::optional<Header> header = HeaderParser(header_text).Parse();
   if (!header) {
     return InvalidArgument(source, absl::StrCat("has an NPY header that is not understood (structured arrays are not "
@@ -208,24 +203,49 @@ absl::StatusOr<Table> ParseNpy(std::string_view bytes, std::string_view source) 
   if (header->fortran_order) {
     return InvalidArgument(source, "is stored in Fortran order; save numpy.ascontiguousarray(array)");
   }
-  Table table;
-  if (absl::Status status = CheckShape(*header, (*type)->bytes, data.size(), source, table); !status.ok())
-    return status;
-  table.values.resize(table.rows * table.cols);
-  (*type)->convert(data.data(), table.values);
+  NpyLayout layout;
+  layout.type = (*type)->descr;
+  layout.number_bytes = (*type)->bytes;
+  layout.data_offset = begin.size() - data.size();
+  if (absl::Status status = ReadShape(*header, source, layout); !status.ok()) return status;
+  return layout;
+}
+
+void AppendNpyNumbers(const NpyLayout& layout, std::string_view bytes, std::vector<double>& values) {
+  for (const ElementType& type : kElementTypes) {
+    if (type.descr == layout.type) type.append(bytes, values);
+  }
+}
+
+absl::StatusOr<Table> ParseNpy(std::string_view bytes, std::string_view source) {
+  const absl::StatusOr<NpyLayout> layout = ParseNpyHeader(bytes, source);
+  if (!layout.ok()) return layout.status();
+  const std::string_view data = bytes.substr(layout->data_offset);
+  const uint64_t expected = layout->rows * layout->cols * layout->number_bytes;
+  if (expected != data.size()) {
+    return InvalidArgument(source, absl::StrCat(expected > data.size() ? "is cut short" : "has bytes after its end",
+                                                ": shape (", layout->rows, ", ", layout->cols, ") needs ", expected,
+                                                " bytes of data; there are ", data.size()));
+  }
+  Table table = {.rows = layout->rows, .cols = layout->cols, .columns = {}, .values = {}};
+  AppendNpyNumbers(*layout, data, table.values);
   return table;
 }
 
-std::string FormatNpy(const Table& table) {
-  std::string header =
-      absl::StrCat("{'descr': '<f8', 'fortran_order': False, 'shape': (", table.rows, ", ", table.cols, "), }");
-  // The data begins at a multiple of 64 bytes.
+std::string FormatNpyHeader(uint64_t rows, uint64_t cols) {
+  std::string header = absl::StrCat("{'descr': '<f8', 'fortran_order': False, 'shape': (", rows, ", ", cols, "), }");
+  // Enough for the largest shape, and a multiple of 64 bytes.
   constexpr size_t kBefore = 10;
-  header.append(63 - (kBefore + header.size()) % 64, ' ');
+  constexpr size_t kAll = 128;
+  header.append(kAll - 1 - kBefore - header.size(), ' ');
   header.push_back('\n');
   std::string out(kMagic);
   out.append({'\x01', '\x00', static_cast<char>(header.size() & 0xff), static_cast<char>(header.size() >> 8)});
-  out += header;
+  return out + header;
+}
+
+std::string FormatNpy(const Table& table) {
+  std::string out = FormatNpyHeader(table.rows, table.cols);
   out.append(reinterpret_cast<const char*>(table.values.data()), table.values.size() * sizeof(double));
   return out;
 }

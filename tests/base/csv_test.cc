@@ -133,5 +133,36 @@ TEST(CsvTest, RandomBytesNeverCrash) {
   }
 }
 
+TEST(CsvPieces, AreTheTableOfTheWholeHoweverItIsCut) {
+  const std::string text = "a,\"b\"\n1,2\r\n\"3\",+4\n5,6\n7,8\n\n \n";
+  const std::vector<size_t> ends = {11, 18, 22, 26, 27, 29};  // of lines, from the second on
+  for (size_t first = 0; first < ends.size(); ++first) {
+    CsvPieces pieces("x.csv");
+    std::vector<double> values;
+    size_t begin = 0;
+    for (size_t i = first; i < ends.size(); ++i) {
+      const auto table = pieces.Parse(std::string_view(text).substr(begin, ends[i] - begin));
+      ASSERT_TRUE(table.ok()) << table.status();
+      EXPECT_EQ(table->columns, (std::vector<std::string>{"a", "b"}));
+      values.insert(values.end(), table->values.begin(), table->values.end());
+      begin = ends[i];
+    }
+    EXPECT_EQ(values, (std::vector<double>{1, 2, 3, 4, 5, 6, 7, 8}));
+    EXPECT_TRUE(pieces.Finish().ok());
+  }
+}
+
+TEST(CsvPieces, CountLinesOnAndRefuseRowsAfterBlankLines) {
+  CsvPieces pieces("x.csv");
+  ASSERT_TRUE(pieces.Parse("a\n1\n").ok());
+  EXPECT_EQ(pieces.Parse("2\nx\n").status().message(), "x.csv: line 4, column 1 (\"a\"): \"x\" is not a number");
+  CsvPieces blank("y.csv");
+  ASSERT_TRUE(blank.Parse("1\n2\n\n").ok());
+  EXPECT_EQ(blank.Parse("3\n").status().message(), "y.csv: line 3 is empty; leave it out");
+  CsvPieces none("z.csv");
+  ASSERT_TRUE(none.Parse("a\n").ok());
+  EXPECT_FALSE(none.Finish().ok());
+}
+
 }  // namespace
 }  // namespace densityd

@@ -43,7 +43,8 @@ class CtlTest : public testing::Test {
   CtlTest() : folder_(testing::TempDir() + "/ctl_test_" + std::to_string(getpid())) {
     std::filesystem::create_directories(folder_);
     server_.registry.get = [](grpc::ServerContext&, const v1::GetModelRequest& request, v1::ModelDetail& detail) {
-      if (request.model() != "power") return grpc::Status(grpc::StatusCode::NOT_FOUND, "no model " + request.model());
+      if (request.model() != "power" && request.model() != "power@3")
+        return grpc::Status(grpc::StatusCode::NOT_FOUND, "no model " + request.model());
       detail.mutable_info()->set_name("power");
       detail.mutable_info()->set_version(3);
       detail.mutable_info()->set_features(2);

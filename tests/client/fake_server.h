@@ -1,6 +1,7 @@
 // A server in this process whose answers a test decides, for what a client does with them.
 #pragma once
 
+#include <algorithm>
 #include <functional>
 #include <memory>
 #include <string>
@@ -39,8 +40,46 @@ class FakeEstimator : public v1::DensityEstimator::Service {
   Handler<v1::InverseRequest, v1::InverseResponse> inverse;
   Handler<v1::ForwardRequest, v1::ForwardResponse> forward;
   Handler<v1::TrainRequest, v1::Training> train;
+  /// Streams break off with this status after so many chunks, once.
+  grpc::Status break_with;
+  int break_after = -1;
+  std::vector<v1::StreamSampleRequest> stream_sample_requests;
 
  private:
+  /// Chunks are answered as `sample` answers requests.
+  grpc::Status StreamSample(grpc::ServerContext* c, const v1::StreamSampleRequest* q,
+                            grpc::ServerWriter<v1::SampleResponse>* writer) override {
+    stream_sample_requests.push_back(*q);
+    const uint64_t chunk_rows = q->chunk_rows() == 0 ? 4096 : q->chunk_rows();
+    v1::SampleRequest part = q->sample();
+    for (uint64_t begin = 0; begin < q->sample().rows(); begin += chunk_rows) {
+      if (break_after-- == 0) return break_with;
+      part.set_rows(std::min(chunk_rows, q->sample().rows() - begin));
+      part.set_row_offset(q->sample().row_offset() + begin);
+      v1::SampleResponse response;
+      const grpc::Status status = Handle(sample, *c, part, response);
+      if (!status.ok()) return status;
+      if (!writer->Write(response)) return grpc::Status::CANCELLED;
+      part.set_seed(response.seed());
+    }
+    return grpc::Status::OK;
+  }
+  /// Chunks are answered as `log_prob` answers requests.
+  grpc::Status StreamLogProb(grpc::ServerContext* c,
+                             grpc::ServerReaderWriter<v1::LogProbResponse, v1::LogProbRequest>* stream) override {
+    v1::LogProbRequest request;
+    std::string model;
+    while (stream->Read(&request)) {
+      if (break_after-- == 0) return break_with;
+      if (model.empty()) model = request.model();
+      if (request.model().empty()) request.set_model(model);
+      v1::LogProbResponse response;
+      const grpc::Status status = Handle(log_prob, *c, request, response);
+      if (!status.ok()) return status;
+      stream->Write(response);
+    }
+    return grpc::Status::OK;
+  }
   grpc::Status LogProb(grpc::ServerContext* c, const v1::LogProbRequest* q, v1::LogProbResponse* a) override {
     return Handle(log_prob, *c, *q, *a);
   }

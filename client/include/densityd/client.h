@@ -36,6 +36,7 @@
 #include "densityd/options.h"
 #include "densityd/results.h"
 #include "densityd/rows.h"
+#include "densityd/streams.h"
 
 namespace densityd {
 
@@ -82,6 +83,19 @@ class Client {
   template <RowNumber T = float>
   absl::StatusOr<SampleResult<T>> Sample(std::string_view model, uint64_t rows,
                                          const SampleOptions<T>& options = {}) const;
+
+  // --- Rows without end, see densityd/streams.h. The client must outlive its streams. Their timeouts are those of the
+  // --- whole stream; unset: none.
+
+  /// `rows` rows drawn from the model, chunk by chunk: those that Sample would draw.
+  template <RowNumber T = float>
+  absl::StatusOr<SampleStream<T>> StreamSample(std::string_view model, uint64_t rows,
+                                               const SampleOptions<T>& options = {}) const;
+  /// log p(x | context) of rows that are sent piece by piece; `on_answer` gets the answers. `options.context` is one
+  /// row (1, C) for all, or none.
+  template <RowNumber T = float>
+  absl::StatusOr<LogProbStream<T>> StreamLogProb(std::string_view model, OnLogProb<T> on_answer,
+                                                 const LogProbOptions<T>& options = {}) const;
 
   // --- Trainings.
 
@@ -170,6 +184,10 @@ class Client {
                                                   const OnUpload& on_upload) const;
   std::unique_ptr<Impl> impl_;
   friend class DatasetUpload;
+  template <RowNumber T>
+  friend class SampleStream;
+  template <RowNumber T>
+  friend class LogProbStream;
 };
 
 /// Rows on their way to a new dataset. Nothing remains of it unless Finish succeeded; destruction before that abandons

@@ -89,6 +89,7 @@ struct SampleOptions {
   uint64_t row_offset = 0;   ///< index of the first row in the endless sample that `seed` names
   RowsView<T> context = {};  ///< (N, C), or (1, C) for all rows; for models with context
   bool log_prob = false;     ///< also return log p of each row
+  uint64_t chunk_rows = 0;   ///< StreamSample: rows of a chunk; 0: some thousand, as many as fit a message
   Precision precision = Precision::kFloat32;
   std::optional<absl::Duration> timeout = std::nullopt;  ///< unset: ClientOptions::timeout
 };
