@@ -12,6 +12,7 @@ void AddTrainCommand(CLI::App& app, Session& session);      ///< train
 void AddTrainingCommands(CLI::App& app, Session& session);  ///< watch, cancel, trainings
 void AddDatasetCommands(CLI::App& app, Session& session);   ///< upload, datasets
 void AddModelCommands(CLI::App& app, Session& session);     ///< models, load, unload, delete, reload
+void AddPlanCommand(CLI::App& app, Session& session);       ///< plan
 void AddArchiveCommands(CLI::App& app, Session& session);   ///< export, import
 void AddAliasCommands(CLI::App& app, Session& session);     ///< alias
 void AddHealthCommand(CLI::App& app, Session& session);     ///< health

@@ -75,6 +75,7 @@ void DefineCommandLine(CLI::App& app, Session& session) {
   AddRowCommands(app, session);
   AddSampleCommand(app, session);
   AddModelCommands(app, session);
+  AddPlanCommand(app, session);
   AddArchiveCommands(app, session);
   AddAliasCommands(app, session);
   AddDatasetCommands(app, session);

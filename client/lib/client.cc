@@ -115,6 +115,15 @@ absl::StatusOr<v1::ModelDetail> Client::GetModel(std::string_view model, const C
   return impl_->Call(*impl_->registry, &v1::ModelRegistry::Stub::Get, request, options, Impl::Repeat::kAllowed);
 }
 
+absl::StatusOr<v1::PlanDetail> Client::GetPlan(std::string_view model, v1::RowOp op, Precision precision,
+                                               const CallOptions& options) const {
+  v1::GetPlanRequest request;
+  request.set_model(std::string(model));
+  request.set_op(op);
+  request.set_precision(precision == Precision::kFloat64 ? v1::PRECISION_FLOAT64 : v1::PRECISION_FLOAT32);
+  return impl_->Call(*impl_->registry, &v1::ModelRegistry::Stub::GetPlan, request, options, Impl::Repeat::kAllowed);
+}
+
 absl::StatusOr<v1::VersionInfo> Client::Load(std::string_view model, const CallOptions& options) const {
   v1::LoadModelRequest request;
   request.set_model(std::string(model));

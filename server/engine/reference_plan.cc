@@ -8,6 +8,7 @@
 #include "ATen/Parallel.h"
 #include "c10/core/InferenceMode.h"
 #include "server/base/errors.h"
+#include "server/engine/describe_flow.h"
 #include "server/engine/exceptions.h"
 #include "server/engine/philox.h"
 #include "server/engine/rows.h"
@@ -65,6 +66,9 @@ class ReferencePlan final : public Plan {
   ReferencePlan(std::shared_ptr<Flow> flow, const CompileOptions& options, std::string not_compiled_because);
 
   const PlanInfo& info() const override { return info_; }
+  PlanDescription Describe(Op op) const override {
+    return DescribeFlow(flow_->spec(), op, NumberBytes(info_.precision));
+  }
   absl::Status Run(Op op, absl::Span<const RowSpan> spans, Workspace& workspace) const override;
 
  private:

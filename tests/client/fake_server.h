@@ -157,6 +157,7 @@ class FakeRegistry : public v1::ModelRegistry::Service {
  public:
   Handler<v1::ListModelsRequest, v1::ListModelsResponse> list;
   Handler<v1::GetModelRequest, v1::ModelDetail> get;
+  Handler<v1::GetPlanRequest, v1::PlanDetail> get_plan;
   Handler<v1::LoadModelRequest, v1::VersionInfo> load;
   Handler<v1::UnloadModelRequest, v1::VersionInfo> unload;
   Handler<v1::DeleteModelRequest, v1::DeleteModelResponse> remove;
@@ -202,6 +203,9 @@ class FakeRegistry : public v1::ModelRegistry::Service {
   }
   grpc::Status Get(grpc::ServerContext* c, const v1::GetModelRequest* q, v1::ModelDetail* a) override {
     return Handle(get, *c, *q, *a);
+  }
+  grpc::Status GetPlan(grpc::ServerContext* c, const v1::GetPlanRequest* q, v1::PlanDetail* a) override {
+    return Handle(get_plan, *c, *q, *a);
   }
   grpc::Status Load(grpc::ServerContext* c, const v1::LoadModelRequest* q, v1::VersionInfo* a) override {
     return Handle(load, *c, *q, *a);

@@ -47,6 +47,19 @@ class LifecycleTest(harness.ServerTestCase):
         self.assertEqual(whole[30:], part)
         self.assertNotEqual(whole, numbers(self.server.ctl("sample", "m", "--rows", 50, "--seed", 10)))
 
+    def test_a_model_says_how_it_computes(self):
+        self.server.train("m")
+        table = self.server.ctl("plan", "m")
+        self.assertIn("m@1 log_prob: compiled-cpu, float32, cpu", table)
+        self.assertIn("Same row, same bits", table)
+        plan = json.loads(self.server.ctl("plan", "m", "--op", "sample", "--json"))
+        self.assertTrue(plan["rows_are_independent"])
+        self.assertGreater(int(plan["multiply_adds"]), 0)
+        self.assertLessEqual(int(plan["multiply_adds"]), int(plan["dense_multiply_adds"]))
+        self.assertEqual([int(time["rows"]) for time in plan["times"]], [1, 8, 64])
+        self.assertTrue(all(0 < time["seconds"] < 1 for time in plan["times"]))
+        self.assertIn("Not compiled: plans are compiled for float32 only", self.server.ctl("plan", "m", "--float64"))
+
     def test_context_reaches_the_model(self):
         data = csv([(a + 20.0 * (i % 2), b, i % 2) for i, (a, b) in enumerate(correlated(600))], ("a", "b", "side"))
         self.server.ctl("train", "m", *harness.SMALL, "--steps", 300, "--learning-rate", 0.01, "--context-columns",

@@ -140,6 +140,11 @@ class Client {
   /// All models with their versions and aliases, by name.
   absl::StatusOr<std::vector<density::v1::ModelInfo>> ListModels(const CallOptions& options = {}) const;
   absl::StatusOr<density::v1::ModelDetail> GetModel(std::string_view model, const CallOptions& options = {}) const;
+  /// How a loaded version computes `op`: steps, work, memory and time. The first call for float64 makes that plan.
+  absl::StatusOr<density::v1::PlanDetail> GetPlan(std::string_view model,
+                                                  density::v1::RowOp op = density::v1::ROW_OP_LOG_PROB,
+                                                  Precision precision = Precision::kFloat32,
+                                                  const CallOptions& options = {}) const;
   /// Brings a version into memory and returns when it answers requests.
   absl::StatusOr<density::v1::VersionInfo> Load(std::string_view model, const CallOptions& options = {}) const;
   /// Takes a version out of memory; calls in flight finish on it.

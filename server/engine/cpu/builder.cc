@@ -47,6 +47,11 @@ size_t Linear::Reach(size_t unit) const {
   return std::upper_bound(input_degrees.begin(), input_degrees.end(), degrees[unit]) - input_degrees.begin();
 }
 
+void ProgramBuilder::Begin(ProgramLayer layer) {
+  layer.first_step = program_.steps.size();
+  program_.layers.push_back(std::move(layer));
+}
+
 Column ProgramBuilder::Allocate(size_t count) {
   const Column first = next_column_;
   next_column_ += static_cast<Column>(RoundUp(count, kColumnPadding));

@@ -44,6 +44,9 @@ class ProgramBuilder {
 
   Layout layout() const { return layout_; }
 
+  /// Steps from here on are those of `layer`.
+  void Begin(ProgramLayer layer);
+
   /// `count` neighbouring columns, padded, that stay until Release.
   Column Allocate(size_t count);
   /// Gives back all columns that were handed out after `mark` was the next one.

@@ -9,6 +9,7 @@
 
 #include "server/base/errors.h"
 #include "server/engine/cpu/arena.h"
+#include "server/engine/cpu/describe.h"
 #include "server/engine/cpu/kernels.h"
 #include "server/engine/cpu/lower.h"
 #include "server/engine/cpu/row_io.h"
@@ -35,7 +36,8 @@ size_t BytesOf(const std::vector<Item>& items) {
 
 size_t BytesOf(const Program& program) {
   return sizeof(program) + BytesOf(program.steps) + BytesOf(program.panels) + BytesOf(program.strips) +
-         BytesOf(program.copies) + BytesOf(program.entries) + BytesOf(program.input) + BytesOf(program.output);
+         BytesOf(program.layers) + BytesOf(program.copies) + BytesOf(program.entries) + BytesOf(program.input) +
+         BytesOf(program.output);
 }
 
 /// Most rows for which the row layout is the faster one. A solve whose degrees are narrow has many short steps, which
@@ -109,6 +111,14 @@ class CpuPlan final : public Plan {
   bool has_memory() const { return arena_.data() != nullptr; }
 
   const PlanInfo& info() const override { return info_; }
+
+  PlanDescription Describe(Op op) const override {
+    PlanDescription description;
+    if (op == Op::kSample) cpu::Describe(tile_.base_sample, description);
+    cpu::Describe(tile_.MapOf(op), description);
+    if (op == Op::kLogProb) cpu::Describe(tile_.base_density, description);
+    return description;
+  }
 
   absl::Status Run(Op op, absl::Span<const RowSpan> spans, Workspace& workspace) const override {
     const size_t rows = RowsOf(spans);

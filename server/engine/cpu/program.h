@@ -13,6 +13,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <string>
 #include <variant>
 #include <vector>
 
@@ -186,6 +187,14 @@ struct EdgeAffine {
   double factor = 1;
 };
 
+/// A layer that steps were made of, for people: they go from `first_step` to the next layer's.
+struct ProgramLayer {
+  size_t first_step = 0;
+  std::string kind;
+  std::string shape;
+  uint64_t dense_multiply_adds = 0;  ///< one pass through its matrices without masks, per row
+};
+
 /// Steps, and the lists that they refer to. Offsets of weights are into the plan's arena.
 struct Program {
   std::vector<Step> steps;
@@ -193,6 +202,7 @@ struct Program {
   std::vector<Strip> strips;
   std::vector<ColumnCopy> copies;
   std::vector<MapEntry> entries;
+  std::vector<ProgramLayer> layers;
   std::vector<Column> input;               ///< where column j of the input goes: neighbours
   std::vector<Column> output;              ///< where column j of the output is found
   Column context = 0;                      ///< column of context 0

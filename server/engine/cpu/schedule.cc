@@ -5,6 +5,7 @@
 #include <numeric>
 #include <utility>
 
+#include "server/engine/cpu/describe.h"
 #include "server/engine/cpu/network_schedule.h"
 
 namespace densityd::engine::cpu {
@@ -60,7 +61,10 @@ class Schedule {
   }
 
   void EmitLayers() {
-    const auto emit = [this](const LoweredLayer& layer) { std::visit([this](const auto& one) { Emit(one); }, layer); };
+    const auto emit = [this](const LoweredLayer& layer) {
+      builder_.Begin(NameLayer(layer));
+      std::visit([this](const auto& one) { Emit(one); }, layer);
+    };
     if (forward()) {
       std::for_each(flow_.layers.rbegin(), flow_.layers.rend(), emit);
     } else {
@@ -228,6 +232,7 @@ Program MakeProgram(const LoweredFlow& flow, Direction direction, Layout layout,
 Program MakeBaseDensity(const LoweredFlow& flow, const std::vector<Column>& z) {
   PackedWeights none;
   ProgramBuilder builder(Layout::kTile, none);
+  builder.Begin(NameBase(flow));
   std::vector<MapEntry> entries;
   for (size_t j = 0; j < z.size(); ++j) {
     entries.push_back(InverseEntry(z[j], BaseMean(flow, j), std::exp(-BaseLogScale(flow, j))));
@@ -240,6 +245,7 @@ Program MakeBaseDensity(const LoweredFlow& flow, const std::vector<Column>& z) {
 Program MakeBaseSample(const LoweredFlow& flow, const std::vector<Column>& z) {
   PackedWeights none;
   ProgramBuilder builder(Layout::kTile, none);
+  builder.Begin(NameBase(flow));
   std::vector<MapEntry> noise;
   std::vector<MapEntry> base;
   for (size_t j = 0; j < z.size(); ++j) {

@@ -1,0 +1,73 @@
+#include "server/engine/describe_flow.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "google/protobuf/descriptor.h"
+#include "server/flow/spec.h"
+
+namespace densityd::engine {
+namespace {
+
+using density::v1::Autoregressive;
+using density::v1::Layer;
+
+bool IsDensity(Op op) { return op == Op::kLogProb || op == Op::kInverse; }
+
+/// The name of the field that is set: "coupling".
+std::string KindOf(const Layer& layer) {
+  const auto* which = layer.GetReflection()->GetOneofFieldDescriptor(layer, layer.GetDescriptor()->oneof_decl(0));
+  return which == nullptr ? "" : which->name();
+}
+
+uint64_t PassesOf(const Layer& layer, Op op, uint64_t features) {
+  if (!layer.has_autoregressive()) return 1;
+  const bool parallel_density = layer.autoregressive().parallel() != Autoregressive::SAMPLING;
+  return parallel_density == IsDensity(op) ? 1 : features;
+}
+
+LayerDescription DescribeLayer(const Layer& layer, absl::Span<const flow::TensorInfo> tensors, Op op, uint64_t features,
+                               size_t number_bytes) {
+  LayerDescription description;
+  description.kind = KindOf(layer);
+  description.passes = PassesOf(layer, op, features);
+  for (const flow::TensorInfo& tensor : tensors) {
+    uint64_t numbers = 1;
+    for (int64_t size : tensor.shape) numbers *= static_cast<uint64_t>(size);
+    description.weight_bytes += numbers * number_bytes;
+    // An elementwise layer's own parameters are no matrix that rows are multiplied with.
+    if (tensor.shape.size() < 2 || absl::EndsWith(tensor.name, ".theta")) continue;
+    description.dense_multiply_adds += numbers;
+    if (description.shape.empty()) description.shape = absl::StrCat(tensor.shape[1]);
+    absl::StrAppend(&description.shape, " -> ", tensor.shape[0]);
+  }
+  // Its matrix is stored as a triangle.
+  if (layer.has_full_affine()) description.dense_multiply_adds = features * (features + 1) / 2;
+  description.multiply_adds = description.dense_multiply_adds * description.passes;
+  return description;
+}
+
+}  // namespace
+
+PlanDescription DescribeFlow(const density::v1::FlowSpec& given, Op op, size_t number_bytes) {
+  const density::v1::FlowSpec spec = flow::WithDefaults(given);
+  const std::vector<flow::TensorInfo> tensors = flow::FlowTensors(spec);
+  PlanDescription description;
+  for (int i = 0; i < spec.layers_size(); ++i) {
+    std::vector<flow::TensorInfo> own;
+    const std::string prefix = absl::StrCat("layers.", i, ".");
+    for (const flow::TensorInfo& tensor : tensors) {
+      if (absl::StartsWith(tensor.name, prefix)) own.push_back(tensor);
+    }
+    description.layers.push_back(DescribeLayer(spec.layers(i), own, op, spec.features(), number_bytes));
+  }
+  if (!IsDensity(op)) std::reverse(description.layers.begin(), description.layers.end());
+  return description;
+}
+
+}  // namespace densityd::engine
