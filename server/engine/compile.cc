@@ -11,6 +11,10 @@
 #include "server/engine/reference_plan.h"
 #include "torch/cuda.h"
 
+#ifdef DENSITYD_CUDA
+#include "server/engine/cuda/cuda_plan.h"
+#endif
+
 namespace densityd::engine {
 namespace {
 
@@ -48,10 +52,16 @@ absl::StatusOr<std::string> ResolveDevice(const std::string& flag) {
 
 namespace {
 
+#ifdef DENSITYD_CUDA
+bool HasCudaPlan(const CompileOptions& options) {
+  return options.device != "cpu" && options.choice == PlanChoice::kFastest;
+}
+#endif
+
 /// Why nothing is compiled for `options`, whatever the flow; empty where it is.
 std::string ObstacleTo(const CompileOptions& options) {
   if (options.choice == PlanChoice::kReference) return "the reference plan was asked for";
-  if (options.device != "cpu") return "plans are compiled for CPUs only";
+  if (options.device != "cpu") return "this build has no plans for CUDA devices";
   if (options.precision == NumberType::kFloat64) return "plans are compiled for float32 only";
   return "";
 }
@@ -60,6 +70,9 @@ std::string ObstacleTo(const CompileOptions& options) {
 absl::StatusOr<std::unique_ptr<Plan>> CompileUnmeasured(const density::v1::FlowSpec& spec,
                                                         absl::Span<const registry::Tensor> tensors,
                                                         const CompileOptions& options) {
+#ifdef DENSITYD_CUDA
+  if (HasCudaPlan(options)) return cuda::CompileCudaPlan(spec, tensors, options);
+#endif
   std::string obstacle = ObstacleTo(options);
   if (obstacle.empty()) {
     absl::StatusOr<std::unique_ptr<Plan>> plan = cpu::CompileCpuPlan(spec, tensors);
@@ -71,6 +84,14 @@ absl::StatusOr<std::unique_ptr<Plan>> CompileUnmeasured(const density::v1::FlowS
 }
 
 }  // namespace
+
+PlanInfo Float64PlanInfo(const density::v1::FlowSpec& spec, const std::string& device, PlanChoice choice) {
+  const CompileOptions options = {device, NumberType::kFloat64, choice};
+#ifdef DENSITYD_CUDA
+  if (HasCudaPlan(options)) return cuda::CudaPlanInfo(spec, options);
+#endif
+  return ReferencePlanInfo(spec, options, ObstacleTo(options));
+}
 
 absl::StatusOr<std::unique_ptr<Plan>> CompilePlan(const density::v1::FlowSpec& spec,
                                                   absl::Span<const registry::Tensor> tensors,

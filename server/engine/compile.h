@@ -29,6 +29,10 @@ struct CompileOptions {
 /// FAILED_PRECONDITION where CUDA is asked for and absent.
 absl::StatusOr<std::string> ResolveDevice(const std::string& flag);
 
+/// What info() of a float64 plan of `spec` on `device` will say, without making it. Precondition: the spec was compiled
+/// for the device before, or flow::CheckFlowSpec(spec) is OK.
+PlanInfo Float64PlanInfo(const density::v1::FlowSpec& spec, const std::string& device, PlanChoice choice);
+
 /// Plan of the flow that `spec` describes with the weights `tensors`; info().kind says which one it is. DATA_LOSS where
 /// the tensors do not fit the spec (which tensor, and how); INVALID_ARGUMENT for a spec that is not valid;
 /// RESOURCE_EXHAUSTED where memory is short.

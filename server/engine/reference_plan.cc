@@ -1,5 +1,6 @@
 #include "server/engine/reference_plan.h"
 
+#include <algorithm>
 #include <cstddef>
 #include <exception>
 #include <string>
@@ -10,9 +11,9 @@
 #include "server/base/errors.h"
 #include "server/engine/describe_flow.h"
 #include "server/engine/exceptions.h"
+#include "server/engine/flow_runner.h"
 #include "server/engine/philox.h"
 #include "server/engine/rows.h"
-#include "server/engine/weights.h"
 #include "server/flow/flow.h"
 #include "server/flow/spec.h"
 
@@ -26,20 +27,6 @@ using torch::Tensor;
 /// 4096, whose activations leave the cache), and small requests wait for a run to end. A GPU wants more.
 constexpr size_t kCpuTileRows = 512;
 constexpr size_t kCudaTileRows = 16384;
-
-torch::ScalarType ScalarTypeOf(NumberType type) {
-  return type == NumberType::kFloat32 ? torch::kFloat32 : torch::kFloat64;
-}
-
-/// Bytes of the weights, doubled for the masks of autoregressive networks, which are as large, and the constants of
-/// each layer.
-size_t UpperBoundOfBytes(const Flow& flow) {
-  size_t bytes = 0;
-  for (const Tensor& tensor : flow.parameters()) bytes += tensor.nbytes();
-  for (const Tensor& tensor : flow.buffers()) bytes += tensor.nbytes();
-  const size_t columns = flow.spec().features() + flow.spec().context_features();
-  return 2 * bytes + columns * 64 * (flow.spec().layers_size() + 2);
-}
 
 /// What came out of the flow, on the host and contiguous. Undefined tensors stay so.
 Tensor OnHost(const Tensor& tensor) { return tensor.defined() ? tensor.to(torch::kCPU).contiguous() : tensor; }
@@ -81,35 +68,23 @@ class ReferencePlan final : public Plan {
   Tensor GatherInput(Op op, absl::Span<const RowSpan> spans, size_t rows, std::byte* memory) const;
   Tensor GatherContext(absl::Span<const RowSpan> spans, size_t rows, std::byte* memory) const;
 
-  /// A run's rows and their log p or log|det|.
-  flow::Mapped Compute(Op op, const Tensor& input, const Tensor& context, bool wants_log) const;
-
   // Its methods are not const, as LibTorch's are not; under inference mode they only read.
   const std::shared_ptr<Flow> flow_;
   const torch::Device device_;
-  PlanInfo info_;
-  size_t noise_columns_;
-  NumberType data_type_;     ///< type in which x enters the flow
-  NumberType context_type_;  ///< type in which the context does
+  const PlanInfo info_;
+  const size_t noise_columns_;     ///< numbers of noise per sampled row
+  const NumberType data_type_;     ///< type in which x enters the flow
+  const NumberType context_type_;  ///< type in which the context does
 };
 
 ReferencePlan::ReferencePlan(std::shared_ptr<Flow> flow, const CompileOptions& options,
                              std::string not_compiled_because)
-    : flow_(std::move(flow)), device_(options.device) {
-  const density::v1::FlowSpec& spec = flow_->spec();
-  info_.kind = device_.is_cuda() ? "reference-cuda" : "reference-cpu";
-  info_.not_compiled_because = std::move(not_compiled_because);
-  info_.device = options.device;
-  info_.precision = options.precision;
-  info_.features = spec.features();
-  noise_columns_ = flow::NoiseColumns(spec.base(), spec.features());
-  info_.context_features = spec.context_features();
-  info_.bytes = UpperBoundOfBytes(*flow_);
-  info_.tile_rows = device_.is_cuda() ? kCudaTileRows : kCpuTileRows;
-  info_.workspace_bytes = info_.tile_rows * (info_.features + info_.context_features) * sizeof(double);
-  data_type_ = spec.layers(0).has_standardize() ? NumberType::kFloat64 : options.precision;
-  context_type_ = spec.has_context_preprocessing() ? NumberType::kFloat64 : options.precision;
-}
+    : flow_(std::move(flow)),
+      device_(options.device),
+      info_(ReferencePlanInfo(flow_->spec(), options, std::move(not_compiled_because))),
+      noise_columns_(static_cast<size_t>(flow::NoiseColumns(flow_->spec().base(), flow_->spec().features()))),
+      data_type_(DataType(flow_->spec(), options.precision)),
+      context_type_(ContextType(flow_->spec(), options.precision)) {}
 
 absl::Status ReferencePlan::Run(Op op, absl::Span<const RowSpan> spans, Workspace& workspace) const try {
   size_t rows = 0;
@@ -135,27 +110,10 @@ absl::Status ReferencePlan::RunUnguarded(Op op, absl::Span<const RowSpan> spans,
   const Tensor context = GatherContext(spans, rows, memory + input_bytes);
   bool wants_log = false;
   for (const RowSpan& span : spans) wants_log |= span.log.data != nullptr;
-  const flow::Mapped result = Compute(op, input, context, wants_log);
+  const flow::Mapped result = RunFlow(*flow_, op, input, context, wants_log);
   Scatter(OnHost(result.value), spans, &RowSpan::output);
   Scatter(OnHost(result.log_abs_det), spans, &RowSpan::log);
   return absl::OkStatus();
-}
-
-flow::Mapped ReferencePlan::Compute(Op op, const Tensor& input, const Tensor& context, bool wants_log) const {
-  switch (op) {
-    case Op::kLogProb:
-      return {Tensor(), flow_->LogProb(input, context)};
-    case Op::kInverse:
-      return flow_->Inverse(input, context);
-    case Op::kForward:
-      return flow_->Forward(input, context);
-    case Op::kSample:
-      break;
-  }
-  const Tensor z = flow_->BaseFromNoise(input, context);
-  const flow::Mapped x = flow_->Forward(z, context);
-  if (!wants_log) return {x.value, Tensor()};
-  return {x.value, flow_->BaseLogProb(z, context) - x.log_abs_det};
 }
 
 template <typename Fill>
@@ -197,15 +155,29 @@ Tensor ReferencePlan::GatherContext(absl::Span<const RowSpan> spans, size_t rows
 
 }  // namespace
 
+PlanInfo ReferencePlanInfo(const density::v1::FlowSpec& spec, const CompileOptions& options,
+                           std::string not_compiled_because) {
+  const bool is_cuda = options.device != "cpu";
+  PlanInfo info;
+  info.kind = is_cuda ? "reference-cuda" : "reference-cpu";
+  info.not_compiled_because = std::move(not_compiled_because);
+  info.device = options.device;
+  info.precision = options.precision;
+  info.features = spec.features();
+  info.context_features = spec.context_features();
+  info.bytes = FlowBytes(spec, options.precision);
+  info.tile_rows = is_cuda ? kCudaTileRows : kCpuTileRows;
+  const size_t input = std::max(info.features, static_cast<size_t>(flow::NoiseColumns(spec.base(), spec.features())));
+  info.workspace_bytes = info.tile_rows * (input + info.context_features) * sizeof(double);
+  return info;
+}
+
 absl::StatusOr<std::unique_ptr<Plan>> CompileReferencePlan(const density::v1::FlowSpec& spec,
                                                            absl::Span<const registry::Tensor> tensors,
                                                            const CompileOptions& options,
                                                            std::string not_compiled_because) try {
-  absl::StatusOr<std::shared_ptr<Flow>> flow = flow::BuildFlow(spec, /*seed=*/0);
+  absl::StatusOr<std::shared_ptr<Flow>> flow = LoadFlow(spec, tensors, options);
   if (!flow.ok()) return flow.status();
-  if (absl::Status status = LoadWeights(**flow, tensors); !status.ok()) return status;
-  (*flow)->eval();
-  (*flow)->to(torch::Device(options.device), ScalarTypeOf(options.precision));
   return std::make_unique<ReferencePlan>(*std::move(flow), options, std::move(not_compiled_because));
 } catch (const std::exception& error) {
   return ExceptionStatus(error, "compiling the flow for " + options.device);

@@ -14,6 +14,10 @@
 
 namespace densityd::engine {
 
+/// What info() of a reference plan will say, without making it. Precondition: flow::CheckFlowSpec(spec) is OK.
+PlanInfo ReferencePlanInfo(const density::v1::FlowSpec& spec, const CompileOptions& options,
+                           std::string not_compiled_because);
+
 /// As CompilePlan, always with LibTorch. A float32 plan takes float64 rows and context as they are where the flow
 /// standardises them first, so that columns with large means keep their differences.
 /// info().rows_are_independent is false: LibTorch's matrix products round differently for other numbers of rows. The

@@ -1,0 +1,65 @@
+#include "server/engine/flow_runner.h"
+
+#include <utility>
+
+#include "server/engine/weights.h"
+#include "server/flow/spec.h"
+
+namespace densityd::engine {
+
+using flow::Flow;
+using torch::Tensor;
+
+torch::ScalarType ScalarTypeOf(NumberType type) {
+  return type == NumberType::kFloat32 ? torch::kFloat32 : torch::kFloat64;
+}
+
+NumberType DataType(const density::v1::FlowSpec& spec, NumberType precision) {
+  return spec.layers(0).has_standardize() ? NumberType::kFloat64 : precision;
+}
+
+NumberType ContextType(const density::v1::FlowSpec& spec, NumberType precision) {
+  return spec.has_context_preprocessing() ? NumberType::kFloat64 : precision;
+}
+
+absl::StatusOr<std::shared_ptr<Flow>> LoadFlow(const density::v1::FlowSpec& spec,
+                                               absl::Span<const registry::Tensor> tensors,
+                                               const CompileOptions& options) {
+  absl::StatusOr<std::shared_ptr<Flow>> flow = flow::BuildFlow(spec, /*seed=*/0);
+  if (!flow.ok()) return flow.status();
+  if (absl::Status status = LoadWeights(**flow, tensors); !status.ok()) return status;
+  (*flow)->eval();
+  (*flow)->to(torch::Device(options.device), ScalarTypeOf(options.precision));
+  return flow;
+}
+
+size_t FlowBytes(const density::v1::FlowSpec& spec, NumberType precision) {
+  size_t numbers = 0;
+  for (const flow::TensorInfo& tensor : flow::FlowTensors(spec)) {
+    size_t count = 1;
+    for (int64_t size : tensor.shape) count *= static_cast<size_t>(size);
+    numbers += count;
+  }
+  // The masks of autoregressive networks are as large as their weights; each layer has constants for its columns.
+  const size_t columns = spec.features() + spec.context_features();
+  return 2 * numbers * NumberBytes(precision) + columns * 64 * (spec.layers_size() + 2);
+}
+
+flow::Mapped RunFlow(Flow& flow, Op op, const Tensor& input, const Tensor& context, bool wants_log) {
+  switch (op) {
+    case Op::kLogProb:
+      return {Tensor(), flow.LogProb(input, context)};
+    case Op::kInverse:
+      return flow.Inverse(input, context);
+    case Op::kForward:
+      return flow.Forward(input, context);
+    case Op::kSample:
+      break;
+  }
+  const Tensor z = flow.BaseFromNoise(input, context);
+  const flow::Mapped x = flow.Forward(z, context);
+  if (!wants_log) return {x.value, Tensor()};
+  return {x.value, flow.BaseLogProb(z, context) - x.log_abs_det};
+}
+
+}  // namespace densityd::engine
