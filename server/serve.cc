@@ -75,14 +75,20 @@ void DrainAndStop(const Flags& flags, StopSignals& signals, rpc::Server& server)
   server.Stop(absl::Seconds(flags.drain_seconds));
 }
 
-/// engine::CompilePlan with the choice of --plan.
-rpc::PlanCompiler CompilerOf(const Flags& flags) {
-  const bool reference = flags.plan == "reference";
-  return [reference](const density::v1::FlowSpec& spec, absl::Span<const registry::Tensor> tensors,
-                     engine::CompileOptions options) {
-    if (reference) options.choice = engine::PlanChoice::kReference;
+/// The engine with the choice of --plan.
+rpc::PlanSource PlansOf(const Flags& flags, const registry::ModelStore& store) {
+  const auto choice = flags.plan == "reference" ? engine::PlanChoice::kReference : engine::PlanChoice::kFastest;
+  rpc::PlanSource source;
+  source.compile = [choice](const density::v1::FlowSpec& spec, absl::Span<const registry::Tensor> tensors,
+                            engine::CompileOptions options) {
+    options.choice = choice;
     return engine::CompilePlan(spec, tensors, options);
   };
+  source.float64_info = [choice, device = flags.device](const density::v1::FlowSpec& spec) {
+    return engine::Float64PlanInfo(spec, device, choice);
+  };
+  source.read = [store](const std::string& name, uint64_t version) { return store.Read(name, version); };
+  return source;
 }
 
 absl::Status AnnounceReadiness(const Flags& flags, const rpc::Server& server,
@@ -154,8 +160,8 @@ absl::Status Serve(const Flags& given) {
     health.OnModelChanged(info.name());
   };
   const uint64_t max_model_bytes = flags.max_model_bytes > 0 ? flags.max_model_bytes : DefaultModelBytes();
-  registry::ModelManager models(*store, rpc::MakeLoader(CompilerOf(flags), flags.device, *metrics), max_model_bytes,
-                                {on_change});
+  registry::ModelManager models(*store, rpc::MakeLoader(PlansOf(flags, *store), flags.device, *metrics),
+                                max_model_bytes, {on_change});
   models.LoadAll();
   auto trainings = OpenTrainings(flags, *datasets, models);
   if (!trainings.ok()) return trainings.status();

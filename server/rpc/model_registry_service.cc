@@ -55,7 +55,9 @@ absl::StatusOr<density::v1::PlanDetail> ModelRegistryService::PlanOf(const densi
   if (!handle.ok()) return handle.status();
   // Every servable of this server comes from MakeLoader.
   const auto& model = static_cast<const ServedModel&>(*handle->servable);
-  density::v1::PlanDetail detail = DescribePlan(*model.plan(*precision), *op);
+  const absl::StatusOr<const engine::Plan*> plan = model.MadePlan(*precision);
+  if (!plan.ok()) return plan.status();
+  density::v1::PlanDetail detail = DescribePlan(**plan, *op);
   detail.set_name(handle->name);
   detail.set_version(handle->version);
   return detail;

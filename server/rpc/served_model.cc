@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "server/base/errors.h"
+#include "server/base/logging.h"
 #include "server/base/strings.h"
 
 namespace densityd::rpc {
@@ -14,11 +15,25 @@ absl::Status OfStoredSpec(const absl::Status& status) {
   return DataLoss("manifest.json", "spec", ToStd(status.message()));
 }
 
+/// Reads the version again: its weights were not kept for what few ask for.
+engine::LazyPlan::Make Float64Maker(const PlanSource& source, const std::string& device, const std::string& name,
+                                    uint64_t version) {
+  return [source, device, name, version]() -> absl::StatusOr<std::unique_ptr<engine::Plan>> {
+    const absl::StatusOr<registry::StoredVersion> stored = source.read(name, version);
+    if (!stored.ok()) return stored.status();
+    auto plan = source.compile(stored->manifest.spec(), stored->tensors, {device, NumberType::kFloat64});
+    if (!plan.ok()) return OfStoredSpec(plan.status());
+    Log(LogLevel::kInfo, "float64 plan made", {{"model", name}, {"version", version}, {"plan", (*plan)->info().kind}});
+    return plan;
+  };
+}
+
 }  // namespace
 
-ServedModel::ServedModel(std::shared_ptr<const engine::Plan> float32, std::shared_ptr<const engine::Plan> float64,
+ServedModel::ServedModel(std::shared_ptr<const engine::Plan> float32, std::shared_ptr<const engine::LazyPlan> float64,
                          TailProbability tail_probability, std::shared_ptr<telemetry::ModelSeries> series)
     : float32_(std::move(float32)),
+      lazy_float64_(float64.get()),
       float64_(std::move(float64)),
       tail_probability_(std::move(tail_probability)),
       series_(std::move(series)) {}
@@ -29,16 +44,21 @@ std::string ServedModel::plan_name() const { return float32_->info().kind; }
 
 bool ServedModel::rows_are_independent() const { return float32_->info().rows_are_independent; }
 
-registry::Loader MakeLoader(PlanCompiler compile, std::string device, telemetry::Metrics& metrics) {
-  return [compile = std::move(compile), device = std::move(device), &metrics](
+absl::StatusOr<const engine::Plan*> ServedModel::MadePlan(NumberType precision) const {
+  if (precision == NumberType::kFloat64) return lazy_float64_->Await();
+  return float32_.get();
+}
+
+registry::Loader MakeLoader(PlanSource source, std::string device, telemetry::Metrics& metrics) {
+  return [source = std::move(source), device = std::move(device), &metrics](
              const registry::StoredVersion& stored) -> absl::StatusOr<std::shared_ptr<const registry::Servable>> {
     auto tail_probability = TailProbability::Create(stored.manifest.calibration());
     if (!tail_probability.ok()) return tail_probability.status();
-    auto float32 = compile(stored.manifest.spec(), stored.tensors, {device, NumberType::kFloat32});
+    auto float32 = source.compile(stored.manifest.spec(), stored.tensors, {device, NumberType::kFloat32});
     if (!float32.ok()) return OfStoredSpec(float32.status());
-    auto float64 = compile(stored.manifest.spec(), stored.tensors, {device, NumberType::kFloat64});
-    if (!float64.ok()) return OfStoredSpec(float64.status());
-    return std::make_shared<ServedModel>(*std::move(float32), *std::move(float64), *std::move(tail_probability),
+    auto float64 = std::make_shared<engine::LazyPlan>(source.float64_info(stored.manifest.spec()),
+                                                      Float64Maker(source, device, stored.name, stored.version));
+    return std::make_shared<ServedModel>(*std::move(float32), std::move(float64), *std::move(tail_probability),
                                          metrics.ForModel(stored.name));
   };
 }

@@ -9,6 +9,7 @@
 #include "absl/types/span.h"
 #include "density/v1/flow_spec.pb.h"
 #include "server/engine/compile.h"
+#include "server/engine/lazy_plan.h"
 #include "server/engine/plan.h"
 #include "server/registry/servable.h"
 #include "server/rpc/calibration.h"
@@ -16,10 +17,11 @@
 
 namespace densityd::rpc {
 
-/// The plans of a version, one per precision, and what is needed to interpret their answers. Immutable.
+/// The plans of a version, one per precision, and what is needed to interpret their answers. The float64 plan is made
+/// when it is first needed; its memory counts from the beginning.
 class ServedModel final : public registry::Servable {
  public:
-  ServedModel(std::shared_ptr<const engine::Plan> float32, std::shared_ptr<const engine::Plan> float64,
+  ServedModel(std::shared_ptr<const engine::Plan> float32, std::shared_ptr<const engine::LazyPlan> float64,
               TailProbability tail_probability, std::shared_ptr<telemetry::ModelSeries> series);
 
   size_t memory_bytes() const override;
@@ -30,21 +32,32 @@ class ServedModel final : public registry::Servable {
   const std::shared_ptr<const engine::Plan>& plan(NumberType precision) const {
     return precision == NumberType::kFloat64 ? float64_ : float32_;
   }
+  /// The same, made where it was not, however long that takes. Valid as long as this.
+  absl::StatusOr<const engine::Plan*> MadePlan(NumberType precision) const;
   const TailProbability& tail_probability() const { return tail_probability_; }
   telemetry::ModelSeries& series() const { return *series_; }
 
  private:
   std::shared_ptr<const engine::Plan> float32_;
+  const engine::LazyPlan* lazy_float64_;  ///< float64_
   std::shared_ptr<const engine::Plan> float64_;
   TailProbability tail_probability_;
   std::shared_ptr<telemetry::ModelSeries> series_;
 };
 
-/// engine::CompilePlan, or what a test puts in its place.
-using PlanCompiler = std::function<absl::StatusOr<std::unique_ptr<engine::Plan>>(
-    const density::v1::FlowSpec&, absl::Span<const registry::Tensor>, const engine::CompileOptions&)>;
+/// Where plans come from: the engine and the store, or what a test puts in their place. Thread-safe.
+struct PlanSource {
+  /// engine::CompilePlan.
+  std::function<absl::StatusOr<std::unique_ptr<engine::Plan>>(
+      const density::v1::FlowSpec&, absl::Span<const registry::Tensor>, const engine::CompileOptions&)>
+      compile;
+  /// engine::Float64PlanInfo of the device.
+  std::function<engine::PlanInfo(const density::v1::FlowSpec&)> float64_info;
+  /// registry::ModelStore::Read: the weights once more, for the float64 plan.
+  std::function<absl::StatusOr<registry::StoredVersion>(const std::string& name, uint64_t version)> read;
+};
 
-/// Makes ServedModels: compiles both precisions for `device`. `metrics` outlives what the loader made.
-registry::Loader MakeLoader(PlanCompiler compile, std::string device, telemetry::Metrics& metrics);
+/// Makes ServedModels for `device`. `metrics`, and what `source` refers to, outlive what the loader made.
+registry::Loader MakeLoader(PlanSource source, std::string device, telemetry::Metrics& metrics);
 
 }  // namespace densityd::rpc

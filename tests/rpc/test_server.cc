@@ -23,12 +23,17 @@ void Need(const absl::Status& status) {
   if (!status.ok()) throw std::runtime_error(status.ToString());
 }
 
-PlanCompiler FakeCompiler(std::shared_ptr<PlanProbe> probe) {
-  return [probe = std::move(probe)](
-             const density::v1::FlowSpec& spec, absl::Span<const registry::Tensor>,
-             const engine::CompileOptions& options) -> absl::StatusOr<std::unique_ptr<engine::Plan>> {
+PlanSource FakePlans(const std::shared_ptr<PlanProbe>& probe, const registry::ModelStore& store) {
+  PlanSource source;
+  source.compile = [probe](const density::v1::FlowSpec& spec, absl::Span<const registry::Tensor>,
+                           const engine::CompileOptions& options) -> absl::StatusOr<std::unique_ptr<engine::Plan>> {
     return std::make_unique<FakePlan>(spec.features(), spec.context_features(), options.precision, probe);
   };
+  source.float64_info = [probe](const density::v1::FlowSpec& spec) {
+    return FakePlan(spec.features(), spec.context_features(), NumberType::kFloat64, probe).info();
+  };
+  source.read = [store](const std::string& name, uint64_t version) { return store.Read(name, version); };
+  return source;
 }
 
 std::string WriteScript(const densityd::testing::TempFolder& folder, const std::string& text) {
@@ -49,7 +54,7 @@ TestServer::TestServer(const Settings& settings)
   datasets_ = std::make_unique<training::DatasetStore>(
       Need(training::DatasetStore::Open(FileSystem::Real(), folder_.path(), settings.max_dataset_bytes)));
   models_ = std::make_unique<registry::ModelManager>(
-      *store_, MakeLoader(FakeCompiler(probe_), "cpu", *metrics_), size_t{1} << 30,
+      *store_, MakeLoader(FakePlans(probe_, *store_), "cpu", *metrics_), size_t{1} << 30,
       registry::ModelEvents{[this](const density::v1::VersionInfo& info) {
         metrics_->OnVersion(info);
         health_.OnModelChanged(info.name());
