@@ -12,6 +12,7 @@
 #include "torch/cuda.h"
 
 #ifdef DENSITYD_CUDA
+#include "server/engine/cuda/capturable.h"
 #include "server/engine/cuda/cuda_plan.h"
 #endif
 
@@ -53,15 +54,21 @@ absl::StatusOr<std::string> ResolveDevice(const std::string& flag) {
 namespace {
 
 #ifdef DENSITYD_CUDA
-bool HasCudaPlan(const CompileOptions& options) {
-  return options.device != "cpu" && options.choice == PlanChoice::kFastest;
+bool HasCudaPlan(const density::v1::FlowSpec& spec, const CompileOptions& options) {
+  return options.device != "cpu" && options.choice == PlanChoice::kFastest && cuda::ObstacleToGraphs(spec).empty();
 }
 #endif
 
-/// Why nothing is compiled for `options`, whatever the flow; empty where it is.
-std::string ObstacleTo(const CompileOptions& options) {
+/// Why nothing is compiled for `options`, apart from what the CPU's compiler says of layers; empty where it is.
+std::string ObstacleTo(const density::v1::FlowSpec& spec, const CompileOptions& options) {
   if (options.choice == PlanChoice::kReference) return "the reference plan was asked for";
-  if (options.device != "cpu") return "this build has no plans for CUDA devices";
+  if (options.device != "cpu") {
+#ifdef DENSITYD_CUDA
+    return cuda::ObstacleToGraphs(spec);
+#else
+    return "this build has no plans for CUDA devices";
+#endif
+  }
   if (options.precision == NumberType::kFloat64) return "plans are compiled for float32 only";
   return "";
 }
@@ -71,9 +78,9 @@ absl::StatusOr<std::unique_ptr<Plan>> CompileUnmeasured(const density::v1::FlowS
                                                         absl::Span<const registry::Tensor> tensors,
                                                         const CompileOptions& options) {
 #ifdef DENSITYD_CUDA
-  if (HasCudaPlan(options)) return cuda::CompileCudaPlan(spec, tensors, options);
+  if (HasCudaPlan(spec, options)) return cuda::CompileCudaPlan(spec, tensors, options);
 #endif
-  std::string obstacle = ObstacleTo(options);
+  std::string obstacle = ObstacleTo(spec, options);
   if (obstacle.empty()) {
     absl::StatusOr<std::unique_ptr<Plan>> plan = cpu::CompileCpuPlan(spec, tensors);
     // A layer without compiled form is no error: the reference plan has them all.
@@ -88,9 +95,9 @@ absl::StatusOr<std::unique_ptr<Plan>> CompileUnmeasured(const density::v1::FlowS
 PlanInfo Float64PlanInfo(const density::v1::FlowSpec& spec, const std::string& device, PlanChoice choice) {
   const CompileOptions options = {device, NumberType::kFloat64, choice};
 #ifdef DENSITYD_CUDA
-  if (HasCudaPlan(options)) return cuda::CudaPlanInfo(spec, options);
+  if (HasCudaPlan(spec, options)) return cuda::CudaPlanInfo(spec, options);
 #endif
-  return ReferencePlanInfo(spec, options, ObstacleTo(options));
+  return ReferencePlanInfo(spec, options, ObstacleTo(spec, options));
 }
 
 absl::StatusOr<std::unique_ptr<Plan>> CompilePlan(const density::v1::FlowSpec& spec,
