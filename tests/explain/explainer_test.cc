@@ -1,0 +1,137 @@
+// Multivariate normals, whose conditionals are known.
+#include "server/explain/explainer.h"
+
+#include <array>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "gtest/gtest.h"
+
+namespace densityd::explain {
+namespace {
+
+constexpr size_t kFeatures = 3;
+// Precision matrix (inverse covariance) and mean of a normal with strong correlations.
+constexpr std::array<std::array<double, 3>, 3> kPrecision = {{{4, -1.5, 0.5}, {-1.5, 2, -0.7}, {0.5, -0.7, 1}}};
+constexpr std::array<double, 3> kMean = {10, -2, 0.5};
+
+double NormalLogDensity(absl::Span<const double> x) {
+  double square = 0;
+  for (size_t i = 0; i < kFeatures; ++i) {
+    for (size_t j = 0; j < kFeatures; ++j) square += (x[i] - kMean[i]) * kPrecision[i][j] * (x[j] - kMean[j]);
+  }
+  return -0.5 * square;
+}
+
+// Mean of column j given the others; its variance is 1 / kPrecision[j][j].
+double ConditionalMean(absl::Span<const double> x, size_t j) {
+  double sum = 0;
+  for (size_t k = 0; k < kFeatures; ++k) {
+    if (k != j) sum += kPrecision[j][k] * (x[k] - kMean[k]);
+  }
+  return kMean[j] - sum / kPrecision[j][j];
+}
+
+std::vector<double> NormalDensity(const Explainer& explainer) {
+  EXPECT_EQ(explainer.points().size(), kFeatures * explainer.origin().size());
+  std::vector<double> log_prob;
+  for (size_t i = 0; i < explainer.origin().size(); ++i) {
+    log_prob.push_back(NormalLogDensity(explainer.points().subspan(i * kFeatures, kFeatures)));
+  }
+  return log_prob;
+}
+
+void RunToEnd(Explainer& explainer) {
+  while (!explainer.is_done()) ASSERT_TRUE(explainer.Take(NormalDensity(explainer)).ok());
+}
+
+std::vector<ColumnRange> Ranges() {
+  std::vector<ColumnRange> ranges(kFeatures);
+  for (size_t j = 0; j < kFeatures; ++j) {
+    ranges[j].center = kMean[j];
+    ranges[j].spread = 1.5;
+    ranges[j].min = kMean[j] - 4;
+    ranges[j].max = kMean[j] + 4;
+  }
+  return ranges;
+}
+
+const std::vector<double> kRows = {10, -2, 0.5, 11, -1, 2, 7, -2, 0, 10.2, -2.4, -1.1};
+
+const std::vector<uint32_t> kAll = {0, 1, 2};
+
+TEST(ExplainerTest, MultivariateNormalAgreesWithItsConditionals) {
+  Explainer explainer(kRows, kFeatures, kAll, Ranges(), {});
+  RunToEnd(explainer);
+  ASSERT_EQ(explainer.answers().size(), 12u);
+  for (size_t row = 0; row < 4; ++row) {
+    const absl::Span<const double> x(&kRows[row * kFeatures], kFeatures);
+    EXPECT_EQ(explainer.log_prob()[row], NormalLogDensity(x));
+    for (size_t j = 0; j < kFeatures; ++j) {
+      const ColumnAnswer& answer = explainer.answers()[row * kFeatures + j];
+      const double mean = ConditionalMean(x, j);
+      const double stddev = 1 / std::sqrt(kPrecision[j][j]);
+      const double z = (x[j] - mean) / stddev;
+      EXPECT_NEAR(answer.surprise, 0.5 * z * z + std::log(stddev) + 0.5 * std::log(2 * M_PI), 2e-3);
+      EXPECT_NEAR(answer.tail_probability / std::erfc(std::abs(z) / std::sqrt(2.0)), 1, 0.02);
+      EXPECT_NEAR(answer.median, mean, 2e-3);
+      EXPECT_NEAR(answer.lower, mean - 1.6448536 * stddev, 3e-3);
+      EXPECT_NEAR(answer.upper, mean + 1.6448536 * stddev, 3e-3);
+    }
+  }
+}
+
+TEST(ExplainerTest, ColumnsAreAnsweredInTheOrderAsked) {
+  const std::vector<ColumnRange> ranges = Ranges();
+  Explainer whole(kRows, kFeatures, kAll, ranges, {});
+  Explainer part(kRows, kFeatures, {2, 0}, {ranges[2], ranges[0]}, {});
+  RunToEnd(whole);
+  RunToEnd(part);
+  for (size_t row = 0; row < 4; ++row) {
+    EXPECT_EQ(part.answers()[row * 2].surprise, whole.answers()[row * 3 + 2].surprise);
+    EXPECT_EQ(part.answers()[row * 2 + 1].surprise, whole.answers()[row * 3].surprise);
+  }
+}
+
+TEST(ExplainerTest, PointsDifferFromTheirRowInOneColumnAtMost) {
+  Explainer explainer(kRows, kFeatures, kAll, Ranges(), {});
+  while (!explainer.is_done()) {
+    for (size_t i = 0; i < explainer.origin().size(); ++i) {
+      size_t same = 0;
+      for (size_t j = 0; j < kFeatures; ++j) {
+        same += explainer.points()[i * kFeatures + j] == kRows[explainer.origin()[i] * kFeatures + j];
+      }
+      ASSERT_GE(same, kFeatures - 1);
+    }
+    ASSERT_TRUE(explainer.Take(NormalDensity(explainer)).ok());
+  }
+}
+
+TEST(ExplainerTest, BatchesAreBoundedAndDoNotChangeTheAnswer) {
+  ExplainOptions options;
+  options.batch_points = 500;
+  Explainer small(kRows, kFeatures, kAll, Ranges(), options);
+  while (!small.is_done()) {
+    ASSERT_LE(small.origin().size(), 1000u);
+    ASSERT_TRUE(small.Take(NormalDensity(small)).ok());
+  }
+  Explainer large(kRows, kFeatures, kAll, Ranges(), {});
+  RunToEnd(large);
+  for (size_t i = 0; i < large.answers().size(); ++i) {
+    EXPECT_EQ(small.answers()[i].surprise, large.answers()[i].surprise);
+    EXPECT_EQ(small.answers()[i].median, large.answers()[i].median);
+  }
+}
+
+TEST(ExplainerTest, NotANumberIsAnErrorThatNamesTheRow) {
+  Explainer explainer(kRows, kFeatures, kAll, Ranges(), {});
+  std::vector<double> log_prob(4, 0);
+  log_prob[2] = std::numeric_limits<double>::quiet_NaN();
+  const absl::Status status = explainer.Take(log_prob);
+  EXPECT_EQ(status.code(), absl::StatusCode::kInternal);
+  EXPECT_NE(status.message().find("row 2"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace densityd::explain
