@@ -73,6 +73,7 @@ void DefineCommandLine(CLI::App& app, Session& session) {
   AddTrainCommand(app, session);
   AddTrainingCommands(app, session);
   AddRowCommands(app, session);
+  AddExplainCommand(app, session);
   AddSampleCommand(app, session);
   AddModelCommands(app, session);
   AddPlanCommand(app, session);

@@ -1,5 +1,6 @@
-// LogProb, Inverse, Forward and Sample.
+// LogProb, Inverse, Forward, Explain and Sample.
 #include <algorithm>
+#include <cstdint>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -34,34 +35,35 @@ void Pin(const v1::ModelVersion& answered, ModelVersion& model, std::string& req
 }
 
 /// Sends rows with a context through `method`, chunk by chunk. `options` are those of LogProb, Inverse or Forward;
-/// `fill(request)` sets what is special to the method, `take(response, count)` keeps the answer of `count` rows.
-/// Returns the version that answered.
+/// `fill(request)` sets what is special to the method, `take(response, count)` keeps the answer of `count` rows, at
+/// most `max_chunk_rows`. Returns the version that answered.
 template <typename T, typename Impl, typename Request, typename Response, typename Options, typename Fill,
           typename Take>
 absl::StatusOr<ModelVersion> CallInChunks(const Impl& impl,
                                           grpc::Status (v1::DensityEstimator::Stub::*method)(grpc::ClientContext*,
                                                                                              const Request&, Response*),
                                           std::string_view model, RowsView<T> rows, const Options& options, Fill fill,
-                                          Take take) {
+                                          Take take, size_t max_chunk_rows = SIZE_MAX) {
   if (absl::Status status = CheckRows(rows, options.context); !status.ok()) return status;
   const absl::StatusOr<size_t> chunk_rows = ChunkRows(impl.options, rows.cols(), options.context);
   if (!chunk_rows.ok()) return chunk_rows.status();
   const absl::Time deadline = impl.Deadline(options.timeout);
   ModelVersion answered;
   std::string pinned(model);
-  absl::Status status = ForEachChunk(rows.rows(), *chunk_rows, [&](size_t begin, size_t count) {
-    Request request;
-    request.set_model(pinned);
-    Encode(rows.Slice(begin, count), request.mutable_rows());
-    if (!options.context.empty()) EncodeContext(options.context, begin, count, request.mutable_context());
-    request.set_precision(ToProto(options.precision));
-    fill(request);
-    Response response;
-    absl::Status called = impl.Call(*impl.estimator, method, request, deadline, Impl::Repeat::kAllowed, &response);
-    if (!called.ok()) return called;
-    Pin(response.model(), answered, pinned);
-    return absl::Status(take(response, count));
-  });
+  absl::Status status =
+      ForEachChunk(rows.rows(), std::min(*chunk_rows, max_chunk_rows), [&](size_t begin, size_t count) {
+        Request request;
+        request.set_model(pinned);
+        Encode(rows.Slice(begin, count), request.mutable_rows());
+        if (!options.context.empty()) EncodeContext(options.context, begin, count, request.mutable_context());
+        request.set_precision(ToProto(options.precision));
+        fill(request);
+        Response response;
+        absl::Status called = impl.Call(*impl.estimator, method, request, deadline, Impl::Repeat::kAllowed, &response);
+        if (!called.ok()) return called;
+        Pin(response.model(), answered, pinned);
+        return absl::Status(take(response, count));
+      });
   if (!status.ok()) return status;
   return answered;
 }
@@ -109,6 +111,43 @@ absl::StatusOr<LogProbResult<T>> LogProbOf(const Impl& impl, std::string_view mo
   return result;
 }
 
+/// Rows times columns that the server explains in one request.
+constexpr size_t kMaxExplainedNumbers = 4096;
+
+template <typename T, typename Impl>
+absl::StatusOr<Explanation<T>> ExplanationOf(const Impl& impl, std::string_view model, RowsView<T> rows,
+                                             const ExplainOptions<T>& options) {
+  const size_t columns = options.columns.empty() ? rows.cols() : options.columns.size();
+  Explanation<T> result;
+  for (Rows<T>* part :
+       {&result.surprise, &result.tail_probability, &result.median, &result.lower, &result.upper, &result.error}) {
+    part->rows = rows.rows();
+    part->cols = columns;
+  }
+  absl::StatusOr<ModelVersion> answered = CallInChunks(
+      impl, &v1::DensityEstimator::Stub::Explain, model, rows, options,
+      [&](v1::ExplainRequest& request) {
+        request.mutable_columns()->Add(options.columns.begin(), options.columns.end());
+      },
+      [&](const v1::ExplainResponse& response, size_t count) {
+        absl::Status taken = AppendVector(response.log_prob(), count, "log_prob", result.log_prob);
+        const auto take = [&](const v1::Matrix& matrix, const char* name, Rows<T>& part) {
+          taken.Update(AppendMatrix(matrix, count, columns, name, part.values));
+        };
+        take(response.surprise(), "surprise", result.surprise);
+        take(response.tail_probability(), "tail_probability", result.tail_probability);
+        take(response.median(), "median", result.median);
+        take(response.lower(), "lower", result.lower);
+        take(response.upper(), "upper", result.upper);
+        take(response.error(), "error", result.error);
+        return taken;
+      },
+      std::max<size_t>(1, kMaxExplainedNumbers / std::max<size_t>(1, columns)));
+  if (!answered.ok()) return answered.status();
+  result.model = *std::move(answered);
+  return result;
+}
+
 }  // namespace
 
 absl::StatusOr<LogProbResult<float>> Client::LogProb(std::string_view model, RowsView<float> rows,
@@ -139,6 +178,16 @@ absl::StatusOr<MapResult<float>> Client::Forward(std::string_view model, RowsVie
 absl::StatusOr<MapResult<double>> Client::Forward(std::string_view model, RowsView<double> rows,
                                                   const MapOptions<double>& options) const {
   return Map(*impl_, &v1::DensityEstimator::Stub::Forward, model, rows, options);
+}
+
+absl::StatusOr<Explanation<float>> Client::Explain(std::string_view model, RowsView<float> rows,
+                                                   const ExplainOptions<float>& options) const {
+  return ExplanationOf(*impl_, model, rows, options);
+}
+
+absl::StatusOr<Explanation<double>> Client::Explain(std::string_view model, RowsView<double> rows,
+                                                    const ExplainOptions<double>& options) const {
+  return ExplanationOf(*impl_, model, rows, options);
 }
 
 template <RowNumber T>

@@ -20,11 +20,6 @@ using density::v1::Standardize;
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
-// The values that a column can take lie within [low, high].
-struct Interval {
-  double low = -kInfinity;
-  double high = kInfinity;
-};
 using Box = std::vector<Interval>;
 
 double Sigmoid(double z, double alpha) { return (1 / (1 + std::exp(-z)) - alpha) / (1 - 2 * alpha); }
@@ -107,11 +102,8 @@ void MapStandardize(const Standardize& standardize, Box& box) {
   }
 }
 
-}  // namespace
-
-absl::Status CheckSupport(const density::v1::FlowSpec& spec, const std::string& field) {
-  Box box(spec.features());
-  FillBox(spec.base(), AllColumns(spec.features()), box);
+// Takes the values of the base through all layers, up to the data.
+absl::Status MapBox(const density::v1::FlowSpec& spec, const std::string& field, Box& box) {
   for (int i = spec.layers_size() - 1; i >= 0; --i) {
     const Layer& layer = spec.layers(i);
     if (layer.has_bijection()) {
@@ -130,6 +122,22 @@ absl::Status CheckSupport(const density::v1::FlowSpec& spec, const std::string& 
     }
   }
   return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status CheckSupport(const density::v1::FlowSpec& spec, const std::string& field) {
+  Box box(spec.features());
+  FillBox(spec.base(), AllColumns(spec.features()), box);
+  return MapBox(spec, field, box);
+}
+
+std::vector<Interval> DataSupport(const density::v1::FlowSpec& spec) {
+  Box box(spec.features());
+  FillBox(spec.base(), AllColumns(spec.features()), box);
+  // An error cannot be: the spec was checked. Without bounds nothing is lost but a few evaluations.
+  if (!MapBox(spec, "spec", box).ok()) box.assign(box.size(), Interval());
+  return box;
 }
 
 }  // namespace densityd::flow

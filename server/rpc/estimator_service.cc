@@ -1,5 +1,6 @@
 #include "server/rpc/estimator_service.h"
 
+#include "server/rpc/explain_call.h"
 #include "server/rpc/log_prob_stream.h"
 #include "server/rpc/row_call.h"
 #include "server/rpc/row_rpcs.h"
@@ -15,6 +16,7 @@ void EstimatorService::PostRowCalls(RowWorker& worker, int depth) {
     worker.Post(std::make_shared<RowCall<EstimatorService, SampleRpc>>(worker, *this, worker.queue()));
     worker.Post(std::make_shared<RowCall<EstimatorService, InverseRpc>>(worker, *this, worker.queue()));
     worker.Post(std::make_shared<RowCall<EstimatorService, ForwardRpc>>(worker, *this, worker.queue()));
+    worker.Post(std::make_shared<ExplainCall<EstimatorService>>(worker, *this, worker.queue()));
     worker.Post(std::make_shared<SampleStream<EstimatorService>>(worker, *this, worker.queue()));
     worker.Post(std::make_shared<LogProbStream<EstimatorService>>(worker, *this, worker.queue()));
   }
@@ -35,12 +37,6 @@ grpc::ServerUnaryReactor* EstimatorService::Score(grpc::CallbackServerContext* c
                                                   const density::v1::ScoreRequest* /*request*/,
                                                   density::v1::ScoreResponse* /*response*/) {
   return Refuse(*environment_, RpcMethod::kScore, context, NotServed(RpcMethod::kScore));
-}
-
-grpc::ServerUnaryReactor* EstimatorService::Explain(grpc::CallbackServerContext* context,
-                                                    const density::v1::ExplainRequest* /*request*/,
-                                                    density::v1::ExplainResponse* /*response*/) {
-  return Refuse(*environment_, RpcMethod::kExplain, context, NotServed(RpcMethod::kExplain));
 }
 
 }  // namespace densityd::rpc

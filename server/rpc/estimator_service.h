@@ -31,7 +31,7 @@ using EstimatorMethods = Chain<
     density::v1::DensityEstimator::WithAsyncMethod_StreamSample,
     density::v1::DensityEstimator::WithAsyncMethod_StreamLogProb,
     density::v1::DensityEstimator::WithCallbackMethod_Train, density::v1::DensityEstimator::WithCallbackMethod_Score,
-    density::v1::DensityEstimator::WithCallbackMethod_Explain>::Service;
+    density::v1::DensityEstimator::WithAsyncMethod_Explain>::Service;
 
 class EstimatorService final : public EstimatorMethods {
  public:
@@ -47,8 +47,6 @@ class EstimatorService final : public EstimatorMethods {
   // Declared, not served.
   grpc::ServerUnaryReactor* Score(grpc::CallbackServerContext* context, const density::v1::ScoreRequest* request,
                                   density::v1::ScoreResponse* response) override;
-  grpc::ServerUnaryReactor* Explain(grpc::CallbackServerContext* context, const density::v1::ExplainRequest* request,
-                                    density::v1::ExplainResponse* response) override;
 
  private:
   training::TrainingManager* trainings_;

@@ -189,6 +189,18 @@ absl::StatusOr<RowRequest> PrepareRows(const density::v1::LogProbRequest& reques
   return rows;
 }
 
+absl::StatusOr<RowRequest> PrepareRows(const density::v1::ExplainRequest& request, size_t columns,
+                                       registry::ModelHandle model, const RowLimits& limits,
+                                       density::v1::ExplainResponse& response) {
+  constexpr uint64_t kAnswersPerColumn = 6;
+  auto rows = PinModel(request, std::move(model), response);
+  if (!rows.ok()) return rows.status();
+  rows->op = engine::Op::kLogProb;
+  auto encoding = AddInput(request, limits, /*answers_rows=*/false, 1 + kAnswersPerColumn * columns, *rows);
+  if (!encoding.ok()) return encoding.status();
+  return rows;
+}
+
 absl::StatusOr<RowRequest> PrepareRows(const density::v1::SampleRequest& request, const registry::ModelManager& models,
                                        const RowLimits& limits, density::v1::SampleResponse& response) {
   auto handle = models.Acquire(request.model());

@@ -48,6 +48,11 @@ absl::StatusOr<RowRequest> PrepareRows(const density::v1::InverseRequest& reques
 absl::StatusOr<RowRequest> PrepareRows(const density::v1::ForwardRequest& request, const registry::ModelManager& models,
                                        const RowLimits& limits, density::v1::ForwardResponse& response);
 
+/// The same for what is to be explained, `columns` columns of each row: room is made by whoever runs it.
+absl::StatusOr<RowRequest> PrepareRows(const density::v1::ExplainRequest& request, size_t columns,
+                                       registry::ModelHandle model, const RowLimits& limits,
+                                       density::v1::ExplainResponse& response);
+
 /// A sample that is drawn in chunks of equally many rows; the last one may have fewer.
 class SampleChunks {
  public:

@@ -5,6 +5,7 @@
 #include "server/base/errors.h"
 #include "server/base/logging.h"
 #include "server/base/strings.h"
+#include "server/rpc/column_ranges.h"
 
 namespace densityd::rpc {
 namespace {
@@ -31,11 +32,13 @@ engine::LazyPlan::Make Float64Maker(const PlanSource& source, const std::string&
 }  // namespace
 
 ServedModel::ServedModel(std::shared_ptr<const engine::Plan> float32, std::shared_ptr<const engine::LazyPlan> float64,
-                         TailProbability tail_probability, std::shared_ptr<telemetry::ModelSeries> series)
+                         TailProbability tail_probability, std::vector<explain::ColumnRange> column_ranges,
+                         std::shared_ptr<telemetry::ModelSeries> series)
     : float32_(std::move(float32)),
       lazy_float64_(float64.get()),
       float64_(std::move(float64)),
       tail_probability_(std::move(tail_probability)),
+      column_ranges_(std::move(column_ranges)),
       series_(std::move(series)) {}
 
 size_t ServedModel::memory_bytes() const { return float32_->info().bytes + float64_->info().bytes; }
@@ -59,7 +62,7 @@ registry::Loader MakeLoader(PlanSource source, std::string device, telemetry::Me
     auto float64 = std::make_shared<engine::LazyPlan>(source.float64_info(stored.manifest.spec()),
                                                       Float64Maker(source, device, stored.name, stored.version));
     return std::make_shared<ServedModel>(*std::move(float32), std::move(float64), *std::move(tail_probability),
-                                         metrics.ForModel(stored.name));
+                                         ColumnRanges(stored.manifest), metrics.ForModel(stored.name));
   };
 }
 

@@ -4,6 +4,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
@@ -11,6 +12,7 @@
 #include "server/engine/compile.h"
 #include "server/engine/lazy_plan.h"
 #include "server/engine/plan.h"
+#include "server/explain/conditional.h"
 #include "server/registry/servable.h"
 #include "server/rpc/calibration.h"
 #include "server/telemetry/metrics.h"
@@ -22,7 +24,8 @@ namespace densityd::rpc {
 class ServedModel final : public registry::Servable {
  public:
   ServedModel(std::shared_ptr<const engine::Plan> float32, std::shared_ptr<const engine::LazyPlan> float64,
-              TailProbability tail_probability, std::shared_ptr<telemetry::ModelSeries> series);
+              TailProbability tail_probability, std::vector<explain::ColumnRange> column_ranges,
+              std::shared_ptr<telemetry::ModelSeries> series);
 
   size_t memory_bytes() const override;
   std::string plan_name() const override;
@@ -35,6 +38,8 @@ class ServedModel final : public registry::Servable {
   /// The same, made where it was not, however long that takes. Valid as long as this.
   absl::StatusOr<const engine::Plan*> MadePlan(NumberType precision) const;
   const TailProbability& tail_probability() const { return tail_probability_; }
+  /// One per column, (D); empty where the version was stored without.
+  const std::vector<explain::ColumnRange>& column_ranges() const { return column_ranges_; }
   telemetry::ModelSeries& series() const { return *series_; }
 
  private:
@@ -42,6 +47,7 @@ class ServedModel final : public registry::Servable {
   const engine::LazyPlan* lazy_float64_;  ///< float64_
   std::shared_ptr<const engine::Plan> float64_;
   TailProbability tail_probability_;
+  std::vector<explain::ColumnRange> column_ranges_;
   std::shared_ptr<telemetry::ModelSeries> series_;
 };
 

@@ -39,6 +39,7 @@ class FakeEstimator : public v1::DensityEstimator::Service {
   Handler<v1::SampleRequest, v1::SampleResponse> sample;
   Handler<v1::InverseRequest, v1::InverseResponse> inverse;
   Handler<v1::ForwardRequest, v1::ForwardResponse> forward;
+  Handler<v1::ExplainRequest, v1::ExplainResponse> explain;
   Handler<v1::TrainRequest, v1::Training> train;
   /// Streams break off with this status after so many chunks, once.
   grpc::Status break_with;
@@ -91,6 +92,9 @@ class FakeEstimator : public v1::DensityEstimator::Service {
   }
   grpc::Status Forward(grpc::ServerContext* c, const v1::ForwardRequest* q, v1::ForwardResponse* a) override {
     return Handle(forward, *c, *q, *a);
+  }
+  grpc::Status Explain(grpc::ServerContext* c, const v1::ExplainRequest* q, v1::ExplainResponse* a) override {
+    return Handle(explain, *c, *q, *a);
   }
   grpc::Status Train(grpc::ServerContext* c, const v1::TrainRequest* q, v1::Training* a) override {
     return Handle(train, *c, *q, *a);

@@ -94,7 +94,14 @@ uint64_t TestServer::Publish(const std::string& name, size_t features, size_t co
   manifest.mutable_spec()->set_features(features);
   manifest.mutable_spec()->set_context_features(context);
   manifest.mutable_spec()->add_layers()->mutable_full_affine();
-  for (size_t i = 0; i < features; ++i) manifest.mutable_schema()->add_features()->set_name(std::to_string(i));
+  for (size_t i = 0; i < features; ++i) {
+    density::v1::Column& column = *manifest.mutable_schema()->add_features();
+    column.set_name(std::to_string(i));
+    if (!calibrated) continue;
+    column.set_min(-3);
+    column.set_max(3);
+    column.set_stddev(1);
+  }
   for (size_t i = 0; i < context; ++i) {
     manifest.mutable_schema()->add_context()->set_name("c" + std::to_string(i));
   }

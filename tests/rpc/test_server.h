@@ -38,7 +38,8 @@ class TestServer {
   explicit TestServer(const Settings& settings);
   ~TestServer();
 
-  /// Publishes a version of a model with `features` columns and loads it. Returns its number.
+  /// Publishes a version of a model with `features` columns and loads it. Returns its number. `calibrated`: it says
+  /// what data and log p are usual.
   uint64_t Publish(const std::string& name, size_t features, size_t context = 0, bool calibrated = true);
 
   /// A connection of its own.

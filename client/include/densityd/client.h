@@ -97,6 +97,12 @@ class Client {
   absl::StatusOr<LogProbStream<T>> StreamLogProb(std::string_view model, OnLogProb<T> on_answer,
                                                  const LogProbOptions<T>& options = {}) const;
 
+  /// Which columns make each row x (N, D) surprising, and what was expected there given all others.
+  absl::StatusOr<Explanation<float>> Explain(std::string_view model, RowsView<float> rows,
+                                             const ExplainOptions<float>& options = {}) const;
+  absl::StatusOr<Explanation<double>> Explain(std::string_view model, RowsView<double> rows,
+                                              const ExplainOptions<double>& options = {}) const;
+
   // --- Trainings.
 
   /// Starts a training and returns at once. Safe to repeat, and repeated as the RetryPolicy says: a request without an

@@ -81,6 +81,15 @@ struct MapOptions {
   std::optional<absl::Duration> timeout = std::nullopt;  ///< unset: ClientOptions::timeout
 };
 
+/// Options of Explain.
+template <RowNumber T>
+struct ExplainOptions {
+  RowsView<T> context = {};            ///< (N, C), or (1, C) for all rows; for models with context
+  std::vector<uint32_t> columns = {};  ///< columns to explain, each < D; empty: all
+  Precision precision = Precision::kFloat32;
+  std::optional<absl::Duration> timeout = std::nullopt;  ///< unset: ClientOptions::timeout
+};
+
 /// Options of Sample.
 template <RowNumber T>
 struct SampleOptions {

@@ -44,6 +44,19 @@ struct SampleResult {
   uint64_t seed = 0;             ///< the seed that was used
 };
 
+/// Answer of Explain: one number per row and column asked, (N, J).
+template <RowNumber T>
+struct Explanation {
+  ModelVersion model = {};
+  std::vector<T> log_prob = {};   ///< log p(x | context) in nats, (N)
+  Rows<T> surprise = {};          ///< -log p(x_j | all other columns), nats
+  Rows<T> tail_probability = {};  ///< two-sided: small means unusual given the others
+  Rows<T> median = {};            ///< what was expected, in the column's units
+  Rows<T> lower = {};             ///< 5 % quantile
+  Rows<T> upper = {};             ///< 95 % quantile
+  Rows<T> error = {};             ///< estimated relative error of the integrals behind them
+};
+
 /// State of a server, or of one model in it.
 enum class Health { kServing, kNotServing };
 

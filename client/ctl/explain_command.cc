@@ -1,0 +1,191 @@
+// explain: which columns make a row surprising, and what was expected there.
+#include <algorithm>
+#include <memory>
+#include <numeric>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "client/ctl/commands.h"
+#include "client/ctl/model_rows.h"
+#include "client/ctl/table_writer.h"
+#include "client/ctl/tables.h"
+#include "client/ctl/text_table.h"
+
+namespace densityd::ctl {
+namespace {
+
+struct ExplainFlags {
+  std::string model;
+  RowsFlags rows;
+  OutputFlags output;
+  std::vector<std::string> only;
+  size_t top = 3;
+  bool float64 = false;
+};
+
+/// Rows that are explained in one call, so that the first answers come soon.
+constexpr size_t kRowsPerCall = 64;
+
+/// Places of the columns to explain among the model's.
+absl::StatusOr<std::vector<uint32_t>> Places(const std::vector<std::string>& names, const ModelColumns& model) {
+  std::vector<uint32_t> places;
+  for (const std::string& name : names) {
+    const auto found = std::find(model.features.begin(), model.features.end(), name);
+    if (found == model.features.end()) {
+      return absl::InvalidArgumentError(absl::StrCat("--only: ", model.model, " has no column '", name, "'; it has ",
+                                                     absl::StrJoin(model.features, ", ")));
+    }
+    places.push_back(static_cast<uint32_t>(found - model.features.begin()));
+  }
+  if (places.empty()) {
+    places.resize(model.features.size());
+    std::iota(places.begin(), places.end(), 0);
+  }
+  return places;
+}
+
+std::string Number(double value) { return absl::StrFormat("%.5g", value); }
+
+/// What is said of rows, one after another.
+class Report {
+ public:
+  virtual ~Report() = default;
+  /// `first` is the index of the first of these rows in the table.
+  virtual absl::Status Add(uint64_t first, RowsView<double> rows, const Explanation<double>& answer) = 0;
+  virtual absl::Status Finish() { return absl::OkStatus(); }
+};
+
+/// For people: the most unusual columns of each row.
+class TextReport final : public Report {
+ public:
+  TextReport(Session& session, const ModelColumns& model, std::vector<uint32_t> places, size_t top)
+      : out_(session.streams.out), model_(model), places_(std::move(places)), top_(top) {}
+
+  absl::Status Add(uint64_t first, RowsView<double> rows, const Explanation<double>& answer) override {
+    for (size_t row = 0; row < rows.rows(); ++row) {
+      if (first + row > 0) out_ << "\n";
+      out_ << "Row " << first + row << ": log p " << absl::StrFormat("%.3f", answer.log_prob[row]) << " nats by "
+           << answer.model.ToString() << "\n";
+      std::vector<size_t> order(places_.size());
+      std::iota(order.begin(), order.end(), 0);
+      const auto p = answer.tail_probability[row];
+      std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return p[a] < p[b]; });
+      if (top_ > 0 && order.size() > top_) order.resize(top_);
+      std::vector<std::vector<std::string>> lines;
+      for (size_t j : order) {
+        lines.push_back({model_.features[places_[j]], Number(rows.values()[row * rows.cols() + places_[j]]),
+                         absl::StrCat(Number(answer.lower[row][j]), " … ", Number(answer.upper[row][j])),
+                         Number(answer.median[row][j]), absl::StrFormat("%.2g", p[j]),
+                         absl::StrFormat("%.2f", answer.surprise[row][j])});
+      }
+      PrintTable(out_, {"COLUMN", "VALUE", "EXPECTED (5-95 %)", "MEDIAN", "P", "SURPRISE"}, lines);
+    }
+    return absl::OkStatus();
+  }
+
+ private:
+  std::ostream& out_;
+  const ModelColumns& model_;
+  const std::vector<uint32_t> places_;
+  const size_t top_;
+};
+
+/// For programs: one line per row and column.
+class TableReport final : public Report {
+ public:
+  TableReport(Session& session, const OutputFlags& output, std::vector<uint32_t> places)
+      : session_(session), output_(output), places_(std::move(places)) {}
+
+  absl::Status Add(uint64_t first, RowsView<double> rows, const Explanation<double>& answer) override {
+    if (writer_ == nullptr) {
+      auto writer = TableWriter::Open(
+          output_, {"row", "column", "value", "surprise", "tail_probability", "median", "lower", "upper", "error"},
+          {{"model", answer.model.ToString()}}, std::nullopt, session_);
+      if (!writer.ok()) return writer.status();
+      writer_ = *std::move(writer);
+    }
+    std::vector<double> values;
+    for (size_t row = 0; row < rows.rows(); ++row) {
+      for (size_t j = 0; j < places_.size(); ++j) {
+        values.insert(values.end(), {static_cast<double>(first + row), static_cast<double>(places_[j]),
+                                     rows.values()[row * rows.cols() + places_[j]], answer.surprise[row][j],
+                                     answer.tail_probability[row][j], answer.median[row][j], answer.lower[row][j],
+                                     answer.upper[row][j], answer.error[row][j]});
+      }
+    }
+    return writer_->Write(values);
+  }
+
+  absl::Status Finish() override { return writer_ == nullptr ? absl::OkStatus() : writer_->Finish(); }
+
+ private:
+  Session& session_;
+  const OutputFlags& output_;
+  const std::vector<uint32_t> places_;
+  std::unique_ptr<TableWriter> writer_;
+};
+
+absl::Status RunExplain(Session& session, const ExplainFlags& flags) {
+  const absl::StatusOr<Client> client = session.Connect();
+  if (!client.ok()) return client.status();
+  const absl::StatusOr<ModelColumns> model = FetchColumns(*client, flags.model);
+  if (!model.ok()) return model.status();
+  const absl::StatusOr<std::vector<uint32_t>> places = Places(flags.only, *model);
+  if (!places.ok()) return places.status();
+  absl::StatusOr<ModelRowReader> reader = ModelRowReader::Open(flags.rows, *model, /*base_space=*/false, session);
+  if (!reader.ok()) return reader.status();
+  std::unique_ptr<Report> report;
+  if (flags.output.path == "-" && flags.output.format.empty()) {
+    report = std::make_unique<TextReport>(session, *model, *places, flags.top);
+  } else {
+    report = std::make_unique<TableReport>(session, flags.output, *places);
+  }
+  uint64_t explained = 0;
+  ModelRows block;
+  while (true) {
+    const absl::StatusOr<bool> more = reader->Next(block);
+    if (!more.ok()) return more.status();
+    if (!*more) return report->Finish();
+    for (size_t begin = 0; begin < block.rows_view().rows(); begin += kRowsPerCall) {
+      const size_t count = std::min(kRowsPerCall, block.rows_view().rows() - begin);
+      const RowsView<double> rows = block.rows_view().Slice(begin, count);
+      RowsView<double> context = block.context_view();
+      if (context.rows() > 1) context = context.Slice(begin, count);
+      const absl::StatusOr<Explanation<double>> answer =
+          client->Explain(model->model, rows,
+                          {.context = context,
+                           .columns = *places,
+                           .precision = flags.float64 ? Precision::kFloat64 : Precision::kFloat32});
+      if (!answer.ok()) return answer.status();
+      if (absl::Status status = report->Add(explained, rows, *answer); !status.ok()) return status;
+      explained += count;
+    }
+  }
+}
+
+void DefineExplain(CLI::App& command, ExplainFlags& flags) {
+  command.add_option("model", flags.model, "Model: name, name@3 (a version) or name@stable (an alias)")->required();
+  AddRowsFlags(command, flags.rows);
+  AddOutputFlags(command, flags.output);
+  command.add_option("--only", flags.only, "Explain these columns of the model only")->delimiter(',');
+  command.add_option("--top", flags.top, "Columns to show of each row, the most unusual first; 0: all")
+      ->capture_default_str();
+  command.add_flag("--float64", flags.float64, "Compute in float64; many times slower");
+}
+
+}  // namespace
+
+void AddExplainCommand(CLI::App& app, Session& session) {
+  AddCommand<ExplainFlags>(
+      app, session, "explain", "Say which columns make rows unusual, and what was expected there given the others",
+      "  densityctl explain power outliers.csv\n"
+      "  densityctl explain power@stable day.csv --only voltage,current --top 1\n"
+      "  densityctl explain power outliers.csv -o explained.csv    (one line per row and column, numbered from 0)",
+      DefineExplain, RunExplain);
+}
+
+}  // namespace densityd::ctl

@@ -1,0 +1,96 @@
+#include "server/rpc/explain_call.h"
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+#include "server/engine/rows.h"
+#include "server/rpc/matrix.h"
+#include "server/rpc/row_worker.h"
+
+namespace densityd::rpc {
+
+void ExplainCallBase::Begin() {
+  absl::Status status = Prepare();
+  if (status.ok()) status = Queue();
+  if (!status.ok()) Answer(status);
+}
+
+absl::Status ExplainCallBase::Prepare() {
+  const RowEnvironment& shared = environment();
+  if (auto status = Admit(model_name()); !status.ok()) return status;
+  auto status = CheckMessageBytes(request_.ByteSizeLong(), shared.limits.max_message_bytes);
+  if (!status.ok()) return status;
+  auto prepared = PrepareExplain(request_, *shared.models, shared.limits, response_);
+  if (!prepared.ok()) return prepared.status();
+  explain_ = *std::move(prepared);
+  plan = explain_.rows.model->plan(explain_.rows.precision);
+  op = engine::Op::kLogProb;
+  deadline = Deadline();
+  client = Client();
+  const ConstMatrix& context = explain_.rows.span.context;
+  context_.resize(context.rows * context.cols);
+  engine::ReadRows(context, context_.data());
+  return absl::OkStatus();
+}
+
+absl::Status ExplainCallBase::Queue() {
+  const explain::Explainer& explainer = *explain_.explainer;
+  const size_t points = explainer.origin().size();
+  const size_t features = plan->info().features;
+  const size_t context_cols = plan->info().context_features;
+  log_prob_.resize(points);
+  span = engine::RowSpan();
+  span.rows = points;
+  span.input = {explainer.points().data(), NumberType::kFloat64, points, features};
+  span.log = {log_prob_.data(), NumberType::kFloat64, points, 1};
+  if (context_cols > 0 && context_.size() == context_cols) {
+    span.context = {context_.data(), NumberType::kFloat64, 1, context_cols};
+  } else if (context_cols > 0) {
+    contexts_.clear();
+    for (uint32_t row : explainer.origin()) {
+      const auto begin = context_.begin() + static_cast<std::ptrdiff_t>(row * context_cols);
+      contexts_.insert(contexts_.end(), begin, begin + static_cast<std::ptrdiff_t>(context_cols));
+    }
+    span.context = {contexts_.data(), NumberType::kFloat64, points, context_cols};
+  }
+  bytes = request_.ByteSizeLong() + points * (features + context_cols + 1) * sizeof(double);
+  // Before Submit: another worker may run the rows, and call Done, before Submit returns.
+  queued_ = shared_from_this();
+  absl::Status submitted = environment().scheduler->Submit(worker().index(), *this);
+  if (!submitted.ok()) queued_.reset();
+  return submitted;
+}
+
+void ExplainCallBase::Done(absl::Status status) {
+  const std::shared_ptr<WorkerCall> self = std::move(queued_);
+  computed_ = std::move(status);
+  memory.Release();
+  alarm_.Set(&worker().queue(), std::chrono::system_clock::now(), Arm(Event::kAlarm));
+}
+
+void ExplainCallBase::OnEvent(Event event, bool /*ok*/) {
+  if (event != Event::kAlarm) return;
+  const absl::Status status = computed_.ok() ? Continue() : computed_;
+  if (!status.ok()) Answer(status);
+}
+
+absl::Status ExplainCallBase::Continue() {
+  explain_.rows.model->series().OnRows(engine::Op::kLogProb, span.rows);
+  if (absl::Status status = explain_.explainer->Take(log_prob_); !status.ok()) return status;
+  if (!explain_.explainer->is_done()) return Queue();
+  FillExplanation(explain_, EncodingOf(request_.rows()), response_);
+  Answer(absl::OkStatus());
+  return absl::OkStatus();
+}
+
+void ExplainCallBase::Answer(const absl::Status& status) {
+  // The event of the answer may be handled, and the call be gone, before Finish returns on this thread.
+  const std::shared_ptr<WorkerCall> self = shared_from_this();
+  Report(status, explain_.rows.span.rows, Duration::kTellsNothing);
+  plan.reset();
+  explain_.rows.model.reset();
+  Finish(ToGrpcStatus(status), Arm(Event::kFinished));
+}
+
+}  // namespace densityd::rpc

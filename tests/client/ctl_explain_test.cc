@@ -1,0 +1,85 @@
+// densityctl explain.
+#include <string>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/client/ctl_fixture.h"
+
+namespace densityd::ctl {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::Not;
+
+class CtlExplainTest : public CtlTest {
+ protected:
+  CtlExplainTest() {
+    server_.estimator.explain = [this](grpc::ServerContext&, const v1::ExplainRequest& request,
+                                       v1::ExplainResponse& response) {
+      ++calls_;
+      response.mutable_model()->set_name("power");
+      response.mutable_model()->set_version(3);
+      const auto rows = request.rows().rows();
+      for (uint64_t row = 0; row < rows; ++row) {
+        Append(-7.25, *response.mutable_log_prob()->mutable_f64_le());
+        // The last column is the most unusual one.
+        for (const uint32_t column : request.columns()) {
+          Append(1.5 + column, *response.mutable_surprise()->mutable_f64_le());
+          Append(0.2 / (1 + column), *response.mutable_tail_probability()->mutable_f64_le());
+          Append(10, *response.mutable_median()->mutable_f64_le());
+          Append(9, *response.mutable_lower()->mutable_f64_le());
+          Append(11, *response.mutable_upper()->mutable_f64_le());
+          Append(1e-4, *response.mutable_error()->mutable_f64_le());
+        }
+      }
+      for (v1::Matrix* matrix :
+           {response.mutable_surprise(), response.mutable_tail_probability(), response.mutable_median(),
+            response.mutable_lower(), response.mutable_upper(), response.mutable_error()}) {
+        matrix->set_rows(rows);
+        matrix->set_cols(request.columns_size());
+      }
+      return grpc::Status::OK;
+    };
+  }
+
+  static void Append(double value, std::string& bytes) {
+    bytes.append(reinterpret_cast<const char*>(&value), sizeof value);
+  }
+
+  int calls_ = 0;
+};
+
+TEST_F(CtlExplainTest, ShowsTheMostUnusualColumnsFirst) {
+  const Outcome outcome = Ctl({"explain", "power"}, "a,b,month\n5,2,1\n");
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, AllOf(HasSubstr("Row 0: log p -7.250 nats by power@3"), HasSubstr("9 … 11")));
+  EXPECT_LT(outcome.out.find("\nb "), outcome.out.find("\na "));
+  EXPECT_THAT(Ctl({"explain", "power", "--top", "1"}, "a,b,month\n5,2,1\n").out, Not(HasSubstr("\na ")));
+}
+
+TEST_F(CtlExplainTest, WritesOneLinePerRowAndColumn) {
+  const Outcome outcome = Ctl({"explain", "power", "--format", "csv", "--only", "b"}, "a,b,month\n5,2,1\n6,3,1\n");
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_EQ(outcome.out,
+            "row,column,value,surprise,tail_probability,median,lower,upper,error\n"
+            "0,1,2,2.5,0.1,10,9,11,0.0001\n"
+            "1,1,3,2.5,0.1,10,9,11,0.0001\n");
+}
+
+TEST_F(CtlExplainTest, ManyRowsGoInSeveralCalls) {
+  std::string rows = "a,b,month\n";
+  for (int i = 0; i < 150; ++i) rows += "5,2,1\n";
+  const Outcome outcome = Ctl({"explain", "power"}, rows);
+  EXPECT_EQ(calls_, 3);
+  EXPECT_THAT(outcome.out, HasSubstr("Row 149:"));
+}
+
+TEST_F(CtlExplainTest, AnUnknownColumnIsNamedWithThoseThatThereAre) {
+  const Outcome outcome = Ctl({"explain", "power", "--only", "volts"}, "a,b,month\n5,2,1\n");
+  EXPECT_NE(outcome.code, 0);
+  EXPECT_THAT(outcome.err, AllOf(HasSubstr("volts"), HasSubstr("a, b")));
+}
+
+}  // namespace
+}  // namespace densityd::ctl

@@ -1,0 +1,140 @@
+// Explain over a real socket; the fake plan's density is a standard normal times exp(-context).
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "tests/rpc/test_server.h"
+
+namespace densityd::rpc {
+namespace {
+
+using density::v1::ExplainRequest;
+using density::v1::ExplainResponse;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+class ExplainRpcTest : public ::testing::Test {
+ protected:
+  ExplainRpcTest() {
+    server_.Publish("normal", 2);
+    server_.Publish("weather", 2, /*context=*/1);
+    server_.Publish("bare", 2, /*context=*/0, /*calibrated=*/false);
+  }
+
+  grpc::Status Explain(const std::string& model, const std::vector<float>& values,
+                       const std::function<void(ExplainRequest&)>& change = nullptr) {
+    ExplainRequest request;
+    request.set_model(model);
+    *request.mutable_rows() = Rows(2, values);
+    if (change) change(request);
+    response_.Clear();
+    return server_.estimator().Explain(Context().get(), request, &response_);
+  }
+
+  TestServer server_;
+  ExplainResponse response_;
+};
+
+TEST_F(ExplainRpcTest, ConditionalsOfANormalAreItsMarginals) {
+  ASSERT_TRUE(Explain("normal", {0.5, -2, 3, 0}).ok());
+  EXPECT_EQ(response_.model().name(), "normal");
+  EXPECT_NEAR(response_.log_prob().values(0), -(0.25 + 4) / 2, 1e-5);
+  const std::vector<double> x = {0.5, -2, 3, 0};
+  ASSERT_EQ(response_.surprise().values_size(), 4);
+  EXPECT_EQ(response_.surprise().cols(), 2u);
+  for (int i = 0; i < 4; ++i) {
+    EXPECT_NEAR(response_.surprise().values(i), x[i] * x[i] / 2 + 0.5 * std::log(2 * M_PI), 2e-3);
+    EXPECT_NEAR(response_.tail_probability().values(i), std::erfc(std::abs(x[i]) / std::sqrt(2.0)), 2e-3);
+    EXPECT_NEAR(response_.median().values(i), 0, 2e-3);
+    EXPECT_NEAR(response_.lower().values(i), -1.6449, 4e-3);
+    EXPECT_NEAR(response_.upper().values(i), 1.6449, 4e-3);
+    EXPECT_LT(response_.error().values(i), 2e-3);
+  }
+}
+
+TEST_F(ExplainRpcTest, ColumnsAreAnsweredAsAsked) {
+  const auto one = [](ExplainRequest& request) { request.add_columns(1); };
+  ASSERT_TRUE(Explain("normal", {0.5, -2}, one).ok());
+  ASSERT_EQ(response_.surprise().values_size(), 1);
+  EXPECT_NEAR(response_.surprise().values(0), 2 + 0.5 * std::log(2 * M_PI), 2e-3);
+}
+
+TEST_F(ExplainRpcTest, EachRowIsExplainedInItsContext) {
+  ASSERT_TRUE(Explain("weather", {0, 0, 1, 1}, [](ExplainRequest& request) {
+                *request.mutable_context() = Rows(1, {3, 40});
+              }).ok());
+  EXPECT_NEAR(response_.log_prob().values(0), -3, 1e-5);
+  EXPECT_NEAR(response_.log_prob().values(1), -41, 1e-5);
+  // A factor that depends on the context alone cancels.
+  EXPECT_NEAR(response_.surprise().values(2), 0.5 + 0.5 * std::log(2 * M_PI), 2e-3);
+  ASSERT_TRUE(Explain("weather", {0, 0, 1, 1}, [](ExplainRequest& request) {
+                *request.mutable_context() = Rows(1, {3});
+              }).ok());
+  EXPECT_NEAR(response_.log_prob().values(1), -4, 1e-5);
+}
+
+TEST_F(ExplainRpcTest, AnswersAreEncodedAsTheRows) {
+  ASSERT_TRUE(Explain("normal", {0, 0}, [](ExplainRequest& request) {
+                const double row[] = {0.25, 0.5};
+                request.mutable_rows()->clear_values();
+                request.mutable_rows()->set_f64_le(std::string(reinterpret_cast<const char*>(row), sizeof row));
+              }).ok());
+  EXPECT_EQ(response_.surprise().f64_le().size(), 2 * sizeof(double));
+}
+
+TEST_F(ExplainRpcTest, BadColumnsAreNamed) {
+  grpc::Status status = Explain("normal", {0, 0}, [](ExplainRequest& request) {
+    request.add_columns(0);
+    request.add_columns(2);
+  });
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_THAT(status.error_message(), AllOf(HasSubstr("columns[1]"), HasSubstr("2 columns")));
+  status = Explain("normal", {0, 0}, [](ExplainRequest& request) {
+    request.add_columns(1);
+    request.add_columns(1);
+  });
+  EXPECT_THAT(status.error_message(), HasSubstr("columns[1]: repeats column 1"));
+}
+
+TEST_F(ExplainRpcTest, TooMuchAtOnceIsRefusedBeforeAnythingIsComputed) {
+  const grpc::Status status = Explain("normal", std::vector<float>(2 * 2049));
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_THAT(status.error_message(), HasSubstr("2048 rows"));
+  EXPECT_EQ(server_.probe().rows(), 0u);
+  const auto one = [](ExplainRequest& request) { request.add_columns(0); };
+  EXPECT_TRUE(Explain("normal", std::vector<float>(2 * 2049), one).ok());
+}
+
+TEST_F(ExplainRpcTest, AModelWithoutRangesCannotBeExplained) {
+  const grpc::Status status = Explain("bare", {0, 0});
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::FAILED_PRECONDITION);
+  EXPECT_THAT(status.error_message(), HasSubstr("ranges of its columns"));
+}
+
+TEST_F(ExplainRpcTest, ACallThatIsGivenUpEndsBetweenItsRounds) {
+  server_.probe().Hold();
+  ExplainRequest request;
+  request.set_model("normal");
+  *request.mutable_rows() = Rows(2, {0, 0});
+  auto context = Context();
+  grpc::CompletionQueue queue;
+  auto call = server_.estimator().AsyncExplain(context.get(), request, &queue);
+  grpc::Status status;
+  call->Finish(&response_, &status, this);
+  server_.probe().AwaitRuns(1);
+  context->TryCancel();
+  void* tag = nullptr;
+  bool ok = false;
+  ASSERT_TRUE(queue.Next(&tag, &ok));
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::CANCELLED);
+  server_.probe().Release();
+  // The server goes on to answer others.
+  EXPECT_TRUE(Explain("normal", {0, 0}).ok());
+}
+
+}  // namespace
+}  // namespace densityd::rpc
