@@ -17,14 +17,14 @@ from include_graph import closure, read_includes
 
 # Each folder may include those before it. What is not listed (tests, bench, tools, examples) may include anything.
 LAYERS = [
-    "proto", "server/base", "server/flow", "server/registry", "server/engine", "server/explain", "server/training", "server/serving",
-    "server/telemetry", "server/rpc", "server"
+    "proto", "server/base", "server/flow", "server/registry", "server/engine", "server/explain", "server/training",
+    "server/serving", "server/telemetry", "server/rpc", "server"
 ]
 # Outside the list: the client library is installed without the server, so it sees only these.
 CLIENT_MAY_INCLUDE = ["proto", "server/base", "client"]
 TORCH_FREE = [
-    "proto", "client", "server/base", "server/registry", "server/explain", "server/serving", "server/telemetry", "server/rpc", "server",
-    "examples"
+    "proto", "client", "server/base", "server/registry", "server/explain", "server/serving", "server/telemetry",
+    "server/rpc", "server", "examples"
 ]
 
 _TORCH_HEADER = re.compile(r"^(torch|ATen|c10|caffe2)/")
