@@ -60,7 +60,7 @@ bool HasCudaPlan(const density::v1::FlowSpec& spec, const CompileOptions& option
 #endif
 
 /// Why nothing is compiled for `options`, apart from what the CPU's compiler says of layers; empty where it is.
-std::string ObstacleTo(const density::v1::FlowSpec& spec, const CompileOptions& options) {
+std::string ObstacleTo([[maybe_unused]] const density::v1::FlowSpec& spec, const CompileOptions& options) {
   if (options.choice == PlanChoice::kReference) return "the reference plan was asked for";
   if (options.device != "cpu") {
 #ifdef DENSITYD_CUDA

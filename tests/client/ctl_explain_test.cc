@@ -30,7 +30,7 @@ class CtlExplainTest : public CtlTest {
           Append(10, *response.mutable_median()->mutable_f64_le());
           Append(9, *response.mutable_lower()->mutable_f64_le());
           Append(11, *response.mutable_upper()->mutable_f64_le());
-          Append(1e-4, *response.mutable_error()->mutable_f64_le());
+          Append(0.25, *response.mutable_error()->mutable_f64_le());
         }
       }
       for (v1::Matrix* matrix :
@@ -63,8 +63,8 @@ TEST_F(CtlExplainTest, WritesOneLinePerRowAndColumn) {
   EXPECT_EQ(outcome.code, 0) << outcome.err;
   EXPECT_EQ(outcome.out,
             "row,column,value,surprise,tail_probability,median,lower,upper,error\n"
-            "0,1,2,2.5,0.1,10,9,11,0.0001\n"
-            "1,1,3,2.5,0.1,10,9,11,0.0001\n");
+            "0,1,2,2.5,0.1,10,9,11,0.25\n"
+            "1,1,3,2.5,0.1,10,9,11,0.25\n");
 }
 
 TEST_F(CtlExplainTest, ManyRowsGoInSeveralCalls) {

@@ -358,7 +358,8 @@ TEST_F(RowStreamTest, AServerThatStopsCancelsAStreamThatNobodyReads) {
 }
 
 TEST(RowStreamAdmission, AStreamUnderWayWaitsForRoomInTheQueueAndANewOneIsTurnedAway) {
-  TestServer server({.workers = 2, .limits = {.max_request_rows = 100'000}, .max_queued_rows = 200'000});
+  // One worker: each tile that is let go is one after which it looks at what came.
+  TestServer server({.workers = 1, .limits = {.max_request_rows = 100'000}, .max_queued_rows = 200'000});
   server.Publish("power", 1);
   server.probe().Hold();
   // Two chunks fill the queue.
@@ -370,14 +371,14 @@ TEST(RowStreamAdmission, AStreamUnderWayWaitsForRoomInTheQueueAndANewOneIsTurned
       ASSERT_FLOAT_EQ(sampled.values[row], FakeSample(5, row, 0));
     }
   });
-  server.probe().AwaitRuns(2);
+  server.probe().AwaitRuns(1);
   const auto context = Context();
   const auto reader = server.estimator().StreamSample(context.get(), SampleOf(10));
   server.Sync();
   // Between two tiles a worker looks at what came; the chunks have many.
   for (int tile = 0; tile < 100; ++tile) {
     server.probe().ReleaseOne();
-    server.probe().AwaitRuns(3 + tile);
+    server.probe().AwaitRuns(2 + tile);
   }
   SampleResponse chunk;
   EXPECT_FALSE(reader->Read(&chunk));

@@ -116,7 +116,7 @@ class Lowering {
         to.push_back(std::move(layers.matrix));
         return absl::OkStatus();
       }
-      case Layer::KIND_NOT_SET:
+      default:
         break;
     }
     return absl::UnimplementedError(absl::StrCat(name, ": this kind of layer has no compiled form"));
