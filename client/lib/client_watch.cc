@@ -70,8 +70,10 @@ absl::StatusOr<v1::Training> Client::Watch(std::string_view id, const OnTraining
       is_patient = true;
       backoff = client_internal::Backoff(PatientPolicy(impl_->options.retry), deadline, *impl_->environment);
     }
-    // A stream that ends well before a final state is a server that drains.
-    if (status.ok()) status = absl::UnavailableError("the server ended the watch before the training ended");
+    // A stream that ends well before a final state is a server that drains; one that nobody here cancelled is a server
+    // that stopped waiting for its calls.
+    if (status.ok() || absl::IsCancelled(status))
+      status = absl::UnavailableError("the server ended the watch before the training ended");
     const std::optional<absl::Duration> wait = backoff.Next(status);
     if (!wait.has_value()) return impl_->Explain(backoff.Exhausted(status));
     impl_->environment->Sleep(*wait);
