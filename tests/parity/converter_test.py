@@ -46,8 +46,9 @@ class RefusalTest(unittest.TestCase):
                              "_transform._transforms[0].autoregressive_net.blocks[0]", "batch normalisation")
         base = nf.distributions.DiagGaussian(3)
         self._assert_refused(nf.NormalizingFlow(base, [nf.flows.ActNorm(3)]), "flows[0]", "not initialised")
-        planar = nf.flows.Planar((3,))
-        self._assert_refused(nf.NormalizingFlow(base, [nf.flows.Permute(3), planar]), "flows[1]", "Planar")
+        planar = nf.flows.Planar((3,), act="leaky_relu")
+        self._assert_refused(nf.NormalizingFlow(base, [nf.flows.Permute(3), planar]), "flows[1]", "leaky_relu")
+        self._assert_refused(Flow(nft.HouseholderSequence(3, 3), StandardNormal([3])), "_transform", "is even")
 
     def test_a_model_of_no_library_is_refused(self):
         with self.assertRaisesRegex(TypeError, "torch.nn.modules.linear.Linear is no zuko"):

@@ -111,6 +111,10 @@ def _inverse_univariate(spec, x, theta):
     return (x - theta[..., 1]) * np.exp(-log_scale), -log_scale
 
 
+def _above_minus_one(a):
+    return a if a >= 0 else 0.999 * np.expm1(a / 0.999)
+
+
 class _Layers:
     """The Inverse of each kind of layer: (x, context) to (z, log|det|)."""
 
@@ -175,6 +179,58 @@ class _Layers:
         z[:, columns], log = _INVERSE_BIJECTIONS[fields["kind"]](part, fields)
         return z, np.broadcast_to(log, part.shape).sum(1)
 
+    def orthogonal(self, _, name, x, __):
+        lower = np.zeros((x.shape[1], x.shape[1]))
+        lower[np.tril_indices(x.shape[1], -1)] = self.model.tensors[name + "skew"]
+        return x @ to_numpy(torch.linalg.matrix_exp(torch.from_numpy(lower - lower.T))).T, np.zeros(len(x))
+
+    def householder(self, _, name, x, __):
+        for vector in self.model.tensors[name + "vectors"]:
+            x = x - np.outer(x @ vector, 2 / (vector @ vector) * vector)
+        return x, np.zeros(len(x))
+
+    def planar(self, _, name, x, __):
+        theta, features = self.model.tensors[name + "parameters.theta"], x.shape[1]
+        raw, w, b = theta[:features], theta[features:2 * features], theta[2 * features]
+        inner = _above_minus_one(w @ raw)
+        u = raw + (inner - w @ raw) * w / (w @ w)
+        # a = w . z of a + (w . u) tanh(a + b) = w . x.
+        low, high = x @ w - abs(inner), x @ w + abs(inner)
+        for _ in range(100):
+            middle = (low + high) / 2
+            above = middle + inner * np.tanh(middle + b) > x @ w
+            low, high = np.where(above, low, middle), np.where(above, middle, high)
+        hidden = np.tanh(low + b)
+        return x - np.outer(hidden, u), -np.log1p(inner * (1 - hidden**2))
+
+    def radial(self, _, name, x, __):
+        theta, features = self.model.tensors[name + "parameters.theta"], x.shape[1]
+        alpha = 1e-3 + _softplus(theta[features] + np.log(np.expm1(1 - 1e-3)))
+        beta = alpha * _above_minus_one(theta[features + 1])
+        offset = x - theta[:features]
+        length = np.linalg.norm(offset, axis=1)
+        p = alpha + beta - length
+        r = (-p + np.sqrt(p**2 + 4 * alpha * length)) / 2
+        share = beta / (alpha + r)
+        log = (features - 1) * np.log1p(share) + np.log1p(share * alpha / (alpha + r))
+        return theta[:features] + offset / (1 + share)[:, None], -log
+
+    def residual(self, fields, name, x, __):
+        depth = len(fields["network"]["hidden"]) + 1
+        layers = [[torch.from_numpy(self.model.tensors[f"{name}network.{k}.{part}"]) for part in ("weight", "bias")]
+                  for k in range(depth)]
+
+        def network(row):
+            row = torch.nn.functional.linear(row, *layers[0])
+            for weight, bias in layers[1:]:
+                row = torch.nn.functional.linear(torch.nn.functional.silu(row) / 1.09984, weight, bias)
+            return row
+
+        rows = torch.from_numpy(x)
+        jacobian = torch.func.vmap(torch.func.jacrev(network))(rows)
+        log = torch.linalg.slogdet(torch.eye(x.shape[1]) + jacobian)[1]
+        return x + to_numpy(network(rows)), to_numpy(log)
+
     def elementwise(self, fields, name, x, context):
         if "conditioner" in fields:
             theta = self._network(fields["conditioner"], name + "conditioner.", context)
@@ -236,7 +292,10 @@ def check(flow, model, converter):
     context = torch.randn(_ROWS, model.context, generator=generator).double() if model.context else None
     with torch.no_grad():
         x = converter.forward(flow, base, context)
-        log_prob, z = (to_numpy(part) for part in converter.inverse(flow, x, context))
+        try:
+            log_prob, z = (to_numpy(part) for part in converter.inverse(flow, x, context))
+        except NotImplementedError:
+            log_prob, z = to_numpy(converter.forward_log_prob(flow, base)), to_numpy(base)
     own_log_prob, own_z = _log_prob_and_z(model, to_numpy(x), None if context is None else to_numpy(context))
     for what, theirs, ours in (("log p", log_prob, own_log_prob), ("z", z, own_z)):
         difference = np.abs(theirs - ours) / np.maximum(1, np.abs(theirs))

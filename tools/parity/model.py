@@ -77,6 +77,11 @@ class Model:
         lu = np.tril(lower, -1) + np.triu(upper, 1) + np.diag(inverse_softplus(raw))
         self.add("lu_linear", {}, {"lu": lu, "bias": bias})
 
+    def add_rotation(self, skew):
+        """z = exp(A) x with skew-symmetric A (D, D)."""
+        below = np.tril_indices(self.features, -1)
+        self.add("orthogonal", {"map": "MATRIX_EXPONENTIAL"}, {"skew": np.asarray(skew)[below]})
+
     def add_coupling(self, transformed, univariate, network):
         """`network` maps the other columns, and the context, to the parameters of the transformed ones."""
         fields = {"mask": {"transformed": [int(column) for column in transformed]}, "univariate": univariate,

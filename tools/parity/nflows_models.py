@@ -151,6 +151,12 @@ def _batch_norm(model, transform, where):
     model.add_affine_columns(scale, to_numpy(transform.bias) - scale * to_numpy(transform.running_mean))
 
 
+def _householder(model, transform, where):
+    count = len(transform.q_vectors)
+    refuse(count % 2 == 1, where, f"has {count} reflections; here their number is even, so that they make a rotation")
+    model.add("householder", {"reflections": count}, {"vectors": to_numpy(transform.q_vectors)})
+
+
 def _fixed_affine(model, transform, where):
     model.add_affine_columns(to_numpy(transform._scale), to_numpy(transform._shift))
 
@@ -178,6 +184,7 @@ _CONVERTERS = [
     (nf.Permutation, _permutation),
     (nf.OneByOneConvolution, _image_transform),
     (nf.LULinear, add_lu),
+    (nf.HouseholderSequence, _householder),
     (nf.ActNorm, _actnorm),
     (nf.BatchNorm, _batch_norm),
     (nf.PointwiseAffineTransform, _fixed_affine),

@@ -15,11 +15,18 @@ from normflows.utils.nn import ConstScaleLayer
 
 from . import univariates
 from .errors import NotConvertible
-from .model import Model, to_numpy
+from .model import Model, inverse_softplus, to_numpy
 from .networks import Linear, Network, sequential_network
 from .nsf_modules import add_lu, add_unconditional_spline, made_network, refuse, residual_network, spline
 
 VERSION = "1.7.3"
+
+# Limits of flow_spec.proto and server/flow: how far a bend may contract, the least alpha of a radial flow, the largest
+# spectral norm of a residual flow's layer, and the largest slope of SiLU, rounded up as there.
+_MAX_CONTRACTION = 0.999
+_MIN_ALPHA = 1e-3
+_MAX_COEFFICIENT = 0.99
+_SILU_SLOPE = 1.09984
 
 
 def is_model(flow):
@@ -39,9 +46,18 @@ def convert(flow):
 
 
 def inverse(flow, x, context):
-    """log p(x) and z of x, as the library computes them."""
+    """log p(x) and z of x, as the library computes them. NotImplementedError for planar and radial flows."""
     assert context is None
     return flow.log_prob(x), flow.inverse(x)
+
+
+def forward_log_prob(flow, z):
+    """log p(x) of the x of z, where the library knows one direction only."""
+    log_prob = flow.q0.log_prob(z)
+    for part in flow.flows:
+        z, log_abs_det = part(z)
+        log_prob = log_prob - log_abs_det
+    return log_prob
 
 
 def forward(flow, z, context):
@@ -218,6 +234,60 @@ def _lu_permute(model, flow, where):
     add_lu(model, flow.linear, f"{where}.linear")
 
 
+def _above_minus_one_raw(value, where):
+    """The a with m(a) = value, m(a) = a, and k (e^(a / k) - 1) below zero, k = 0.999: how bends stay invertible here."""
+    refuse(not value > -_MAX_CONTRACTION, where, f"contracts by {-value:.4f}; here it is at most {_MAX_CONTRACTION}")
+    return value if value >= 0 else _MAX_CONTRACTION * np.log1p(value / _MAX_CONTRACTION)
+
+
+def _planar(model, flow, where):
+    """x = z + u tanh(w . z + b); w . u is kept above -1 by a softplus."""
+    refuse(flow.act != "tanh", where, f"has the activation {flow.act}; here it is tanh")
+    w, u = to_numpy(flow.w).reshape(-1), to_numpy(flow.u).reshape(-1)
+    inner = w @ u
+    corrected = np.logaddexp(0, inner) - 1
+    raw = _above_minus_one_raw(corrected, where)
+    theta = np.concatenate([u + (raw - inner) * w / (w @ w), w, to_numpy(flow.b)])
+    model.add("planar", {"parallel": "SAMPLING"}, {"parameters.theta": theta})
+
+
+def _radial(model, flow, where):
+    """x = z + beta (z - z0) / (alpha + |z - z0|)."""
+    alpha = abs(to_numpy(flow.alpha).item())
+    refuse(not alpha > _MIN_ALPHA, where, f"has alpha {alpha:g}; here it is > {_MIN_ALPHA}")
+    beta = np.logaddexp(0, to_numpy(flow.beta).item()) - alpha
+    raw_alpha = inverse_softplus(alpha - _MIN_ALPHA) - inverse_softplus(1 - _MIN_ALPHA)
+    raw_beta = _above_minus_one_raw(beta / alpha, where)
+    theta = np.concatenate([to_numpy(flow.z_0).reshape(-1), [raw_alpha, raw_beta]])
+    model.add("radial", {"parallel": "SAMPLING"}, {"parameters.theta": theta})
+
+
+def _residual(model, flow, where):
+    """z = x + g(x), g of Swish and linear layers in turn. Here g begins with a linear layer, and an activation is
+    SiLU divided by its largest slope: Swish's own slope goes into the weights around it."""
+    refuse(not flow.reverse, where, "reverse=False: here the network is that of the direction x -> z")
+    net = flow.iresblock.nnet
+    refuse(not isinstance(net, nf.nets.LipschitzMLP), f"{where}.iresblock.nnet",
+           f"{type(net).__name__} is no LipschitzMLP")
+    modules = list(net.net)
+    slopes = [np.logaddexp(0, to_numpy(swish.beta)).item() for swish in modules[::2]]
+    layers = [(np.eye(model.features) * slopes[0], np.zeros(model.features))]
+    for k, linear in enumerate(modules[1::2]):
+        after = slopes[k + 1] if k + 1 < len(slopes) else 1.0
+        weight = to_numpy(linear.compute_weight(update=False)) * (after / slopes[k] * _SILU_SLOPE / 1.1)
+        bias = np.zeros(len(weight)) if linear.bias is None else to_numpy(linear.bias) * after
+        layers.append((weight, bias))
+    for k, (weight, _) in enumerate(layers):
+        norm = np.linalg.norm(weight, 2)
+        refuse(norm > _MAX_COEFFICIENT, f"{where}.iresblock.nnet, layer {k}", f"has the spectral norm {norm:.3f} when the "
+               f"slope of Swish is part of it; here it is at most {_MAX_COEFFICIENT}")
+    tensors = {f"network.{k}.{name}": part
+               for k, layer in enumerate(layers) for name, part in zip(("weight", "bias"), layer)}
+    hidden = [len(bias) for _, bias in layers[:-1]]
+    model.add("residual", {"network": {"hidden": hidden, "activation": "SILU"}, "coefficient": _MAX_COEFFICIENT,
+                           "exact_trace_features": 64, "tolerance": 1e-12}, tensors)
+
+
 def _permute(model, flow, where):
     del where
     half = (model.features + 1) // 2
@@ -235,4 +305,7 @@ _CONVERTERS = [
     (AffineConstFlow, _affine_constant),
     (LULinearPermute, _lu_permute),
     (Permute, _permute),
+    (nf.flows.Planar, _planar),
+    (nf.flows.Radial, _radial),
+    (nf.flows.Residual, _residual),
 ]

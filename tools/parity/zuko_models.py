@@ -247,6 +247,10 @@ def _convert_fixed(model, transform, where):
     if isinstance(made, zuko.transforms.LULinearTransform):
         lower, upper = to_numpy(made.L), to_numpy(made.U)
         return _add_lu(model, lower, upper, where)
+    if isinstance(made, zuko.transforms.RotationTransform):
+        # R = exp(A - A^T); the transform keeps R alone.
+        matrix = to_numpy(transform.A)
+        return model.add_rotation(matrix - matrix.T)
     if isinstance(made, torch_transforms.AffineTransform):
         scale = np.broadcast_to(to_numpy(_tensor(made.scale)), model.features)
         if not (scale > 0).all():
