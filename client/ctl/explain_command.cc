@@ -73,12 +73,14 @@ class TextReport final : public Report {
       std::vector<size_t> order(places_.size());
       std::iota(order.begin(), order.end(), 0);
       const auto p = answer.tail_probability[row];
-      std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return p[a] < p[b]; });
+      const auto surprise = answer.surprise[row];
+      std::stable_sort(order.begin(), order.end(),
+                       [&](size_t a, size_t b) { return p[a] != p[b] ? p[a] < p[b] : surprise[a] > surprise[b]; });
       if (top_ > 0 && order.size() > top_) order.resize(top_);
       std::vector<std::vector<std::string>> lines;
       for (size_t j : order) {
         lines.push_back({model_.features[places_[j]], Number(rows.values()[row * rows.cols() + places_[j]]),
-                         absl::StrCat(Number(answer.lower[row][j]), " … ", Number(answer.upper[row][j])),
+                         absl::StrCat(Number(answer.lower[row][j]), " to ", Number(answer.upper[row][j])),
                          Number(answer.median[row][j]), absl::StrFormat("%.2g", p[j]),
                          absl::StrFormat("%.2f", answer.surprise[row][j])});
       }
