@@ -69,7 +69,7 @@ struct SampleStream<T>::Impl {
     v1::SampleResponse ignored;
     while (reader->Read(&ignored)) {
     }
-    const absl::Status status = FromGrpc(reader->Finish());
+    absl::Status status = FromGrpc(reader->Finish());
     reader.reset();
     return status;
   }
@@ -197,7 +197,7 @@ struct LogProbStream<T>::Impl {
     v1::LogProbResponse ignored;
     while (stream->Read(&ignored)) {
     }
-    const absl::Status status = FromGrpc(stream->Finish());
+    absl::Status status = FromGrpc(stream->Finish());
     stream.reset();
     return status;
   }

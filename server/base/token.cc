@@ -30,10 +30,9 @@ std::string NewToken() {
     Log(LogLevel::kError, "OpenSSL has no random numbers; no token can be made");
     std::abort();
   }
-  const std::string token =
-      absl::StrCat(absl::string_view(kPrefix.data(), kPrefix.size()),
-                   absl::BytesToHexString(absl::string_view(bytes.data(), kIdBytes)), "_",
-                   absl::BytesToHexString(absl::string_view(bytes.data() + kIdBytes, kSecretBytes)));
+  std::string token = absl::StrCat(absl::string_view(kPrefix.data(), kPrefix.size()),
+                                   absl::BytesToHexString(absl::string_view(bytes.data(), kIdBytes)), "_",
+                                   absl::BytesToHexString(absl::string_view(bytes.data() + kIdBytes, kSecretBytes)));
   OPENSSL_cleanse(bytes.data(), bytes.size());
   return token;
 }
