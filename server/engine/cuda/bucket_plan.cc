@@ -38,11 +38,7 @@ std::vector<RowSpan> Part(absl::Span<const RowSpan> spans, size_t begin, size_t 
 /// Calls `use(Number())` with the type that `type` names.
 template <typename Use>
 void WithNumber(NumberType type, const Use& use) {
-  if (type == NumberType::kFloat32) {
-    use(float());
-  } else {
-    use(double());
-  }
+  type == NumberType::kFloat32 ? use(float()) : use(double());
 }
 
 /// `copy(span, Number*)` for each span, at its rows' place in a section of `cols` columns.
