@@ -35,10 +35,16 @@ std::vector<RowSpan> Part(absl::Span<const RowSpan> spans, size_t begin, size_t 
   return parts;
 }
 
-/// Calls `use(Number())` with the type that `type` names.
+/// Calls `use(number)` with a number of the type that `type` names.
 template <typename Use>
 void WithNumber(NumberType type, const Use& use) {
-  type == NumberType::kFloat32 ? use(float()) : use(double());
+  constexpr float kFloat32 = 0;
+  constexpr double kFloat64 = 0;
+  if (type == NumberType::kFloat32) {
+    use(kFloat32);
+  } else {
+    use(kFloat64);
+  }
 }
 
 /// `copy(span, Number*)` for each span, at its rows' place in a section of `cols` columns.
