@@ -81,7 +81,7 @@ absl::StatusOr<std::optional<Checkpoint>> CheckpointStore::ReadNewest() const {
 }
 
 absl::Status CheckpointStore::RemoveAll() {
-  const absl::Status removed = files_->Remove(folder_ + kIndexFile);
+  absl::Status removed = files_->Remove(folder_ + kIndexFile);
   if (!removed.ok() && !absl::IsNotFound(removed)) return removed;
   return RemoveOthers(CheckpointIndex());
 }

@@ -317,7 +317,7 @@ absl::Status TrainingManager::Impl::DeleteDataset(std::string_view dataset_id) {
     }
     dying_datasets_.emplace(dataset_id);
   }
-  const absl::Status status = datasets_.Delete(dataset_id);
+  absl::Status status = datasets_.Delete(dataset_id);
   absl::MutexLock lock(&mutex_);
   dying_datasets_.erase(std::string(dataset_id));
   return status;

@@ -113,7 +113,7 @@ absl::Status TrainingStore::WriteOutcome(const Training& training) {
 absl::Status TrainingStore::RemoveWork(std::string_view id) {
   const std::string folder = Folder(id);
   for (const char* file : {kRowsFile, kRunFile, kCancelFile, kWorkerLockFile}) {
-    const absl::Status removed = files_->Remove(folder + file);
+    absl::Status removed = files_->Remove(folder + file);
     if (!removed.ok() && !absl::IsNotFound(removed)) return removed;
   }
   return CheckpointStore(*files_, folder).RemoveAll();
