@@ -2,12 +2,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <cmath>
 #include <memory>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "grpcpp/alarm.h"
 #include "grpcpp/completion_queue.h"
 #include "grpcpp/support/async_unary_call.h"
 #include "tests/rpc/test_server.h"
@@ -120,6 +122,13 @@ TEST_F(RowConcurrencyTest, ExpiredRowsAreNotComputed) {
   Call expired(server_, queue_, 2, absl::Milliseconds(20));
   ASSERT_EQ(Next(queue_), &expired);
   EXPECT_EQ(expired.status.error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
+  // The server counts the time from when the call came: its deadline is a little later than the caller's.
+  grpc::Alarm later;
+  later.Set(&queue_, std::chrono::system_clock::now() + std::chrono::milliseconds(100), &later);
+  void* tag = nullptr;
+  bool ok = false;
+  ASSERT_TRUE(queue_.Next(&tag, &ok));
+  ASSERT_EQ(tag, &later);
   server_.Sync();
   server_.probe().Release();
   ASSERT_EQ(Next(queue_), &first);
