@@ -54,7 +54,8 @@ absl::Status ExplainCallBase::Queue() {
     }
     span.context = {contexts_.data(), NumberType::kFloat64, points, context_cols};
   }
-  bytes = request_.ByteSizeLong() + points * (features + context_cols + 1) * sizeof(double);
+  const size_t rows = explain_.rows.span.rows;
+  bytes = request_.ByteSizeLong() + (rows + points) * (features + context_cols + 1) * sizeof(double);
   // Before Submit: another worker may run the rows, and call Done, before Submit returns.
   queued_ = shared_from_this();
   absl::Status submitted = environment().scheduler->Submit(worker().index(), *this);

@@ -1,5 +1,6 @@
 #include "server/rpc/explain_request.h"
 
+#include <algorithm>
 #include <numeric>
 #include <string>
 #include <utility>
@@ -31,8 +32,12 @@ absl::StatusOr<std::vector<uint32_t>> Columns(const density::v1::ExplainRequest&
   return columns;
 }
 
-explain::ExplainOptions Options(NumberType precision) {
+/// Numbers of the points of one round, about: 16 MiB.
+constexpr size_t kBatchNumbers = size_t{2} << 20;
+
+explain::ExplainOptions Options(NumberType precision, size_t features) {
   explain::ExplainOptions options;
+  options.batch_points = std::clamp<size_t>(kBatchNumbers / features, 1, options.batch_points);
   if (precision == NumberType::kFloat64) {
     options.tolerance = 1e-6;
   } else {
@@ -76,8 +81,8 @@ absl::StatusOr<ExplainRequest> PrepareExplain(const density::v1::ExplainRequest&
   std::vector<explain::ColumnRange> ranges;
   for (uint32_t column : *columns) ranges.push_back(known[column]);
   prepared.columns = *columns;
-  prepared.explainer = std::make_unique<explain::Explainer>(std::move(x), features, *std::move(columns),
-                                                            std::move(ranges), Options(prepared.rows.precision));
+  prepared.explainer = std::make_unique<explain::Explainer>(
+      std::move(x), features, *std::move(columns), std::move(ranges), Options(prepared.rows.precision, features));
   return prepared;
 }
 
