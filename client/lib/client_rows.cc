@@ -111,7 +111,7 @@ absl::StatusOr<LogProbResult<T>> LogProbOf(const Impl& impl, std::string_view mo
   return result;
 }
 
-/// Rows times columns that the server explains in one request.
+/// Rows times columns that the server explains in one request (density_estimator.proto, ExplainRequest.columns).
 constexpr size_t kMaxExplainedNumbers = 4096;
 
 template <typename T, typename Impl>
