@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "server/flow/activated_linear.h"
 #include "server/flow/made_degrees.h"
 
 namespace densityd::flow {
@@ -14,23 +15,6 @@ using density::v1::Activation;
 
 // The hidden units of a given width.
 using HiddenUnits = std::function<Units(int64_t width)>;
-
-Tensor Activate(Activation activation, const Tensor& h) {
-  switch (activation) {
-    case density::v1::TANH:
-      return torch::tanh(h);
-    case density::v1::GELU:
-      return torch::gelu(h);
-    case density::v1::SILU:
-      return torch::silu(h);
-    case density::v1::LEAKY_RELU:
-      return torch::leaky_relu(h, 0.01);
-    case density::v1::ELU:
-      return torch::elu(h);
-    default:
-      return torch::relu(h);
-  }
-}
 
 // Linear, activation, …, linear.
 class MlpConditioner final : public Conditioner {
@@ -49,17 +33,17 @@ class MlpConditioner final : public Conditioner {
  private:
   void Add(const Units& from, const Units& to, Start start, Initializer& initializer) {
     const std::string name = std::to_string(layers_.size());
-    layers_.push_back(register_module(name, std::make_shared<LinearLayer>(from, to, start, initializer)));
+    layers_.push_back(register_module(name, std::make_shared<ActivatedLinear>(from, to, start, initializer)));
   }
 
   Tensor Run(const Tensor& input) override {
-    Tensor h = layers_.front()->Apply(input);
-    for (size_t k = 1; k < layers_.size(); ++k) h = layers_[k]->Apply(Activate(activation_, h));
-    return h;
+    Tensor h = input;
+    for (size_t k = 0; k + 1 < layers_.size(); ++k) h = layers_[k]->Apply(h, activation_);
+    return layers_.back()->Apply(h);
   }
 
   const Activation activation_;
-  std::vector<std::shared_ptr<LinearLayer>> layers_;
+  std::vector<std::shared_ptr<ActivatedLinear>> layers_;
 };
 
 // h += W2 dropout(act(W1 act(h))).
@@ -67,33 +51,33 @@ class ResidualBlock final : public Module {
  public:
   ResidualBlock(const density::v1::ResidualMlp& spec, const Units& units, Initializer& initializer)
       : activation_(spec.activation()), dropout_(spec.dropout()) {
-    first_ = register_module("0", std::make_shared<LinearLayer>(units, units, Start::kUniform, initializer));
-    second_ = register_module("1", std::make_shared<LinearLayer>(units, units, Start::kSmall, initializer));
+    first_ = register_module("0", std::make_shared<ActivatedLinear>(units, units, Start::kUniform, initializer));
+    second_ = register_module("1", std::make_shared<ActivatedLinear>(units, units, Start::kSmall, initializer));
   }
 
   Tensor Apply(const Tensor& h) const {
-    const Tensor inner = Activate(activation_, first_->Apply(Activate(activation_, h)));
+    const Tensor inner = first_->Apply(Activate(activation_, h), activation_);
     return h + second_->Apply(dropout_ > 0 ? torch::dropout(inner, dropout_, is_training()) : inner);
   }
 
  private:
   const Activation activation_;
   const double dropout_;
-  std::shared_ptr<LinearLayer> first_;
-  std::shared_ptr<LinearLayer> second_;
+  std::shared_ptr<ActivatedLinear> first_;
+  std::shared_ptr<ActivatedLinear> second_;
 };
 
 class ResidualConditioner final : public Conditioner {
  public:
   ResidualConditioner(const density::v1::ResidualMlp& spec, const Units& inputs, const Units& hidden,
                       const Units& outputs, Initializer& initializer) {
-    input_ = register_module("input", std::make_shared<LinearLayer>(inputs, hidden, Start::kUniform, initializer));
+    input_ = register_module("input", std::make_shared<ActivatedLinear>(inputs, hidden, Start::kUniform, initializer));
     const auto blocks = register_module("blocks", std::make_shared<Module>());
     for (uint32_t b = 0; b < spec.blocks(); ++b) {
       blocks_.push_back(std::make_shared<ResidualBlock>(spec, hidden, initializer));
       blocks->register_module(std::to_string(b), blocks_.back());
     }
-    output_ = register_module("output", std::make_shared<LinearLayer>(hidden, outputs, Start::kZero, initializer));
+    output_ = register_module("output", std::make_shared<ActivatedLinear>(hidden, outputs, Start::kZero, initializer));
   }
 
  private:
@@ -103,9 +87,9 @@ class ResidualConditioner final : public Conditioner {
     return output_->Apply(h);
   }
 
-  std::shared_ptr<LinearLayer> input_;
+  std::shared_ptr<ActivatedLinear> input_;
   std::vector<std::shared_ptr<ResidualBlock>> blocks_;
-  std::shared_ptr<LinearLayer> output_;
+  std::shared_ptr<ActivatedLinear> output_;
 };
 
 std::shared_ptr<Conditioner> Make(const density::v1::Conditioner& spec, const Units& inputs, const HiddenUnits& hidden,

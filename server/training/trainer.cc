@@ -12,12 +12,12 @@
 #include "server/base/logging.h"
 #include "server/base/strings.h"
 #include "server/engine/weights.h"
+#include "server/flow/activated_linear.h"
 #include "server/flow/spec.h"
 #include "server/training/adam.h"
 #include "server/training/batch_order.h"
 #include "server/training/calibration.h"
 #include "server/training/flat_parameters.h"
-#include "server/training/gradient_mask.h"
 #include "server/training/nonfinite.h"
 #include "server/training/progress_meter.h"
 #include "server/training/row_tensors.h"
@@ -48,7 +48,6 @@ class Trainer {
         data_sha256_(data_sha256),
         hooks_(hooks),
         parameters_(*flow_),
-        gradient_mask_(MaskInGradients(*flow_, parameters_)),
         values_(parameters_.values()),
         optimizer_(values_, options),
         order_(options.seed(), train_.rows(), options.batch_size()),
@@ -89,9 +88,8 @@ class Trainer {
   const std::string data_sha256_;
   const TrainerHooks& hooks_;
   FlatParameters parameters_;
-  torch::Tensor gradient_mask_;  // or undefined
-  torch::Tensor values_;         // the weights that are stepped
-  torch::Tensor average_;        // their moving average, or undefined
+  torch::Tensor values_;   // the weights that are stepped
+  torch::Tensor average_;  // their moving average, or undefined
   Adam optimizer_;
   BatchOrder order_;
   ProgressMeter meter_;
@@ -195,7 +193,6 @@ bool Trainer::TakeStep(uint64_t step, const RowTensors& batch) {
   gradients.zero_();
   const torch::Tensor loss = flow_->LogProb(batch.x, batch.context).mean().neg();
   loss.backward();
-  if (gradient_mask_.defined()) gradients.mul_(gradient_mask_);
   const torch::Tensor norm_tensor = gradients.norm();
   const double loss_value = loss.item<double>();
   const double norm = norm_tensor.item<double>();
@@ -325,6 +322,7 @@ absl::StatusOr<std::shared_ptr<flow::Flow>> StartingFlow(const FlowSpec& spec, c
     (*flow)->InitializeFromData(first.x, first.context);
   }
   (*flow)->to(torch::kFloat32);
+  flow::PrepareForTraining(**flow);
   return flow;
 }
 
