@@ -5,14 +5,6 @@
 
 namespace densityd::rpc {
 
-CallTimer::CallTimer(const ControlEnvironment& environment, telemetry::RpcMethod method,
-                     const grpc::CallbackServerContext& context, std::string subject)
-    : environment_(&environment),
-      method_(method),
-      context_(&context),
-      subject_(std::move(subject)),
-      arrival_(environment.clock->Now()) {}
-
 absl::Status CallTimer::Admit() {
   if (environment_->authorizer == nullptr) {
     known_ = true;
@@ -65,31 +57,8 @@ void CallTimer::Log(const absl::Status& status, absl::Duration duration) const {
                           : std::string_view(traceparent->second.data(), traceparent->second.size())});
 }
 
-grpc::ServerUnaryReactor* AnswerUnary(const ControlEnvironment& environment, telemetry::RpcMethod method,
-                                      grpc::CallbackServerContext* context, std::string subject, ControlWork work) {
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  CallTimer timer(environment, method, *context, std::move(subject));
-  absl::Status accepted = timer.Admit();
-  if (accepted.ok()) {
-    // Once Finish was called the context and the response may be gone.
-    accepted = environment.executor->Run([timer, reactor, work = std::move(work)]() mutable {
-      const absl::Status status = work(timer);
-      reactor->Finish(timer.Report(status));
-    });
-  }
-  if (!accepted.ok()) reactor->Finish(timer.Report(accepted));
-  return reactor;
-}
-
 absl::Status NotServed(telemetry::RpcMethod method) {
   return absl::UnimplementedError(absl::StrCat(telemetry::RpcMethodName(method), " is not served by this version"));
-}
-
-grpc::ServerUnaryReactor* Refuse(const ControlEnvironment& environment, telemetry::RpcMethod method,
-                                 grpc::CallbackServerContext* context, const absl::Status& status) {
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  reactor->Finish(CallTimer(environment, method, *context, "").Report(status));
-  return reactor;
 }
 
 }  // namespace densityd::rpc

@@ -1,10 +1,8 @@
-// What all control RPCs share: off the threads of gRPC, measured, logged, and with one mapping of errors.
+// What all control RPCs share: they are measured, logged, let in and audited in one way, with one mapping of errors.
 #pragma once
 
-#include <functional>
 #include <memory>
 #include <string>
-#include <type_traits>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -12,7 +10,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "grpcpp/server_context.h"
-#include "grpcpp/support/server_callback.h"
 #include "server/base/clock.h"
 #include "server/base/hidden_root.h"
 #include "server/rpc/audit_log.h"
@@ -37,17 +34,18 @@ struct ControlEnvironment {
   HiddenRoot hidden_root = {};             ///< what callers are not told
 };
 
-/// Measures one call, from its creation to Report. Use while the call's context lives.
+/// Measures one call, from its arrival to Report. Use while the call's context lives.
 class CallTimer {
  public:
-  /// `subject`: the model, training or dataset that the call names, for the log.
-  CallTimer(const ControlEnvironment& environment, telemetry::RpcMethod method,
-            const grpc::CallbackServerContext& context, std::string subject);
+  CallTimer(const ControlEnvironment& environment, telemetry::RpcMethod method, const grpc::ServerContextBase& context)
+      : environment_(&environment), method_(method), context_(&context) {}
 
-  /// Whether the call is let in. To be asked once, before anything else is done, and before copies are made.
-  absl::Status Admit();
-  /// For a stream that names its subject only later.
+  /// The call has arrived.
+  void Begin() { arrival_ = environment_->clock->Now(); }
+  /// The model, training or dataset that the call names, for the log: once that is known.
   void SetSubject(std::string subject) { subject_ = std::move(subject); }
+  /// Whether the call is let in. To be asked once, before anything is looked up.
+  absl::Status Admit();
   /// Who calls: after Admit.
   const Caller& caller() const { return caller_; }
   /// What came of the call, such as "power@3", for the audit log.
@@ -65,7 +63,7 @@ class CallTimer {
 
   const ControlEnvironment* environment_;
   telemetry::RpcMethod method_;
-  const grpc::CallbackServerContext* context_;
+  const grpc::ServerContextBase* context_;
   std::string subject_;
   absl::Time arrival_;
   Caller caller_;
@@ -85,58 +83,25 @@ std::string NameOf(const Response& response) {
   }
 }
 
-/// What a control RPC does: `timer` says who calls, and takes what came of it.
-using ControlWork = std::function<absl::Status(CallTimer& timer)>;
-
-/// Runs `work` on the executor, if its caller is let in, and answers the call with its status.
-grpc::ServerUnaryReactor* AnswerUnary(const ControlEnvironment& environment, telemetry::RpcMethod method,
-                                      grpc::CallbackServerContext* context, std::string subject, ControlWork work);
-
-/// The same for work that returns the answer and, if it likes, takes the caller.
-template <typename Response, typename Work>
-grpc::ServerUnaryReactor* AnswerWith(const ControlEnvironment& environment, telemetry::RpcMethod method,
-                                     grpc::CallbackServerContext* context, std::string subject, Response* response,
-                                     Work work) {
-  return AnswerUnary(environment, method, context, std::move(subject),
-                     [response, work = std::move(work)](CallTimer& timer) {
-                       absl::StatusOr<Response> answer = [&] {
-                         if constexpr (std::is_invocable_v<Work, const Caller&>)
-                           return work(timer.caller());
-                         else
-                           return work();
-                       }();
-                       if (!answer.ok()) return answer.status();
-                       *response = *std::move(answer);
-                       timer.SetMade(NameOf(*response));
-                       return absl::OkStatus();
-                     });
+/// What a call is about, for the log: the model, training or dataset that its request names.
+template <typename Request>
+std::string SubjectOf(const Request& request) {
+  if constexpr (requires { request.model(); }) {
+    return request.model();
+  } else if constexpr (requires { request.alias() + std::to_string(request.version()); }) {
+    return absl::StrCat(request.name(), "@", request.alias(), " -> ", request.version());
+  } else if constexpr (requires { request.alias(); }) {
+    return absl::StrCat(request.name(), "@", request.alias());
+  } else if constexpr (requires { request.name() + std::to_string(request.version()); }) {
+    return absl::StrCat(request.name(), "@", request.version());
+  } else if constexpr (requires { request.id(); }) {
+    return request.id();
+  } else {
+    return "";
+  }
 }
 
 /// UNIMPLEMENTED for an RPC that is declared but not served.
 absl::Status NotServed(telemetry::RpcMethod method);
-
-/// Refuses a unary call with `status`.
-grpc::ServerUnaryReactor* Refuse(const ControlEnvironment& environment, telemetry::RpcMethod method,
-                                 grpc::CallbackServerContext* context, const absl::Status& status);
-
-/// A stream that is refused as soon as it begins. `Reactor` is the stream's gRPC reactor.
-template <typename Reactor>
-class RefusedStream final : public Reactor {
- public:
-  static Reactor* Begin(const ControlEnvironment& environment, telemetry::RpcMethod method,
-                        grpc::CallbackServerContext* context, const absl::Status& status) {
-    const grpc::Status told = CallTimer(environment, method, *context, "").Report(status);
-    auto stream = std::make_unique<RefusedStream>();
-    RefusedStream* reactor = stream.get();
-    reactor->self_ = std::move(stream);
-    reactor->Finish(told);
-    return reactor;
-  }
-
-  void OnDone() override { self_.reset(); }
-
- private:
-  std::unique_ptr<RefusedStream> self_;
-};
 
 }  // namespace densityd::rpc

@@ -1,5 +1,6 @@
 #include "server/rpc/datasets_service.h"
 
+#include <memory>
 #include <utility>
 
 #include "server/rpc/page.h"
@@ -10,37 +11,38 @@ namespace densityd::rpc {
 using density::v1::Dataset;
 using telemetry::RpcMethod;
 
-grpc::ServerReadReactor<density::v1::UploadDatasetRequest>* DatasetsService::Upload(
-    grpc::CallbackServerContext* context, Dataset* response) {
-  return UploadStream::Begin(*datasets_, *environment_, context, response);
-}
-
-grpc::ServerUnaryReactor* DatasetsService::Get(grpc::CallbackServerContext* context,
-                                               const density::v1::GetDatasetRequest* request, Dataset* response) {
-  return AnswerWith(*environment_, RpcMethod::kDatasetsGet, context, request->id(), response,
-                    [this, request] { return datasets_->Get(request->id()); });
-}
-
-grpc::ServerUnaryReactor* DatasetsService::List(grpc::CallbackServerContext* context,
-                                                const density::v1::ListDatasetsRequest* request,
-                                                density::v1::ListDatasetsResponse* response) {
-  return AnswerUnary(*environment_, RpcMethod::kDatasetsList, context, "", [this, request, response](CallTimer&) {
-    auto datasets = datasets_->List();
-    if (!datasets.ok()) return datasets.status();
-    auto page = TakePage(*std::move(datasets), request->page_size(), request->page_token(),
-                         [](const Dataset& dataset) { return NewestFirstKey(dataset.create_time(), dataset.id()); });
-    if (!page.ok()) return page.status();
-    for (Dataset& dataset : page->items) *response->add_datasets() = std::move(dataset);
-    response->set_next_page_token(page->next_token);
-    return absl::OkStatus();
+DatasetsService::DatasetsService(training::DatasetStore& datasets, training::TrainingManager& trainings,
+                                 const ControlEnvironment& environment)
+    : ControlService(environment), datasets_(&datasets), trainings_(&trainings) {
+  Serve(RpcMethod::kDatasetsGet, &DatasetsService::Get);
+  Serve(RpcMethod::kDatasetsList, &DatasetsService::List);
+  Serve(RpcMethod::kDatasetsDelete, &DatasetsService::Delete);
+  AddCalls(RpcMethod::kDatasetsUpload, [this](const ControlPosting& posting) {
+    return std::make_shared<UploadStream>(posting, *datasets_, this->environment());
   });
 }
 
-grpc::ServerUnaryReactor* DatasetsService::Delete(grpc::CallbackServerContext* context,
-                                                  const density::v1::DeleteDatasetRequest* request,
-                                                  density::v1::DeleteDatasetResponse* /*response*/) {
-  return AnswerUnary(*environment_, RpcMethod::kDatasetsDelete, context, request->id(),
-                     [this, request](CallTimer&) { return trainings_->DeleteDataset(request->id()); });
+absl::StatusOr<Dataset> DatasetsService::Get(const density::v1::GetDatasetRequest& request, const Caller& /*caller*/) {
+  return datasets_->Get(request.id());
+}
+
+absl::StatusOr<density::v1::ListDatasetsResponse> DatasetsService::List(const density::v1::ListDatasetsRequest& request,
+                                                                        const Caller& /*caller*/) {
+  auto datasets = datasets_->List();
+  if (!datasets.ok()) return datasets.status();
+  auto page = TakePage(*std::move(datasets), request.page_size(), request.page_token(),
+                       [](const Dataset& dataset) { return NewestFirstKey(dataset.create_time(), dataset.id()); });
+  if (!page.ok()) return page.status();
+  density::v1::ListDatasetsResponse response;
+  for (Dataset& dataset : page->items) *response.add_datasets() = std::move(dataset);
+  response.set_next_page_token(page->next_token);
+  return response;
+}
+
+absl::StatusOr<density::v1::DeleteDatasetResponse> DatasetsService::Delete(
+    const density::v1::DeleteDatasetRequest& request, const Caller& /*caller*/) {
+  if (auto status = trainings_->DeleteDataset(request.id()); !status.ok()) return status;
+  return density::v1::DeleteDatasetResponse();
 }
 
 }  // namespace densityd::rpc

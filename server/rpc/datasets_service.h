@@ -1,33 +1,28 @@
 // density.v1.Datasets: rows kept for trainings.
 #pragma once
 
+#include "absl/status/statusor.h"
 #include "density/v1/datasets.grpc.pb.h"
-#include "server/rpc/control.h"
+#include "server/rpc/unary_call.h"
 #include "server/training/dataset_store.h"
 #include "server/training/training_manager.h"
 
 namespace densityd::rpc {
 
-class DatasetsService final : public density::v1::Datasets::CallbackService {
+class DatasetsService final : public ControlService<density::v1::Datasets::Service> {
  public:
   DatasetsService(training::DatasetStore& datasets, training::TrainingManager& trainings,
-                  const ControlEnvironment& environment)
-      : datasets_(&datasets), trainings_(&trainings), environment_(&environment) {}
-
-  grpc::ServerReadReactor<density::v1::UploadDatasetRequest>* Upload(grpc::CallbackServerContext* context,
-                                                                     density::v1::Dataset* response) override;
-  grpc::ServerUnaryReactor* Get(grpc::CallbackServerContext* context, const density::v1::GetDatasetRequest* request,
-                                density::v1::Dataset* response) override;
-  grpc::ServerUnaryReactor* List(grpc::CallbackServerContext* context, const density::v1::ListDatasetsRequest* request,
-                                 density::v1::ListDatasetsResponse* response) override;
-  grpc::ServerUnaryReactor* Delete(grpc::CallbackServerContext* context,
-                                   const density::v1::DeleteDatasetRequest* request,
-                                   density::v1::DeleteDatasetResponse* response) override;
+                  const ControlEnvironment& environment);
 
  private:
+  absl::StatusOr<density::v1::Dataset> Get(const density::v1::GetDatasetRequest& request, const Caller& caller);
+  absl::StatusOr<density::v1::ListDatasetsResponse> List(const density::v1::ListDatasetsRequest& request,
+                                                         const Caller& caller);
+  absl::StatusOr<density::v1::DeleteDatasetResponse> Delete(const density::v1::DeleteDatasetRequest& request,
+                                                            const Caller& caller);
+
   training::DatasetStore* datasets_;
   training::TrainingManager* trainings_;
-  const ControlEnvironment* environment_;
 };
 
 }  // namespace densityd::rpc

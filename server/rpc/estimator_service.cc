@@ -1,5 +1,7 @@
 #include "server/rpc/estimator_service.h"
 
+#include <memory>
+
 #include "server/rpc/explain_call.h"
 #include "server/rpc/log_prob_stream.h"
 #include "server/rpc/row_call.h"
@@ -9,6 +11,12 @@
 namespace densityd::rpc {
 
 using telemetry::RpcMethod;
+
+EstimatorService::EstimatorService(training::TrainingManager& trainings, const ControlEnvironment& environment)
+    : ControlService(environment), trainings_(&trainings) {
+  Serve(RpcMethod::kTrain, &EstimatorService::Train);
+  Serve(RpcMethod::kScore, &EstimatorService::Score);
+}
 
 void EstimatorService::PostRowCalls(RowWorker& worker, int depth) {
   for (int i = 0; i < depth; ++i) {
@@ -22,21 +30,16 @@ void EstimatorService::PostRowCalls(RowWorker& worker, int depth) {
   }
 }
 
-grpc::ServerUnaryReactor* EstimatorService::Train(grpc::CallbackServerContext* context,
-                                                  const density::v1::TrainRequest* request,
-                                                  density::v1::Training* response) {
-  return AnswerWith(*environment_, RpcMethod::kTrain, context, request->model(), response,
-                    [this, request]() -> absl::StatusOr<density::v1::Training> {
-                      auto status = CheckMessageBytes(request->ByteSizeLong(), environment_->max_message_bytes);
-                      if (!status.ok()) return status;
-                      return trainings_->Start(*request);
-                    });
+absl::StatusOr<density::v1::Training> EstimatorService::Train(const density::v1::TrainRequest& request,
+                                                              const Caller& /*caller*/) {
+  auto status = CheckMessageBytes(request.ByteSizeLong(), environment().max_message_bytes);
+  if (!status.ok()) return status;
+  return trainings_->Start(request);
 }
 
-grpc::ServerUnaryReactor* EstimatorService::Score(grpc::CallbackServerContext* context,
-                                                  const density::v1::ScoreRequest* /*request*/,
-                                                  density::v1::ScoreResponse* /*response*/) {
-  return Refuse(*environment_, RpcMethod::kScore, context, NotServed(RpcMethod::kScore));
+absl::StatusOr<density::v1::ScoreResponse> EstimatorService::Score(const density::v1::ScoreRequest& /*request*/,
+                                                                   const Caller& /*caller*/) {
+  return NotServed(RpcMethod::kScore);
 }
 
 }  // namespace densityd::rpc

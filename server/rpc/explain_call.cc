@@ -64,7 +64,7 @@ absl::Status ExplainCallBase::Queue() {
 }
 
 void ExplainCallBase::Done(absl::Status status) {
-  const std::shared_ptr<WorkerCall> self = std::move(queued_);
+  const std::shared_ptr<PostedCall> self = std::move(queued_);
   computed_ = std::move(status);
   memory.Release();
   alarm_.Set(&worker().queue(), std::chrono::system_clock::now(), Arm(Event::kAlarm));
@@ -87,7 +87,7 @@ absl::Status ExplainCallBase::Continue() {
 
 void ExplainCallBase::Answer(const absl::Status& status) {
   // The event of the answer may be handled, and the call be gone, before Finish returns on this thread.
-  const std::shared_ptr<WorkerCall> self = shared_from_this();
+  const std::shared_ptr<PostedCall> self = shared_from_this();
   Report(status, explain_.rows.span.rows, Duration::kTellsNothing);
   plan.reset();
   explain_.rows.model.reset();

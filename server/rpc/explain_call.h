@@ -52,7 +52,7 @@ class ExplainCallBase : public WorkerCall, public serving::RowJob {
   std::vector<double> contexts_;  ///< of each point
   grpc::Alarm alarm_;
   absl::Status computed_;
-  std::shared_ptr<WorkerCall> queued_;  ///< this, while the scheduler has it
+  std::shared_ptr<PostedCall> queued_;  ///< this, while the scheduler has it
 };
 
 /// `Service` has RequestExplain.
@@ -69,7 +69,7 @@ class ExplainCall final : public ExplainCallBase {
   void Request(Tag* arrived) override {
     service_->RequestExplain(&context(), &request_, &writer_, queue_, queue_, arrived);
   }
-  std::shared_ptr<WorkerCall> Another() const override {
+  std::shared_ptr<PostedCall> Another() const override {
     return std::make_shared<ExplainCall>(worker(), *service_, *queue_);
   }
   void Finish(const grpc::Status& status, Tag* finished) override {

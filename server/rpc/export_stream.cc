@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "density/v1/model_registry.pb.h"
+
 namespace densityd::rpc {
 namespace {
 
@@ -10,51 +12,58 @@ constexpr size_t kPieceBytes = size_t{1} << 20;
 
 }  // namespace
 
-ExportStream* ExportStream::Begin(registry::ModelManager& models, const ControlEnvironment& environment,
-                                  grpc::CallbackServerContext* context, const std::string& model) {
-  auto stream = std::make_unique<ExportStream>(models, environment, context, model);
-  ExportStream* reactor = stream.get();
-  reactor->self_ = std::move(stream);
-  if (const absl::Status status = reactor->timer_.Admit(); !status.ok()) {
-    reactor->End(status);
-  } else {
-    reactor->Step();
-  }
-  return reactor;
+ExportStream::ExportStream(const ControlPosting& posting, registry::ModelManager& models,
+                           const ControlEnvironment& environment)
+    : ControlCall(posting),
+      models_(&models),
+      environment_(&environment),
+      timer_(environment, telemetry::RpcMethod::kModelsExport, context()) {}
+
+void ExportStream::Begin() {
+  timer_.Begin();
+  StartRead();
 }
 
-ExportStream::ExportStream(registry::ModelManager& models, const ControlEnvironment& environment,
-                           grpc::CallbackServerContext* context, const std::string& model)
-    : models_(&models),
-      environment_(&environment),
-      model_(model),
-      timer_(environment, telemetry::RpcMethod::kModelsExport, *context, model) {}
+void ExportStream::OnRead(bool ok) {
+  if (!ok) return End(absl::CancelledError("the call ended before its request"));
+  Step(&ExportStream::Open);
+}
 
-void ExportStream::Step() {
-  const absl::Status accepted = environment_->executor->Run([this] { ReadPiece(); });
+void ExportStream::Step(void (ExportStream::*step)()) {
+  const absl::Status accepted = Run(*environment_->executor, [this, step] { (this->*step)(); });
   if (!accepted.ok()) End(accepted);
 }
 
-void ExportStream::ReadPiece() {
-  if (!source_) {
-    auto source = models_->Export(model_);
-    if (!source.ok()) return End(source.status());
-    source_.emplace(*std::move(source));
-  }
+void ExportStream::Open() {
+  if (const absl::Status status = TakeRequest(); !status.ok()) return End(status);
+  auto source = models_->Export(model_);
+  if (!source.ok()) return End(source.status());
+  source_.emplace(*std::move(source));
+  WritePiece();
+}
+
+absl::Status ExportStream::TakeRequest() {
+  density::v1::ExportModelRequest request;
+  if (auto status = Take(request); !status.ok()) return status;
+  model_ = request.model();
+  timer_.SetSubject(model_);
+  return timer_.Admit();
+}
+
+void ExportStream::WritePiece() {
   auto piece = source_->Next(std::min<size_t>(kPieceBytes, environment_->max_message_bytes / 2));
   if (!piece.ok()) return End(piece.status());
   if (piece->empty()) return End(absl::OkStatus());
-  response_.set_chunk(*std::move(piece));
-  StartWrite(&response_);
+  density::v1::ExportModelResponse response;
+  response.set_chunk(*std::move(piece));
+  StartWrite(response);
 }
 
-void ExportStream::OnWriteDone(bool ok) {
-  if (ok) return Step();
+void ExportStream::OnWritten(bool ok) {
+  if (ok) return Step(&ExportStream::WritePiece);
   End(absl::CancelledError("the caller went away"));
 }
 
 void ExportStream::End(const absl::Status& status) { Finish(timer_.ReportStream(status)); }
-
-void ExportStream::OnDone() { self_.reset(); }
 
 }  // namespace densityd::rpc

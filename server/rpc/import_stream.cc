@@ -17,30 +17,23 @@ absl::Status CallerGone() { return absl::CancelledError("the caller went away be
 
 }  // namespace
 
-ImportStream* ImportStream::Begin(registry::ModelManager& models, const ControlEnvironment& environment,
-                                  std::atomic<int>& running, grpc::CallbackServerContext* context,
-                                  density::v1::VersionInfo* response) {
-  auto stream = std::make_unique<ImportStream>(models, environment, running, context, response);
-  ImportStream* reactor = stream.get();
-  reactor->self_ = std::move(stream);
-  if (const absl::Status status = reactor->CheckBegin(running); !status.ok()) {
-    reactor->End(status);
-  } else {
-    reactor->StartRead(&reactor->request_);
-  }
-  return reactor;
-}
-
-ImportStream::ImportStream(registry::ModelManager& models, const ControlEnvironment& environment,
-                           std::atomic<int>& running, grpc::CallbackServerContext* context,
-                           density::v1::VersionInfo* response)
-    : models_(&models),
+ImportStream::ImportStream(const ControlPosting& posting, registry::ModelManager& models,
+                           const ControlEnvironment& environment, std::atomic<int>& running)
+    : ControlCall(posting),
+      models_(&models),
       environment_(&environment),
       running_(&running),
-      context_(context),
-      response_(response),
-      timer_(environment, telemetry::RpcMethod::kModelsImport, *context, "") {
-  ++running;
+      timer_(environment, telemetry::RpcMethod::kModelsImport, context()) {}
+
+ImportStream::~ImportStream() {
+  if (counted_) --*running_;
+}
+
+void ImportStream::Begin() {
+  timer_.Begin();
+  counted_ = true;
+  if (const absl::Status status = CheckBegin(++*running_); !status.ok()) return End(status);
+  StartRead();
 }
 
 absl::Status ImportStream::CheckBegin(int running) {
@@ -50,38 +43,39 @@ absl::Status ImportStream::CheckBegin(int running) {
                            kComeBack);
 }
 
-void ImportStream::OnReadDone(bool ok) { Step(ok ? &ImportStream::StoreChunk : &ImportStream::Commit); }
+void ImportStream::OnRead(bool ok) { Step(ok ? &ImportStream::StoreChunk : &ImportStream::Commit); }
 
 void ImportStream::Step(void (ImportStream::*step)()) {
-  const absl::Status accepted = environment_->executor->Run([this, step] { (this->*step)(); });
+  const absl::Status accepted = Run(*environment_->executor, [this, step] { (this->*step)(); });
   if (!accepted.ok()) End(accepted);
 }
 
 void ImportStream::StoreChunk() {
-  const absl::Status status = context_->IsCancelled() ? CallerGone() : Append();
+  const absl::Status status = context().IsCancelled() ? CallerGone() : Append();
   if (!status.ok()) return End(status);
   ++chunks_;
-  request_.Clear();
-  StartRead(&request_);
+  StartRead();
 }
 
 absl::Status ImportStream::Append() {
-  if (auto status = CheckMessageBytes(request_.ByteSizeLong(), environment_->max_message_bytes); !status.ok()) {
+  density::v1::ImportModelRequest request;
+  if (auto status = Take(request); !status.ok()) return status;
+  if (auto status = CheckMessageBytes(request.ByteSizeLong(), environment_->max_message_bytes); !status.ok()) {
     return status;
   }
   if (import_ == nullptr) {
-    name_ = request_.name();
+    name_ = request.name();
     if (!name_.empty()) {
       if (auto status = CheckName(); !status.ok()) return status;
     }
     auto import = models_->BeginImport(environment_->max_import_bytes);
     if (!import.ok()) return import.status();
     import_ = *std::move(import);
-  } else if (!request_.name().empty()) {
+  } else if (!request.name().empty()) {
     return InvalidArgument(
         "name", absl::StrCat("belongs in the first message only; message ", chunks_, " (from 0) has it too"));
   }
-  if (auto status = import_->Append(request_.chunk()); !status.ok()) return status;
+  if (auto status = import_->Append(request.chunk()); !status.ok()) return status;
   if (checked_ || import_->manifest() == nullptr) return absl::OkStatus();
   name_ = import_->manifest()->name();
   return CheckName();
@@ -94,16 +88,20 @@ absl::Status ImportStream::CheckName() {
   return Authorizer::CheckModel(timer_.caller(), telemetry::RpcMethod::kModelsImport, name_);
 }
 
-void ImportStream::Commit() { End(context_->IsCancelled() ? CallerGone() : Publish()); }
+void ImportStream::Commit() {
+  if (context().IsCancelled()) return End(CallerGone());
+  const absl::StatusOr<density::v1::VersionInfo> version = Publish();
+  if (!version.ok()) return End(version.status());
+  import_.reset();
+  timer_.SetMade(NameOf(*version));
+  timer_.ReportStream(absl::OkStatus());
+  FinishWith(*version);
+}
 
-absl::Status ImportStream::Publish() {
+absl::StatusOr<density::v1::VersionInfo> ImportStream::Publish() {
   if (import_ == nullptr) return InvalidArgument("archive", "is empty: the stream ended before its first message");
   if (auto status = import_->Finish(); !status.ok()) return status;
-  auto version = models_->Import(*import_, name_);
-  if (!version.ok()) return version.status();
-  *response_ = *std::move(version);
-  timer_.SetMade(NameOf(*response_));
-  return absl::OkStatus();
+  return models_->Import(*import_, name_);
 }
 
 void ImportStream::End(const absl::Status& status) {
@@ -111,7 +109,5 @@ void ImportStream::End(const absl::Status& status) {
   import_.reset();
   Finish(timer_.ReportStream(status));
 }
-
-void ImportStream::OnDone() { self_.reset(); }
 
 }  // namespace densityd::rpc

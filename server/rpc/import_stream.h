@@ -2,35 +2,34 @@
 #pragma once
 
 #include <atomic>
+#include <cstdint>
 #include <memory>
 #include <string>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "density/v1/model_registry.pb.h"
-#include "grpcpp/support/server_callback.h"
 #include "server/registry/model_manager.h"
 #include "server/registry/version_import.h"
 #include "server/rpc/control.h"
+#include "server/rpc/control_call.h"
 
 namespace densityd::rpc {
 
 /// Reads a chunk, stores it on the executor, reads the next, as UploadStream does. The version becomes visible only
 /// after the whole archive was found to be right; otherwise nothing remains.
-class ImportStream final : public grpc::ServerReadReactor<density::v1::ImportModelRequest> {
+class ImportStream final : public ControlCall {
  public:
   /// `running` counts the imports of the server: each may hold a manifest in memory, so that they are few.
-  static ImportStream* Begin(registry::ModelManager& models, const ControlEnvironment& environment,
-                             std::atomic<int>& running, grpc::CallbackServerContext* context,
-                             density::v1::VersionInfo* response);
-
-  ImportStream(registry::ModelManager& models, const ControlEnvironment& environment, std::atomic<int>& running,
-               grpc::CallbackServerContext* context, density::v1::VersionInfo* response);
-  ~ImportStream() override { --*running_; }
-
-  void OnReadDone(bool ok) override;
-  void OnDone() override;
+  ImportStream(const ControlPosting& posting, registry::ModelManager& models, const ControlEnvironment& environment,
+               std::atomic<int>& running);
+  ~ImportStream() override;
 
  private:
+  void Begin() override;
+  void OnRead(bool ok) override;
+  void OnCancelled() override {}  // A read fails then, and the next step sees why.
+
   /// Runs one step on the executor; a step ends by reading on or by finishing.
   void Step(void (ImportStream::*step)());
   void StoreChunk();
@@ -38,18 +37,15 @@ class ImportStream final : public grpc::ServerReadReactor<density::v1::ImportMod
   absl::Status CheckBegin(int running);
   absl::Status Append();
   absl::Status CheckName();
-  absl::Status Publish();
+  absl::StatusOr<density::v1::VersionInfo> Publish();
   void End(const absl::Status& status);
 
   registry::ModelManager* models_;
   const ControlEnvironment* environment_;
   std::atomic<int>* running_;
-  grpc::CallbackServerContext* context_;
-  density::v1::VersionInfo* response_;
+  bool counted_ = false;  ///< among the running ones
   CallTimer timer_;
-  std::unique_ptr<ImportStream> self_;  ///< until OnDone
 
-  density::v1::ImportModelRequest request_;
   std::unique_ptr<registry::VersionImport> import_;
   std::string name_;      ///< of the model; the archive's where the caller gave none
   bool checked_ = false;  ///< the caller may publish under that name

@@ -33,7 +33,7 @@ class LogProbStream final : public RowStream {
   };
 
   void Request(Tag* arrived) override { service_->RequestStreamLogProb(&context(), &stream_, queue_, queue_, arrived); }
-  std::shared_ptr<WorkerCall> Another() const override {
+  std::shared_ptr<PostedCall> Another() const override {
     return std::make_shared<LogProbStream>(worker(), *service_, *queue_);
   }
   std::string_view model_name() const override { return model_name_; }

@@ -31,7 +31,7 @@ absl::Status RowCallBase::Queue() {
 }
 
 void RowCallBase::Done(absl::Status status) {
-  const std::shared_ptr<WorkerCall> self = std::move(queued_);
+  const std::shared_ptr<PostedCall> self = std::move(queued_);
   if (status.ok()) {
     thread_local std::vector<double> scratch;
     CompleteRows(rows_, worker().index(), scratch);
@@ -41,7 +41,7 @@ void RowCallBase::Done(absl::Status status) {
 
 void RowCallBase::Answer(const absl::Status& status) {
   // The event of the answer may be handled, and the call be gone, before Finish returns on this thread.
-  const std::shared_ptr<WorkerCall> self = shared_from_this();
+  const std::shared_ptr<PostedCall> self = shared_from_this();
   Report(status, rows_.span.rows, Duration::kTellsSlowness);
   // The model's memory is given back with its last call, not with the last event of the last call.
   plan.reset();

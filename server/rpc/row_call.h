@@ -36,7 +36,7 @@ class RowCallBase : public WorkerCall, public serving::RowJob {
   absl::Status Queue();
   void Answer(const absl::Status& status);
 
-  std::shared_ptr<WorkerCall> queued_;  ///< this, while the scheduler has it: its peer may go meanwhile
+  std::shared_ptr<PostedCall> queued_;  ///< this, while the scheduler has it: its peer may go meanwhile
   RowRequest rows_;
 };
 
@@ -72,7 +72,7 @@ class RowCall final : public RowCallBase {
 
   std::string_view model_name() const override { return request_.model(); }
 
-  std::shared_ptr<WorkerCall> Another() const override {
+  std::shared_ptr<PostedCall> Another() const override {
     return std::make_shared<RowCall>(worker(), *service_, *queue_);
   }
 

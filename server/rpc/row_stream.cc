@@ -26,7 +26,7 @@ absl::Status CallerGone() { return absl::CancelledError("the caller went away be
 }  // namespace
 
 void RowStream::Chunk::Done(absl::Status status) {
-  const std::shared_ptr<WorkerCall> alive = std::move(queued_);
+  const std::shared_ptr<PostedCall> alive = std::move(queued_);
   RowStream& stream = *stream_;
   if (status.ok()) {
     thread_local std::vector<double> scratch;

@@ -41,7 +41,7 @@ class RowStream : public WorkerCall {
 
    private:
     friend class RowStream;
-    std::shared_ptr<WorkerCall> queued_;  ///< the stream, while the scheduler has the chunk
+    std::shared_ptr<PostedCall> queued_;  ///< the stream, while the scheduler has the chunk
     RowStream* stream_ = nullptr;
     RowRequest rows_;
     uint64_t index_ = 0;      ///< of the chunk in the stream

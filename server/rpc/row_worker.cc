@@ -31,7 +31,7 @@ void RowWorker::Run() {
     // A single request is computed at once; more may have come behind it only if there was more than one lately.
     if (events_since_tile_ > 1 && !Drain()) return;
     bool computed = false;
-    while (environment_->scheduler->RunOne(index_)) {
+    while (Compute()) {
       computed = true;
       events_since_tile_ = 0;
       if (!Drain()) return;
@@ -42,9 +42,8 @@ void RowWorker::Run() {
 }
 
 RowWorker::Look RowWorker::LookAt(gpr_timespec deadline) {
-  void* tag = nullptr;
-  bool ok = false;
-  switch (queue_->AsyncNext(&tag, &ok, deadline)) {
+  Arrived arrived;
+  switch (queue_->AsyncNext(&arrived.tag, &arrived.ok, deadline)) {
     case grpc::CompletionQueue::SHUTDOWN:
       return Look::kClosed;
     case grpc::CompletionQueue::TIMEOUT:
@@ -52,14 +51,54 @@ RowWorker::Look RowWorker::LookAt(gpr_timespec deadline) {
     case grpc::CompletionQueue::GOT_EVENT:
       break;
   }
-  if (tag == this) {
-    OnWoken();
-    return Look::kEvent;
-  }
-  auto& call_tag = *static_cast<WorkerCall::Tag*>(tag);
-  if (call_tag.event == WorkerCall::Event::kArrived && ok) ++events_since_tile_;
-  WorkerCall::Handle(call_tag, ok);
+  Handle(arrived);
   return Look::kEvent;
+}
+
+void RowWorker::Handle(const Arrived& arrived) {
+  if (arrived.tag == this) return OnWoken();
+  auto& tag = *static_cast<PostedCall::Tag*>(arrived.tag);
+  if (tag.event == PostedCall::Event::kArrived && arrived.ok) ++events_since_tile_;
+  PostedCall::Handle(tag, arrived.ok);
+}
+
+bool RowWorker::Compute() {
+  turn_.fetch_add(1, std::memory_order_relaxed);
+  const bool computed = environment_->scheduler->RunOne(index_);
+  turn_.fetch_add(1, std::memory_order_seq_cst);
+  if (stood_in_.load(std::memory_order_seq_cst)) TakeBack();
+  return computed;
+}
+
+void RowWorker::StandIn(uint64_t turn) {
+  absl::MutexLock lock(&stand_in_mutex_);
+  stood_in_.store(true, std::memory_order_seq_cst);
+  // As in Drain. The queue closes only when its worker says so, which is not in its turn.
+  for (int empty = 0; empty < 2 && turn_.load(std::memory_order_seq_cst) == turn;) {
+    Arrived arrived;
+    if (queue_->AsyncNext(&arrived.tag, &arrived.ok, gpr_inf_past(GPR_CLOCK_REALTIME)) !=
+        grpc::CompletionQueue::GOT_EVENT) {
+      ++empty;
+      continue;
+    }
+    empty = 0;
+    auto* tag = arrived.tag == this ? nullptr : static_cast<PostedCall::Tag*>(arrived.tag);
+    if (tag != nullptr && tag->kind == PostedCall::Kind::kControl) {
+      PostedCall::Handle(*tag, arrived.ok);
+    } else {
+      aside_.push_back(arrived);
+    }
+  }
+}
+
+void RowWorker::TakeBack() {
+  std::vector<Arrived> aside;
+  {
+    absl::MutexLock lock(&stand_in_mutex_);
+    stood_in_.store(false, std::memory_order_relaxed);
+    aside.swap(aside_);
+  }
+  for (const Arrived& arrived : aside) Handle(arrived);
 }
 
 bool RowWorker::Await() {
@@ -134,7 +173,7 @@ void RowWorker::Stop() {
   Wake();
 }
 
-void RowWorker::OnCallArrived(const std::shared_ptr<WorkerCall>& next) {
+void RowWorker::OnCallArrived(const std::shared_ptr<PostedCall>& next) {
   calls_.fetch_add(1, std::memory_order_relaxed);
   if (!stopping_.load(std::memory_order_acquire)) Post(next);
 }

@@ -1,7 +1,10 @@
 // One row worker: a thread with a completion queue of its own that runs requests to completion.
 //
 // It drains what has arrived, computes one tile, and looks again, so that requests that arrive together are computed
-// together and nobody waits for a batch to fill. No hand-over between threads on the fast path.
+// together and nobody waits for a batch to fill. No hand-over between threads on the fast path: gRPC has one thread at
+// a time poll the sockets for all queues of the process, and one that leaves its queue wakes another that waits in one.
+// So the control calls arrive on the workers' queues too, and no other thread of the server waits in a queue that
+// polls.
 #pragma once
 
 #include <atomic>
@@ -25,13 +28,20 @@ class RowWorker {
   RowWorker(int index, std::unique_ptr<grpc::ServerCompletionQueue> queue, const RowEnvironment& environment);
 
   /// Posts a call; before Run, or on the worker's thread.
-  void Post(const std::shared_ptr<WorkerCall>& call) { call->Post(); }
+  void Post(const std::shared_ptr<PostedCall>& call) { call->Post(); }
 
   /// Works until Stop was called and the last call has gone. On one thread.
   void Run();
 
   /// Makes the worker look for tiles to compute. Thread-safe; cheap when it was woken already.
   void Wake();
+
+  /// Odd while the worker computes a tile; another number for every tile. Thread-safe.
+  uint64_t turn() const { return turn_.load(std::memory_order_relaxed); }
+
+  /// Handles what has come for control calls, while the worker is in its turn `turn`, and puts the rest aside for it.
+  /// Thread-safe.
+  void StandIn(uint64_t turn);
 
   /// Ends the open streams early, and those that still come, see RowStream. Thread-safe.
   void EndStreams();
@@ -44,7 +54,7 @@ class RowWorker {
   grpc::ServerCompletionQueue& queue() { return *queue_; }
 
   /// A call arrived on this worker; `next` takes its place.
-  void OnCallArrived(const std::shared_ptr<WorkerCall>& next);
+  void OnCallArrived(const std::shared_ptr<PostedCall>& next);
   /// A stream has begun. On the worker's thread.
   void AddStream(const std::shared_ptr<RowStream>& stream);
   /// gRPC has no more use for a call that arrived. Thread-safe.
@@ -53,6 +63,11 @@ class RowWorker {
  private:
   /// What became of looking at the queue.
   enum class Look { kEvent, kEmpty, kClosed };
+  /// What a queue hands out.
+  struct Arrived {
+    void* tag = nullptr;
+    bool ok = false;
+  };
 
   Look LookAt(gpr_timespec deadline);
   /// Waits for an event; false when the queue is closed and empty.
@@ -61,7 +76,12 @@ class RowWorker {
   Look Spin();
   /// Handles everything that has arrived; false when the queue is closed and empty.
   bool Drain();
+  void Handle(const Arrived& arrived);
   void OnWoken();
+  /// Runs at most one tile; false when there was none.
+  bool Compute();
+  /// Handles what was put aside meanwhile.
+  void TakeBack();
   /// Closes the queue when there is nothing left to wait for.
   void CloseIfDone();
 
@@ -76,6 +96,14 @@ class RowWorker {
   absl::Mutex wake_mutex_;
   grpc::Alarm alarm_ ABSL_GUARDED_BY(wake_mutex_);
   bool closed_ ABSL_GUARDED_BY(wake_mutex_) = false;
+
+  // One thread at a time takes from the queue: the worker, or, holding the mutex, who stands in for it. Who stands in
+  // raises the flag before it looks at the turn, and the worker looks at the flag after its turn: one of them sees the
+  // other.
+  std::atomic<uint64_t> turn_{0};
+  std::atomic<bool> stood_in_{false};
+  absl::Mutex stand_in_mutex_;
+  std::vector<Arrived> aside_ ABSL_GUARDED_BY(stand_in_mutex_);
 
   std::vector<std::weak_ptr<RowStream>> streams_;  ///< those that are over among them
   size_t streams_to_sweep_ = 16;                   ///< at this many the latter are removed

@@ -31,7 +31,7 @@ class SampleStream final : public RowStream {
   void Request(Tag* arrived) override {
     service_->RequestStreamSample(&context(), &request_, &writer_, queue_, queue_, arrived);
   }
-  std::shared_ptr<WorkerCall> Another() const override {
+  std::shared_ptr<PostedCall> Another() const override {
     return std::make_shared<SampleStream>(worker(), *service_, *queue_);
   }
   std::string_view model_name() const override { return request_.sample().model(); }

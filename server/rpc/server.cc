@@ -1,12 +1,14 @@
 #include "server/rpc/server.h"
 
 #include <algorithm>
+#include <initializer_list>
 #include <limits>
 #include <mutex>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "grpcpp/ext/proto_server_reflection_plugin.h"
+#include "grpcpp/resource_quota.h"
 #include "grpcpp/server_builder.h"
 #include "server/base/errors.h"
 #include "server/rpc/connection_metrics.h"
@@ -25,13 +27,13 @@ constexpr int kMaxMetadataBytes = 8 * 1024;
 constexpr int kAgeGraceMilliseconds = 300'000;
 constexpr absl::Duration kProbeTimeout = absl::Seconds(5);
 
-/// The process has one default for health and reflection, set before the first server.
-void EnablePlugins() {
+/// Of reflection, whose calls are the only ones with threads of their own: it is for people who look around.
+constexpr int kReflectionThreads = 16;
+
+/// The process has one default for reflection, set before the first server.
+void EnableReflection() {
   static std::once_flag once;
-  std::call_once(once, [] {
-    grpc::EnableDefaultHealthCheckService(true);
-    grpc::reflection::InitProtoReflectionServerBuilderPlugin();
-  });
+  std::call_once(once, [] { grpc::reflection::InitProtoReflectionServerBuilderPlugin(); });
 }
 
 /// Up to twice the limit is received, so that it is refused with an error that names the flag instead of gRPC's own.
@@ -59,6 +61,8 @@ void AddLimits(const ServerOptions& options, grpc::ServerBuilder& builder) {
   builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS, Milliseconds(options.max_connection_idle));
   builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_MS, Milliseconds(options.max_connection_age));
   builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_GRACE_MS, kAgeGraceMilliseconds);
+  builder.SetSyncServerOption(grpc::ServerBuilder::SyncServerOption::MAX_POLLERS, 1);
+  builder.SetResourceQuota(grpc::ResourceQuota().SetMaxThreads(kReflectionThreads));
 }
 
 absl::Status CheckOptions(const ServerOptions& options) {
@@ -95,7 +99,8 @@ Server::Server(const ServerOptions& options, const ServerParts& parts)
       estimator_(*parts.trainings, control_environment_),
       trainings_(*parts.trainings, control_environment_),
       datasets_(*parts.datasets, *parts.trainings, control_environment_),
-      models_(*parts.models, control_environment_) {}
+      models_(*parts.models, control_environment_),
+      health_(*parts.health) {}
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options, const ServerParts& parts) {
   if (auto status = CheckOptions(options); !status.ok()) return status;
@@ -105,7 +110,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& optio
 }
 
 absl::Status Server::Listen() {
-  EnablePlugins();
+  EnableReflection();
   auto credentials = MakeCredentials(options_.tls, options_.address, options_.insecure_beyond_loopback);
   if (!credentials.ok()) return credentials.status();
   grpc::ServerBuilder builder;
@@ -119,19 +124,29 @@ absl::Status Server::Listen() {
   builder.RegisterService(&trainings_);
   builder.RegisterService(&datasets_);
   builder.RegisterService(&models_);
+  builder.RegisterService(&health_);
   for (int i = 0; i < options_.workers; ++i) {
     workers_.push_back(std::make_unique<RowWorker>(i, builder.AddCompletionQueue(), row_environment_));
   }
   server_ = builder.BuildAndStart();
   if (server_ == nullptr) return InternalError("gRPC did not start");
-  for (const auto& worker : workers_) {
-    estimator_.PostRowCalls(*worker, kPostedCalls);
-    threads_.emplace_back([&worker = *worker] { worker.Run(); });
-  }
+  parts_.health->Attach(parts_.models);
+  StartWorkers();
   AddGauges();
-  parts_.health->Attach(server_->GetHealthCheckService(), parts_.models);
   BeginToAccept();
   return absl::OkStatus();
+}
+
+void Server::StartWorkers() {
+  for (const auto& worker : workers_) {
+    estimator_.PostRowCalls(*worker, kPostedCalls);
+    for (const ControlMethods* methods :
+         std::initializer_list<const ControlMethods*>{&estimator_, &trainings_, &datasets_, &models_, &health_}) {
+      methods->PostControlCalls(*worker);
+    }
+    threads_.emplace_back([&worker = *worker] { worker.Run(); });
+  }
+  stand_in_ = std::make_unique<StandIn>(workers_);
 }
 
 void Server::BeginToAccept() {
@@ -166,6 +181,7 @@ void Server::Stop(absl::Duration timeout) {
   if (server_ != nullptr) {
     BeginLameDuck();
     trainings_.EndWatches();
+    parts_.health->EndWatches();
     for (const auto& worker : workers_) worker->EndStreams();
     // Nobody connects any more, and gRPC is handed nothing, before it is told to end.
     watch_.reset();
@@ -173,9 +189,10 @@ void Server::Stop(absl::Duration timeout) {
     server_->Shutdown(absl::ToChronoTime(absl::Now() + timeout));
   }
   for (const auto& worker : workers_) worker->Stop();
+  // The workers go with their last call; the executor still answers those that it has.
   for (std::thread& thread : threads_) thread.join();
+  stand_in_.reset();
   gauges_.clear();
-  // gRPC waits for calls of the callback API here; the executor still answers them.
   parts_.health->Detach();
   server_.reset();
 }

@@ -20,8 +20,10 @@
 #include "server/rpc/estimator_service.h"
 #include "server/rpc/executor.h"
 #include "server/rpc/health.h"
+#include "server/rpc/health_service.h"
 #include "server/rpc/model_registry_service.h"
 #include "server/rpc/row_worker.h"
+#include "server/rpc/stand_in.h"
 #include "server/rpc/trainings_service.h"
 #include "server/serving/scheduler.h"
 #include "server/telemetry/access_log.h"
@@ -83,6 +85,7 @@ class Server {
  private:
   Server(const ServerOptions& options, const ServerParts& parts);
   absl::Status Listen();
+  void StartWorkers();
   void AddGauges();
   void BeginToAccept();
 
@@ -96,12 +99,14 @@ class Server {
   TrainingsService trainings_;
   DatasetsService datasets_;
   ModelRegistryService models_;
+  HealthService health_;
   std::vector<std::unique_ptr<RowWorker>> workers_;
   std::unique_ptr<Acceptor> acceptor_;
   std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> external_;
   std::unique_ptr<AcceptorWatch> watch_;
   std::unique_ptr<grpc::Server> server_;
   std::vector<std::thread> threads_;
+  std::unique_ptr<StandIn> stand_in_;
   std::vector<std::shared_ptr<void>> gauges_;
   bool stopped_ = false;
 };

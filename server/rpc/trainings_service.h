@@ -1,37 +1,30 @@
 // density.v1.Trainings: follows and ends trainings.
 #pragma once
 
-#include <memory>
-#include <vector>
+#include <string>
 
-#include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
+#include "absl/status/statusor.h"
 #include "density/v1/training.grpc.pb.h"
-#include "server/rpc/control.h"
+#include "server/rpc/unary_call.h"
 #include "server/rpc/watch_stream.h"
 #include "server/training/training_manager.h"
 
 namespace densityd::rpc {
 
-class TrainingsService final : public density::v1::Trainings::CallbackService {
+class TrainingsService final : public ControlService<density::v1::Trainings::Service> {
  public:
-  TrainingsService(training::TrainingManager& trainings, const ControlEnvironment& environment)
-      : trainings_(&trainings), environment_(&environment) {}
+  TrainingsService(training::TrainingManager& trainings, const ControlEnvironment& environment);
 
-  grpc::ServerUnaryReactor* Get(grpc::CallbackServerContext* context, const density::v1::GetTrainingRequest* request,
-                                density::v1::Training* response) override;
-  grpc::ServerUnaryReactor* List(grpc::CallbackServerContext* context, const density::v1::ListTrainingsRequest* request,
-                                 density::v1::ListTrainingsResponse* response) override;
-  grpc::ServerWriteReactor<density::v1::Training>* Watch(grpc::CallbackServerContext* context,
-                                                         const density::v1::WatchTrainingRequest* request) override;
-  grpc::ServerUnaryReactor* Cancel(grpc::CallbackServerContext* context,
-                                   const density::v1::CancelTrainingRequest* request,
-                                   density::v1::Training* response) override;
-
-  /// Ends every open Watch with UNAVAILABLE, and refuses new ones: an open stream would hold up the server's stop.
-  void EndWatches();
+  /// Ends every open Watch with UNAVAILABLE, and those that begin later: an open stream would hold up the server's
+  /// stop.
+  void EndWatches() { watches_.EndAll(); }
 
  private:
+  absl::StatusOr<density::v1::Training> Get(const density::v1::GetTrainingRequest& request, const Caller& caller);
+  absl::StatusOr<density::v1::ListTrainingsResponse> List(const density::v1::ListTrainingsRequest& request,
+                                                          const Caller& caller);
+  absl::StatusOr<density::v1::Training> Cancel(const density::v1::CancelTrainingRequest& request, const Caller& caller);
+
   /// A training of a model that `caller` may touch. NOT_FOUND; PERMISSION_DENIED.
   absl::StatusOr<density::v1::Training> GetOwn(const Caller& caller, telemetry::RpcMethod method,
                                                const std::string& id) const;
@@ -39,10 +32,7 @@ class TrainingsService final : public density::v1::Trainings::CallbackService {
   density::v1::Training Shown(density::v1::Training training) const;
 
   training::TrainingManager* trainings_;
-  const ControlEnvironment* environment_;
-  absl::Mutex mutex_;
-  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
-  std::vector<std::weak_ptr<WatchStream>> watches_ ABSL_GUARDED_BY(mutex_);
+  OpenWatches watches_;
 };
 
 }  // namespace densityd::rpc

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "density/v1/datasets.pb.h"
 #include "server/base/errors.h"
 #include "server/base/logging.h"
 #include "server/base/strings.h"
@@ -17,66 +18,59 @@ absl::Status CallerGone() { return absl::CancelledError("the caller went away be
 
 }  // namespace
 
-UploadStream* UploadStream::Begin(training::DatasetStore& datasets, const ControlEnvironment& environment,
-                                  grpc::CallbackServerContext* context, density::v1::Dataset* response) {
-  auto stream = std::make_unique<UploadStream>(datasets, environment, context, response);
-  UploadStream* reactor = stream.get();
-  reactor->self_ = std::move(stream);
-  if (const absl::Status status = reactor->timer_.Admit(); !status.ok()) {
-    reactor->End(status);
-  } else {
-    reactor->StartRead(&reactor->request_);
-  }
-  return reactor;
+UploadStream::UploadStream(const ControlPosting& posting, training::DatasetStore& datasets,
+                           const ControlEnvironment& environment)
+    : ControlCall(posting),
+      datasets_(&datasets),
+      environment_(&environment),
+      timer_(environment, telemetry::RpcMethod::kDatasetsUpload, context()) {}
+
+void UploadStream::Begin() {
+  timer_.Begin();
+  if (const absl::Status status = timer_.Admit(); !status.ok()) return End(status);
+  StartRead();
 }
 
-UploadStream::UploadStream(training::DatasetStore& datasets, const ControlEnvironment& environment,
-                           grpc::CallbackServerContext* context, density::v1::Dataset* response)
-    : datasets_(&datasets),
-      environment_(&environment),
-      context_(context),
-      response_(response),
-      timer_(environment, telemetry::RpcMethod::kDatasetsUpload, *context, "") {}
-
-void UploadStream::OnReadDone(bool ok) { Step(ok ? &UploadStream::StoreChunk : &UploadStream::Commit); }
+void UploadStream::OnRead(bool ok) { Step(ok ? &UploadStream::StoreChunk : &UploadStream::Commit); }
 
 void UploadStream::Step(void (UploadStream::*step)()) {
-  const absl::Status accepted = environment_->executor->Run([this, step] { (this->*step)(); });
+  const absl::Status accepted = Run(*environment_->executor, [this, step] { (this->*step)(); });
   if (!accepted.ok()) End(accepted);
 }
 
 void UploadStream::StoreChunk() {
-  const absl::Status status = context_->IsCancelled() ? CallerGone() : Append();
+  const absl::Status status = context().IsCancelled() ? CallerGone() : Append();
   if (!status.ok()) return End(status);
   ++chunks_;
-  request_.Clear();
-  StartRead(&request_);
+  StartRead();
 }
 
 absl::Status UploadStream::Append() {
-  auto status = CheckMessageBytes(request_.ByteSizeLong(), environment_->max_message_bytes);
+  density::v1::UploadDatasetRequest request;
+  if (auto status = Take(request); !status.ok()) return status;
+  auto status = CheckMessageBytes(request.ByteSizeLong(), environment_->max_message_bytes);
   if (!status.ok()) return status;
   if (writer_ == nullptr) {
-    auto writer = datasets_->Create(request_.display_name(), {request_.columns().begin(), request_.columns().end()});
+    auto writer = datasets_->Create(request.display_name(), {request.columns().begin(), request.columns().end()});
     if (!writer.ok()) return writer.status();
     writer_ = *std::move(writer);
-  } else if (!request_.display_name().empty() || request_.columns_size() > 0) {
+  } else if (!request.display_name().empty() || request.columns_size() > 0) {
     return InvalidArgument("columns", absl::StrCat("and display_name belong in the first message only; message ",
                                                    chunks_, " (from 0) has them too"));
   }
-  const auto rows = ViewRows("rows", request_.rows());
+  const auto rows = ViewRows("rows", request.rows());
   if (!rows.ok()) return Annotate(rows.status(), absl::StrCat("message ", chunks_));
   return writer_->Append(*rows);
 }
 
 void UploadStream::Commit() {
-  if (context_->IsCancelled()) return End(CallerGone());
+  if (context().IsCancelled()) return End(CallerGone());
   if (writer_ == nullptr) return End(InvalidArgument("rows", "the stream ended before its first message"));
   auto dataset = writer_->Commit();
   if (!dataset.ok()) return End(dataset.status());
   // The end of a stream and the news that it broke are independent events. Storing took long enough for the second to
   // have come; a caller who never learnt the id has no use for the dataset.
-  if (context_->IsCancelled()) {
+  if (context().IsCancelled()) {
     const absl::Status deleted = datasets_->Delete(dataset->id());
     if (!deleted.ok()) {
       Log(LogLevel::kWarning, "dataset of a broken upload remains",
@@ -84,9 +78,10 @@ void UploadStream::Commit() {
     }
     return End(CallerGone());
   }
-  *response_ = *std::move(dataset);
-  timer_.SetMade(NameOf(*response_));
-  End(absl::OkStatus());
+  timer_.SetMade(NameOf(*dataset));
+  writer_.reset();
+  timer_.ReportStream(absl::OkStatus());
+  FinishWith(*dataset);
 }
 
 void UploadStream::End(const absl::Status& status) {
@@ -94,7 +89,5 @@ void UploadStream::End(const absl::Status& status) {
   writer_.reset();
   Finish(timer_.ReportStream(status));
 }
-
-void UploadStream::OnDone() { self_.reset(); }
 
 }  // namespace densityd::rpc

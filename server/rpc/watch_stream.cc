@@ -8,6 +8,8 @@ namespace {
 /// States kept for a slow reader before those in between are dropped.
 constexpr size_t kMaxWaiting = 512;
 
+absl::Status Stopping() { return absl::UnavailableError("the server is stopping; watch again where it comes back"); }
+
 bool IsFinal(const density::v1::Training& training) {
   return training.state() == density::v1::SUCCEEDED || training.state() == density::v1::FAILED ||
          training.state() == density::v1::CANCELLED;
@@ -15,44 +17,82 @@ bool IsFinal(const density::v1::Training& training) {
 
 }  // namespace
 
-WatchStream::WatchStream(const ControlEnvironment& environment, grpc::CallbackServerContext* context,
-                         const density::v1::WatchTrainingRequest& request)
-    : environment_(&environment),
-      timer_(environment, telemetry::RpcMethod::kTrainingsWatch, *context, request.id()),
-      id_(request.id()),
-      after_revision_(request.after_revision()) {}
-
-std::shared_ptr<WatchStream> WatchStream::Begin(training::TrainingManager& trainings,
-                                                const ControlEnvironment& environment,
-                                                grpc::CallbackServerContext* context,
-                                                const density::v1::WatchTrainingRequest& request) {
-  auto stream = std::make_shared<WatchStream>(environment, context, request);
-  stream->self_ = stream;
-  absl::Status accepted = stream->timer_.Admit();
-  if (!accepted.ok()) {
-    stream->End(accepted);
-    return stream;
+void OpenWatches::Add(const std::shared_ptr<WatchStream>& stream) {
+  absl::ReleasableMutexLock lock(&mutex_);
+  if (ended_) {
+    lock.Release();
+    return stream->End(Stopping());
   }
-  accepted = environment.executor->Run([stream, &trainings] {
-    const auto training = trainings.Get(stream->id_);
-    if (!training.ok()) return stream->End(training.status());
-    const absl::Status own =
-        Authorizer::CheckModel(stream->timer_.caller(), telemetry::RpcMethod::kTrainingsWatch, training->model());
-    if (!own.ok()) return stream->End(own);
-    // The manager keeps its watchers; a watcher that kept the stream would keep it for ever.
-    auto token = trainings.Watch(
-        stream->id_,
-        [weak = std::weak_ptr(stream)](const density::v1::Training& training) {
-          if (const auto alive = weak.lock()) alive->OnState(training);
-        },
-        stream->after_revision_);
-    if (!token.ok()) return stream->End(token.status());
-    absl::MutexLock lock(&stream->mutex_);
-    // Where the stream is done already, the token goes when this function has returned its lock.
-    if (!stream->done_) stream->token_ = *std::move(token);
+  std::erase_if(streams_, [](const auto& entry) { return entry.expired(); });
+  streams_.push_back(stream);
+}
+
+void OpenWatches::EndAll() {
+  std::vector<std::weak_ptr<WatchStream>> streams;
+  {
+    absl::MutexLock lock(&mutex_);
+    ended_ = true;
+    streams.swap(streams_);
+  }
+  for (const auto& entry : streams) {
+    if (const auto stream = entry.lock()) stream->End(Stopping());
+  }
+}
+
+WatchStream::WatchStream(const ControlPosting& posting, training::TrainingManager& trainings,
+                         const ControlEnvironment& environment, OpenWatches& open)
+    : ControlCall(posting),
+      trainings_(&trainings),
+      environment_(&environment),
+      open_(&open),
+      timer_(environment, telemetry::RpcMethod::kTrainingsWatch, context()) {}
+
+void WatchStream::Begin() {
+  timer_.Begin();
+  StartRead();
+}
+
+void WatchStream::OnRead(bool ok) {
+  const auto self = std::static_pointer_cast<WatchStream>(shared_from_this());
+  {
+    absl::MutexLock lock(&mutex_);
+    reading_ = false;
+  }
+  if (!ok) return End(absl::CancelledError("the call ended before its request"));
+  open_->Add(self);
+  const absl::Status accepted = Run(*environment_->executor, [this] {
+    if (const absl::Status status = Watch(); !status.ok()) End(status);
   });
-  if (!accepted.ok()) stream->End(accepted);
-  return stream;
+  if (!accepted.ok()) End(accepted);
+}
+
+absl::Status WatchStream::Watch() {
+  density::v1::WatchTrainingRequest request;
+  if (auto status = Take(request); !status.ok()) return status;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (finished_) return absl::OkStatus();
+    timer_.SetSubject(request.id());
+    if (auto status = timer_.Admit(); !status.ok()) return status;
+  }
+  const auto training = trainings_->Get(request.id());
+  if (!training.ok()) return training.status();
+  const absl::Status own =
+      Authorizer::CheckModel(timer_.caller(), telemetry::RpcMethod::kTrainingsWatch, training->model());
+  if (!own.ok()) return own;
+  // The manager keeps its watchers; a watcher that kept the stream would keep it for ever.
+  auto token = trainings_->Watch(
+      request.id(),
+      [weak = std::weak_ptr(std::static_pointer_cast<WatchStream>(shared_from_this()))](
+          const density::v1::Training& state) {
+        if (const auto alive = weak.lock()) alive->OnState(state);
+      },
+      request.after_revision());
+  if (!token.ok()) return token.status();
+  absl::MutexLock lock(&mutex_);
+  // Where the stream is done already, the token goes when this function has returned its lock.
+  if (!done_) token_ = *std::move(token);
+  return absl::OkStatus();
 }
 
 void WatchStream::End(const absl::Status& status) {
@@ -74,13 +114,13 @@ void WatchStream::OnState(const density::v1::Training& training) {
 }
 
 void WatchStream::Advance() {
-  if (writing_ || finished_) return;
+  if (reading_ || writing_ || finished_) return;
   if (!waiting_.empty()) {
-    written_ = std::move(waiting_.front());
-    waiting_.pop_front();
-    written_.set_error(environment_->hidden_root.In(written_.error()));
+    density::v1::Training& next = waiting_.front();
+    next.set_error(environment_->hidden_root.In(next.error()));
     writing_ = true;
-    StartWrite(&written_);
+    StartWrite(next);
+    waiting_.pop_front();
     return;
   }
   if (!ending_ && !final_) return;
@@ -88,7 +128,7 @@ void WatchStream::Advance() {
   Finish(timer_.ReportStream(end_));
 }
 
-void WatchStream::OnWriteDone(bool ok) {
+void WatchStream::OnWritten(bool ok) {
   absl::MutexLock lock(&mutex_);
   writing_ = false;
   if (!ok && !ending_) {
@@ -99,16 +139,14 @@ void WatchStream::OnWriteDone(bool ok) {
   Advance();
 }
 
-void WatchStream::OnCancel() { End(absl::CancelledError("the caller went away")); }
+void WatchStream::OnCancelled() { End(absl::CancelledError("the caller went away")); }
 
-void WatchStream::OnDone() {
+void WatchStream::OnFinished() {
   std::unique_ptr<training::WatchToken> token;
-  std::shared_ptr<WatchStream> self;
   {
     absl::MutexLock lock(&mutex_);
     done_ = true;
     token = std::move(token_);
-    self = std::move(self_);
   }
   // Destroying the token waits for a call of OnState in progress, which takes the mutex.
   token.reset();
