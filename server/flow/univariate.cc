@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "server/flow/circular_spline.h"
+#include "server/flow/fused_affine.h"
 #include "server/flow/mixture_cdf.h"
 
 namespace densityd::flow {
@@ -32,6 +33,12 @@ class LogScale {
         sign_(spec.reciprocal_scale() ? -1 : 1) {
     if (function_ == AffineSpec::SOFTPLUS) offset_ = InverseSoftplus(1 - min_);
     if (function_ == AffineSpec::SIGMOID) offset_ = std::log((1 - min_) / (spec.max_scale() - 1));
+  }
+
+  /// c and the sign, where log g is c tanh(a / c) or its negative; else c is zero.
+  BoundedAffine Bounded() const {
+    const bool is_tanh = function_ == AffineSpec::TANH || function_ == AffineSpec::SCALE_FUNCTION_UNSPECIFIED;
+    return {is_tanh ? static_cast<float>(bound_) : 0, static_cast<float>(sign_)};
   }
 
   Tensor operator()(const Tensor& a) const { return sign_ < 0 ? -OfScale(a) : OfScale(a); }
@@ -78,11 +85,17 @@ class Affine final : public Univariate {
  private:
   // from * g + t.
   MappedColumns Apply(const Tensor& from, const Tensor& theta) const {
+    const BoundedAffine bounded = log_scale_.Bounded();
+    if (bounded.bound > 0 && SuitsFusedAffine(from, theta)) return FusedAffine(bounded, from, theta);
     const Tensor log_scale = log_scale_(theta.select(2, 0));
     return {from * log_scale.exp() + theta.select(2, 1), log_scale.expand_as(from)};
   }
   // (from - t) / g.
   MappedColumns Undo(const Tensor& from, const Tensor& theta) const {
+    const BoundedAffine bounded = log_scale_.Bounded();
+    if (bounded.bound > 0 && SuitsFusedAffine(from, theta)) {
+      return FusedAffine({bounded.bound, -bounded.sign, /*shifts_first=*/true}, from, theta);
+    }
     const Tensor log_scale = log_scale_(theta.select(2, 0));
     return {(from - theta.select(2, 1)) * (-log_scale).exp(), -log_scale.expand_as(from)};
   }
