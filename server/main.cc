@@ -6,6 +6,7 @@
 #include <limits>
 #include <string>
 
+#include "server/base/locks.h"
 #include "server/base/logging.h"
 #include "server/base/strings.h"
 #include "server/flags.h"
@@ -33,6 +34,7 @@ void ConfigureLogs(const densityd::Flags& flags) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  densityd::ConfigureLocks();
   densityd::Flags flags;
   int exit_code = EXIT_SUCCESS;
   if (!densityd::ParseFlags(argc, argv, flags, exit_code)) return exit_code;

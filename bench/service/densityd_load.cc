@@ -7,6 +7,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_split.h"
 #include "bench/service/load_generator.h"
+#include "server/base/locks.h"
 
 namespace {
 
@@ -41,6 +42,7 @@ nlohmann::json ToJson(const StreamResult& stream) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  densityd::ConfigureLocks();
   LoadOptions options;
   Stream first;
   std::vector<std::string> others;

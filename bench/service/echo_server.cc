@@ -5,6 +5,7 @@
 #include <cstdio>
 
 #include "density/v1/density_estimator.grpc.pb.h"
+#include "server/base/locks.h"
 
 namespace {
 
@@ -23,6 +24,7 @@ class Echo final : public density::v1::DensityEstimator::CallbackService {
 }  // namespace
 
 int main() {
+  densityd::ConfigureLocks();  // as the server that is compared with it
   Echo echo;
   int port = 0;
   grpc::ServerBuilder builder;
