@@ -36,7 +36,7 @@ constexpr Number kLastKnown[] = {
     {"Affine.ScaleFunction", 5},
     {"Affine.Direction", 2},
     {"RationalQuadraticSpline", 6},
-    {"RationalQuadraticSpline.Parameterization", 1},
+    {"RationalQuadraticSpline.Parameterization", 2},
     {"Elementwise", 2},
     {"Coupling", 3},
     {"Autoregressive", 5},

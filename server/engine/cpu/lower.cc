@@ -21,14 +21,38 @@ using density::v1::Bijection;
 using density::v1::FlowSpec;
 using density::v1::Layer;
 
+constexpr double kLog2E = 1.442695040888963407359924681002;
+
 SplineForm LowerSpline(const density::v1::RationalQuadraticSpline& spline) {
   SplineForm form;
   form.bound = static_cast<float>(spline.bound());
+  form.soft_clip = spline.parameterization() == density::v1::RationalQuadraticSpline::SOFT_CLIP;
+  if (form.soft_clip) {
+    const double clip = -std::log(spline.min_slope()) * kLog2E;
+    form.per_slope_clip = static_cast<float>(1 / clip);
+    form.per_size_clip = static_cast<float>(2 / clip);
+    form.min_width = form.min_height = form.min_slope = form.slope_offset = 0;
+    return form;
+  }
   form.min_width = static_cast<float>(2 * spline.bound() * spline.min_width());
   form.min_height = static_cast<float>(2 * spline.bound() * spline.min_height());
   form.min_slope = static_cast<float>(spline.min_slope());
   form.slope_offset = static_cast<float>(std::log(std::expm1(1 - spline.min_slope())));
   return form;
+}
+
+/// Brings the parameters of splines, outputs of `network`, to base 2, as SplineForm wants them: kernels then raise 2 to
+/// them without a multiplication.
+void ToBase2(const UnivariateMap& univariate, Network& network) {
+  if (univariate.forward != MapKind::kSplineForward) return;
+  const size_t bins = (univariate.parameters + 1) / 3;
+  const size_t logarithms = univariate.spline.soft_clip ? 3 * bins : 2 * bins;
+  Linear& output = network.layers.back();
+  for (size_t unit = 0; unit < output.units(); ++unit) {
+    if (unit % univariate.parameters >= logarithms) continue;
+    output.bias[unit] *= kLog2E;
+    for (size_t input = 0; input < output.inputs(); ++input) output.weight(unit, input) *= kLog2E;
+  }
 }
 
 void LowerAffine(const density::v1::Affine& affine, UnivariateMap& map) {
@@ -132,6 +156,7 @@ class Lowering {
     ConditionedLayer lowered;
     lowered.network = is_constant ? ConstantNetwork(tensors_.Matrix(name + ".theta"))
                                   : LowerNetwork(layer.conditioner(), name + ".conditioner", tensors_, 0, context_);
+    ToBase2(univariate, lowered.network);
     lowered.univariate = univariate;
     for (int64_t column = 0; column < features_; ++column) lowered.outputs.push_back(column);
     return lowered;
@@ -144,6 +169,7 @@ class Lowering {
     lowered.inputs = flow::OtherColumns(lowered.outputs, features_);
     lowered.network = LowerNetwork(layer.conditioner(), name + ".conditioner", tensors_,
                                    static_cast<int64_t>(lowered.inputs.size()), context_);
+    ToBase2(lowered.univariate, lowered.network);
     return lowered;
   }
 
@@ -156,6 +182,7 @@ class Lowering {
     lowered.inputs = lowered.outputs = order;
     lowered.network = LowerMaskedNetwork(layer.conditioner(), name + ".conditioner", tensors_, order, context_,
                                          flow::UnivariateParameters(layer.univariate()));
+    ToBase2(lowered.univariate, lowered.network);
     return lowered;
   }
 

@@ -190,10 +190,33 @@ template <bool kForward>
 struct SplineMap {
   static constexpr bool kReadsLinear = false;
   HWY_INLINE MapResult operator()(const auto& o) const {
-    const size_t bins = (o.step.parameters + 1) / 3;
+    MapResult result;
+    Map(&o.x, &o.parameters, 1, o.step, &result);
+    return result;
+  }
+
+  /// `count` vectors at once, at most kSplineVectors.
+  template <class Theta>
+  HWY_INLINE void Map(const FloatVector* x, const Theta* theta, size_t count, const MapStep& step,
+                      MapResult* results) const {
+    if (step.spline.soft_clip) {
+      MapBins<true>(x, theta, count, step, results);
+    } else {
+      MapBins<false>(x, theta, count, step, results);
+    }
+  }
+
+  template <bool kSoftClip, class Theta>
+  HWY_INLINE void MapBins(const FloatVector* x, const Theta* theta, size_t count, const MapStep& step,
+                          MapResult* results) const {
+    // Without or with the two parameters of a circle.
+    const size_t bins = (step.parameters + 1) / 3;
     // Eight bins are what everybody uses: their loops are unrolled, and the bins stay in registers.
-    return bins == 8 ? Spline<kForward, 8>(o.x, o.parameters, bins, o.step.spline)
-                     : Spline<kForward, 0>(o.x, o.parameters, bins, o.step.spline);
+    if (bins == 8) {
+      Splines<kForward, 8, kSoftClip>(x, theta, count, bins, step.spline, results);
+    } else {
+      Splines<kForward, 0, kSoftClip>(x, theta, count, bins, step.spline, results);
+    }
   }
 };
 
@@ -256,10 +279,32 @@ struct TileMap {
       const MapResult result = map(Operands<Parameters>{
           hn::Load(d, At(entry.in, r)), Parameters{At(entry.parameters, r), kTileRows}, hn::Set(d, entry.center),
           hn::Set(d, entry.factor), hn::Set(d, entry.offset), hn::Set(d, step.constant), step});
-      hn::Store(result.value, d, At(entry.out, r));
-      if (entry.copy != kNoColumn) hn::Store(result.value, d, At(entry.copy, r));
-      hn::Store(hn::Add(hn::Load(d, table.log + r), result.log), d, table.log + r);
+      Store(result, entry, r);
     }
+  }
+
+  template <bool kForward>
+  HWY_INLINE void Entry(SplineMap<kForward> map, const MapEntry& entry) const {
+    const FloatTag d;
+    for (size_t begin = 0; begin < table.rows; begin += kSplineVectors * kLanes) {
+      const size_t count = std::min(kSplineVectors, (table.rows - begin + kLanes - 1) / kLanes);
+      FloatVector x[kSplineVectors];
+      Parameters theta[kSplineVectors];
+      MapResult results[kSplineVectors];
+      for (size_t i = 0; i < count; ++i) {
+        x[i] = hn::Load(d, At(entry.in, begin + i * kLanes));
+        theta[i] = {At(entry.parameters, begin + i * kLanes), kTileRows};
+      }
+      map.Map(x, theta, count, step, results);
+      for (size_t i = 0; i < count; ++i) Store(results[i], entry, begin + i * kLanes);
+    }
+  }
+
+  HWY_INLINE void Store(const MapResult& result, const MapEntry& entry, size_t row) const {
+    const FloatTag d;
+    hn::Store(result.value, d, At(entry.out, row));
+    if (entry.copy != kNoColumn) hn::Store(result.value, d, At(entry.copy, row));
+    hn::Store(hn::Add(hn::Load(d, table.log + row), result.log), d, table.log + row);
   }
 
   HWY_INLINE float* At(Column column, size_t row) const { return table.numbers + column * kTileRows + row; }

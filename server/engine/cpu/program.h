@@ -114,7 +114,7 @@ enum class MapKind : uint8_t {
   kShiftInverse,   ///< x - t
   kAffineForward,  ///< x exp(s) + t, theta = (a, t), s follows from a as AffineForm says; + s
   kAffineInverse,  ///< (x - t) exp(-s); - s
-  kSplineForward,  ///< rational-quadratic spline; theta as in server/flow
+  kSplineForward,  ///< rational-quadratic spline; theta as in server/flow, but see SplineForm
   kSplineInverse,
   kExp,
   kLog,
@@ -158,13 +158,18 @@ struct AffineForm {
   float offset = 0;
 };
 
-/// Constants of a rational-quadratic spline on [-bound, bound].
+/// Constants of a rational-quadratic spline on [-bound, bound]. Parameters of widths and heights are logarithms to base
+/// 2, and so are those of slopes where `soft_clip`.
 struct SplineForm {
+  bool soft_clip = false;  ///< each parameter a is limited to a / (1 + |a| / c)
+  bool circular = false;   ///< both ends are one point; two more parameters, the slope there and a turn
   float bound = 3;
   float min_width = 0.006f;  ///< of a bin
   float min_height = 0.006f;
-  float min_slope = 0.001f;           ///< of a knot: min_slope + softplus(theta + slope_offset)
+  float min_slope = 0.001f;           ///< of a knot: min_slope + softplus(theta + slope_offset), or 2^theta if clipped
   float slope_offset = 0.539742417f;  ///< theta 0 gives slope 1
+  float per_size_clip = 0;            ///< 1 / c for widths and heights
+  float per_slope_clip = 0;           ///< 1 / c for slopes
 };
 
 /// Entries of Program::entries, in order; the row's log|det| is summed in that order.

@@ -16,51 +16,93 @@ HWY_BEFORE_NAMESPACE();
 namespace densityd::engine::cpu {
 namespace HWY_NAMESPACE {
 
-/// Sizes of the bins along one axis, and the knots between them.
-template <size_t kCapacity>
-struct SplineAxis {
-  FloatVector size[kCapacity];
-  FloatVector knot[kCapacity];  ///< left end of bin k
+// The interval's two halves are mirror images: a number in the upper half, its bins, slopes and result all change their
+// sign or order. So every number is looked up among the bins of one half, counted from the nearer end.
 
-  /// Sizes are `smallest` + (2 B - K `smallest`) softmax(raw). Knots are summed from both ends, as the definition does.
-  template <class Theta>
-  HWY_INLINE SplineAxis(const Theta& raw, size_t bins, float bound, float smallest) {
-    const FloatTag d;
-    FloatVector most = raw[0];
-#pragma GCC unroll 8
-    for (size_t k = 1; k < bins; ++k) most = hn::Max(most, raw[k]);
-    FloatVector sum = hn::Zero(d);
-#pragma GCC unroll 8
-    for (size_t k = 0; k < bins; ++k) {
-      size[k] = ExpOfNegative(d, hn::Sub(raw[k], most));
-      sum = hn::Add(sum, size[k]);
+/// a / (1 + |a| / c), given 1 / c.
+HWY_INLINE FloatVector SoftClip(FloatVector a, float per_clip) {
+  const FloatTag d;
+  return hn::Div(a, hn::MulAdd(hn::Abs(a), hn::Set(d, per_clip), hn::Set(d, 1.0f)));
+}
+
+/// A running sum. Where kCarries, what rounding cuts off is added to the next number (Kahan): many bins need it.
+template <bool kCarries>
+struct RunningSum {
+  FloatVector sum;
+  FloatVector carry = hn::Zero(FloatTag());
+
+  HWY_INLINE void Add(FloatVector number) {
+    if constexpr (kCarries) {
+      const FloatVector whole = hn::Add(number, carry);
+      const FloatVector next = hn::Add(sum, whole);
+      carry = hn::Sub(whole, hn::Sub(next, sum));
+      sum = next;
+    } else {
+      sum = hn::Add(sum, number);
     }
-    const FloatVector scale = hn::Div(hn::Set(d, 2 * bound - static_cast<float>(bins) * smallest), sum);
-#pragma GCC unroll 8
-    for (size_t k = 0; k < bins; ++k) size[k] = hn::MulAdd(size[k], scale, hn::Set(d, smallest));
-    const size_t middle = bins / 2;
-    knot[0] = hn::Set(d, -bound);
-#pragma GCC unroll 8
-    for (size_t k = 1; k <= middle; ++k) knot[k] = hn::Add(knot[k - 1], size[k - 1]);
-    FloatVector right = hn::Set(d, bound);
-#pragma GCC unroll 8
-    for (size_t k = bins - 1; k > middle; --k) knot[k] = right = hn::Sub(right, size[k]);
   }
 };
 
-/// A number's bin: its lower left corner, its size, and the slopes at its two knots.
+/// Powers of two along one axis, to which its bins are proportional.
+template <size_t kCapacity, bool kSoftClip>
+struct SplineAxis {
+  FloatVector power[kCapacity];
+  FloatVector scale;   ///< size of bin k is `smallest` + scale power[k]
+  FloatVector middle;  ///< knot K / 2
+
+  /// Sizes are `smallest` + (2 B - K `smallest`) softmax(raw log 2).
+  template <class Theta>
+  HWY_INLINE SplineAxis(const Theta& raw, size_t bins, const SplineForm& form, float smallest) {
+    const FloatTag d;
+    if constexpr (kSoftClip) {
+#pragma GCC unroll 8
+      for (size_t k = 0; k < bins; ++k) power[k] = Exp2OfBounded(d, SoftClip(raw[k], form.per_size_clip));
+    } else {
+      RaisePowers(raw, bins);
+    }
+    RunningSum<(kCapacity > 8)> lower{power[0]};
+#pragma GCC unroll 8
+    for (size_t k = 1; k < bins / 2; ++k) lower.Add(power[k]);
+    RunningSum<(kCapacity > 8)> upper{power[bins - 1]};
+#pragma GCC unroll 8
+    for (size_t k = bins - 2; k >= bins / 2; --k) upper.Add(power[k]);
+    scale = hn::Div(hn::Set(d, 2 * form.bound - static_cast<float>(bins) * smallest), hn::Add(lower.sum, upper.sum));
+    middle = hn::MulAdd(lower.sum, scale, hn::Set(d, static_cast<float>(bins / 2) * smallest - form.bound));
+  }
+
+  /// Powers whose largest is 1.
+  template <class Theta>
+  HWY_INLINE void RaisePowers(const Theta& raw, size_t bins) {
+    const FloatTag d;
+    FloatVector most = raw[bins - 1];
+    FloatVector lower_most = raw[0];
+#pragma GCC unroll 8
+    for (size_t k = 1; k < bins / 2; ++k) lower_most = hn::Max(lower_most, raw[k]);
+#pragma GCC unroll 8
+    for (size_t k = bins - 2; k >= bins / 2; --k) most = hn::Max(most, raw[k]);
+    most = hn::Max(most, lower_most);
+#pragma GCC unroll 8
+    for (size_t k = 0; k < bins; ++k) power[k] = Exp2OfNegative(d, hn::Sub(raw[k], most));
+  }
+};
+
+/// A number's bin. In the upper half number, x and z have the opposite sign, and "near" is right.
 struct SplineBin {
-  FloatVector x;
+  FloatVector number;
+  FloatVector x;  ///< the bin's knot that is nearer to the end
   FloatVector z;
   FloatVector width;
   FloatVector height;
-  FloatVector left_slope;
-  FloatVector right_slope;
+  FloatVector near_slope;  ///< at the two knots; FindSplineBin leaves the raw parameters
+  FloatVector far_slope;
+  hn::Mask<FloatTag> is_upper;
 };
 
 /// The slope at a knot.
+template <bool kSoftClip>
 HWY_INLINE FloatVector SplineSlope(const SplineForm& form, FloatVector raw) {
   const FloatTag d;
+  if constexpr (kSoftClip) return Exp2OfBounded(d, SoftClip(raw, form.per_slope_clip));
   const FloatVector x = hn::Add(raw, hn::Set(d, form.slope_offset));
   const FloatVector rest = Log1pOfUnit(d, ExpOfNegative(d, hn::Neg(hn::Abs(x))));
   const FloatVector positive = hn::IfThenZeroElse(hn::Lt(x, hn::Zero(d)), x);
@@ -68,26 +110,45 @@ HWY_INLINE FloatVector SplineSlope(const SplineForm& form, FloatVector raw) {
 }
 
 /// The bin of `number`, by the knots in z where `kForward`, else by those in x.
-template <bool kForward, size_t kCapacity, class Theta>
+template <bool kForward, size_t kCapacity, bool kSoftClip, class Theta>
 HWY_INLINE SplineBin FindSplineBin(FloatVector number, const Theta& theta, size_t bins, const SplineForm& form) {
   const FloatTag d;
-  const SplineAxis<kCapacity> x(theta, bins, form.bound, form.min_width);
-  const SplineAxis<kCapacity> z(theta.From(bins), bins, form.bound, form.min_height);
+  const SplineAxis<kCapacity, kSoftClip> x(theta, bins, form, form.min_width);
+  const SplineAxis<kCapacity, kSoftClip> z(theta.From(bins), bins, form, form.min_height);
   const Theta slopes = theta.From(2 * bins);
-  // Zero makes slope 1, which is that of both ends.
-  SplineBin bin = {x.knot[0], z.knot[0], x.size[0], z.size[0], hn::Zero(d), slopes[0]};
-#pragma GCC unroll 8
-  for (size_t k = 1; k < bins; ++k) {
-    const auto reached = hn::Ge(number, kForward ? z.knot[k] : x.knot[k]);
-    bin.x = hn::IfThenElse(reached, x.knot[k], bin.x);
-    bin.z = hn::IfThenElse(reached, z.knot[k], bin.z);
-    bin.width = hn::IfThenElse(reached, x.size[k], bin.width);
-    bin.height = hn::IfThenElse(reached, z.size[k], bin.height);
-    bin.left_slope = hn::IfThenElse(reached, slopes[k - 1], bin.left_slope);
-    bin.right_slope = hn::IfThenElse(reached, k + 1 < bins ? slopes[k] : hn::Zero(d), bin.right_slope);
+  SplineBin bin;
+  bin.is_upper = hn::Ge(number, kForward ? z.middle : x.middle);
+  bin.number = hn::IfThenElse(bin.is_upper, hn::Neg(number), number);
+  const auto nearer = [&bin](FloatVector left, FloatVector right) { return hn::IfThenElse(bin.is_upper, right, left); };
+  const auto size = [&](const auto& axis, size_t k, float smallest) {
+    return hn::MulAdd(nearer(axis.power[k], axis.power[bins - 1 - k]), axis.scale, hn::Set(d, smallest));
+  };
+  bin.x = bin.z = hn::Set(d, -form.bound);
+  // Zero makes slope 1. The two ends of a circle are one knot.
+  bin.near_slope = form.circular ? slopes[bins - 1] : hn::Zero(d);
+  bin.width = size(x, 0, form.min_width);
+  bin.height = size(z, 0, form.min_height);
+  bin.far_slope = nearer(slopes[0], slopes[bins - 2]);
+  RunningSum<(kCapacity > 8)> next_x{bin.x};
+  RunningSum<(kCapacity > 8)> next_z{bin.z};
+  next_x.Add(bin.width);
+  next_z.Add(bin.height);
+  FloatVector slope = bin.far_slope;
+#pragma GCC unroll 4
+  for (size_t k = 1; k < (bins + 1) / 2; ++k) {
+    const auto reached = hn::Ge(bin.number, kForward ? next_z.sum : next_x.sum);
+    const FloatVector width = size(x, k, form.min_width);
+    const FloatVector height = size(z, k, form.min_height);
+    bin.x = hn::IfThenElse(reached, next_x.sum, bin.x);
+    bin.z = hn::IfThenElse(reached, next_z.sum, bin.z);
+    bin.width = hn::IfThenElse(reached, width, bin.width);
+    bin.height = hn::IfThenElse(reached, height, bin.height);
+    bin.near_slope = hn::IfThenElse(reached, slope, bin.near_slope);
+    slope = 2 * k + 2 == bins ? slopes[k] : nearer(slopes[k], slopes[bins - 2 - k]);
+    bin.far_slope = hn::IfThenElse(reached, slope, bin.far_slope);
+    next_x.Add(width);
+    next_z.Add(height);
   }
-  bin.left_slope = SplineSlope(form, bin.left_slope);
-  bin.right_slope = SplineSlope(form, bin.right_slope);
   return bin;
 }
 
@@ -110,58 +171,102 @@ struct SplinePoint {
   HWY_INLINE FloatVector Denominator() const { return hn::MulAdd(bend, product, chord); }
   /// Equation 4's numerator over the height.
   HWY_INLINE FloatVector Numerator(const SplineBin& bin) const {
-    return hn::MulAdd(chord, square, hn::Mul(bin.left_slope, product));
+    return hn::MulAdd(chord, square, hn::Mul(bin.near_slope, product));
   }
   /// Equation 5's numerator over s^2.
   HWY_INLINE FloatVector SlopeNumerator(const SplineBin& bin) const {
     const FloatVector rest = hn::Sub(hn::Set(FloatTag(), 1.0f), t);
-    const FloatVector left = hn::MulAdd(bin.left_slope, hn::Mul(rest, rest), hn::Mul(hn::Add(chord, chord), product));
-    return hn::MulAdd(bin.right_slope, square, left);
+    const FloatVector left = hn::MulAdd(bin.near_slope, hn::Mul(rest, rest), hn::Mul(hn::Add(chord, chord), product));
+    return hn::MulAdd(bin.far_slope, square, left);
   }
-  /// log dz/dx (equation 5); `share` is s over the denominator.
-  HWY_INLINE FloatVector LogSlope(const SplineBin& bin, FloatVector share) const {
-    return Log(FloatTag(), hn::Mul(share, hn::Mul(share, SlopeNumerator(bin))));
+  /// dz/dx (equation 5); `share` is s over the denominator.
+  HWY_INLINE FloatVector Slope(const SplineBin& bin, FloatVector share) const {
+    return hn::Mul(share, hn::Mul(share, SlopeNumerator(bin)));
   }
 };
 
+/// A number's image, with the sign of SplineBin, and dz/dx.
+struct SplineImage {
+  FloatVector value;
+  FloatVector slope;
+};
+
 /// x -> z.
-HWY_INLINE MapResult InverseSpline(FloatVector x, const SplineBin& bin) {
+HWY_INLINE SplineImage InverseSpline(const SplineBin& bin) {
   SplinePoint point;
-  point.chord = hn::Div(bin.height, bin.width);
-  point.bend = hn::Sub(hn::Add(bin.left_slope, bin.right_slope), hn::Add(point.chord, point.chord));
-  point.MoveTo(hn::Div(hn::Sub(x, bin.x), bin.width));
+  const FloatVector per_width = hn::Div(hn::Set(FloatTag(), 1.0f), bin.width);
+  point.chord = hn::Mul(bin.height, per_width);
+  point.bend = hn::Sub(hn::Add(bin.near_slope, bin.far_slope), hn::Add(point.chord, point.chord));
+  point.MoveTo(hn::Mul(hn::Sub(bin.number, bin.x), per_width));
   const FloatVector reciprocal = hn::Div(hn::Set(FloatTag(), 1.0f), point.Denominator());
   const FloatVector rise = hn::Mul(hn::Mul(bin.height, point.Numerator(bin)), reciprocal);
-  return {hn::Add(bin.z, rise), point.LogSlope(bin, hn::Mul(point.chord, reciprocal))};
+  return {hn::Add(bin.z, rise), point.Slope(bin, hn::Mul(point.chord, reciprocal))};
 }
 
 /// z -> x: t is the root of a t^2 + b t + c (equations 6 to 8), in the form without cancellation.
-HWY_INLINE MapResult ForwardSpline(FloatVector z, const SplineBin& bin) {
+HWY_INLINE SplineImage ForwardSpline(const SplineBin& bin) {
   const FloatTag d;
   SplinePoint point;
   point.chord = hn::Div(bin.height, bin.width);
-  point.bend = hn::Sub(hn::Add(bin.left_slope, bin.right_slope), hn::Add(point.chord, point.chord));
-  const FloatVector rise = hn::Max(hn::Zero(d), hn::Sub(z, bin.z));
+  point.bend = hn::Sub(hn::Add(bin.near_slope, bin.far_slope), hn::Add(point.chord, point.chord));
+  const FloatVector rise = hn::Max(hn::Zero(d), hn::Sub(bin.number, bin.z));
   const FloatVector bend = hn::Mul(rise, point.bend);
-  const FloatVector a = hn::MulAdd(bin.height, hn::Sub(point.chord, bin.left_slope), bend);
-  const FloatVector b = hn::MulSub(bin.height, bin.left_slope, bend);
+  const FloatVector a = hn::MulAdd(bin.height, hn::Sub(point.chord, bin.near_slope), bend);
+  const FloatVector b = hn::MulSub(bin.height, bin.near_slope, bend);
   const FloatVector minus_c = hn::Mul(point.chord, rise);
   const FloatVector discriminant = hn::MulAdd(hn::Mul(hn::Set(d, 4.0f), a), minus_c, hn::Mul(b, b));
   const FloatVector root = hn::Sqrt(hn::Max(hn::Zero(d), discriminant));
   point.MoveTo(hn::Div(hn::Add(minus_c, minus_c), hn::Add(b, root)));
-  const FloatVector log = point.LogSlope(bin, hn::Div(point.chord, point.Denominator()));
-  return {hn::MulAdd(point.t, bin.width, bin.x), hn::Neg(log)};
+  return {hn::MulAdd(point.t, bin.width, bin.x), point.Slope(bin, hn::Div(point.chord, point.Denominator()))};
 }
 
-/// A spline of `bins` bins, the identity outside its interval. kBins: `bins` where that is known, or 0.
-template <bool kForward, size_t kBins, class Theta>
-HWY_NOINLINE MapResult Spline(FloatVector number, Theta theta, size_t bins, const SplineForm& form) {
+/// Numbers on the circle [-B, B], turned by `angle`.
+HWY_INLINE FloatVector Turned(FloatVector number, FloatVector angle, const SplineForm& form) {
+  const FloatTag d;
+  const FloatVector bound = hn::Set(d, form.bound);
+  const FloatVector length = hn::Set(d, 2 * form.bound);
+  const FloatVector sum = hn::Add(number, angle);
+  const FloatVector turns = hn::Floor(hn::Div(hn::Add(sum, bound), length));
+  const FloatVector wrapped = hn::Min(bound, hn::Max(hn::Neg(bound), hn::NegMulAdd(length, turns, sum)));
+  // Both ends are the same point; a number at one of them stays there.
+  return hn::IfThenElse(hn::Le(hn::Abs(sum), bound), sum, wrapped);
+}
+
+/// Most vectors that Splines maps together.
+inline constexpr size_t kSplineVectors = 8;
+
+/// Splines of `bins` bins, the identity outside their interval. kBins: `bins` where that is known, or 0.
+///
+/// Finding a bin has much to do that does not wait for anything; what follows is one long chain. So all vectors take
+/// one stage before the next: chains of different vectors then stand side by side within the processor's reach.
+template <bool kForward, size_t kBins, bool kSoftClip, class Theta>
+HWY_NOINLINE void Splines(const FloatVector* numbers, const Theta* theta, size_t count, size_t bins,
+                          const SplineForm& form, MapResult* results) {
   const FloatTag d;
   constexpr size_t kCapacity = kBins != 0 ? kBins : kMaxSplineBins;
-  const SplineBin bin = FindSplineBin<kForward, kCapacity>(number, theta, kBins != 0 ? kBins : bins, form);
-  const MapResult inside = kForward ? ForwardSpline(number, bin) : InverseSpline(number, bin);
-  const auto is_inside = hn::Le(hn::Abs(number), hn::Set(d, form.bound));
-  return {hn::IfThenElse(is_inside, inside.value, number), hn::IfThenElseZero(is_inside, inside.log)};
+  SplineBin found[kSplineVectors];
+  SplineImage images[kSplineVectors];
+  const size_t known_bins = kBins != 0 ? kBins : bins;
+  for (size_t i = 0; i < count; ++i) {
+    FloatVector number = numbers[i];
+    if (kForward && form.circular) number = Turned(number, hn::Neg(theta[i][3 * known_bins]), form);
+    found[i] = FindSplineBin<kForward, kCapacity, kSoftClip>(number, theta[i], known_bins, form);
+  }
+  for (size_t i = 0; i < count; ++i) {
+    found[i].near_slope = SplineSlope<kSoftClip>(form, found[i].near_slope);
+    found[i].far_slope = SplineSlope<kSoftClip>(form, found[i].far_slope);
+  }
+  for (size_t i = 0; i < count; ++i) images[i] = kForward ? ForwardSpline(found[i]) : InverseSpline(found[i]);
+  for (size_t i = 0; i < count; ++i) {
+    const FloatVector bound = hn::Set(d, form.bound);
+    FloatVector value = hn::IfThenElse(found[i].is_upper, hn::Neg(images[i].value), images[i].value);
+    if (!kForward && form.circular) value = Turned(value, theta[i][3 * known_bins], form);
+    const FloatVector slope = images[i].slope;
+    const FloatVector log = hn::IfThenElse(hn::Eq(slope, slope), LogOfNormal(d, slope, hn::Zero(d)), slope);
+    const auto is_inside = hn::Le(hn::Abs(numbers[i]), bound);
+    results[i] = {hn::IfThenElse(is_inside, value, numbers[i]),
+                  hn::IfThenElseZero(is_inside, kForward ? hn::Neg(log) : log)};
+  }
 }
 
 }  // namespace HWY_NAMESPACE

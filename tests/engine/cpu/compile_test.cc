@@ -53,10 +53,9 @@ TEST(CompilePlanTest, ServesWhatHasNoCompiledFormFromTheReferencePlan) {
   FlowSpec spec = PresetSpec("maf", 4, 0, 2, 16);
   for (auto& layer : *spec.mutable_layers()) {
     if (!layer.has_autoregressive()) continue;
-    layer.mutable_autoregressive()->mutable_univariate()->mutable_rational_quadratic_spline()->set_parameterization(
-        density::v1::RationalQuadraticSpline::SOFT_CLIP);
+    layer.mutable_autoregressive()->mutable_univariate()->mutable_mixture_cdf();
   }
-  const Model model = RandomModel("soft-clip", spec, 1);
+  const Model model = RandomModel("mixture-cdf", spec, 1);
   EXPECT_EQ(CompileCpuPlan(model.spec, model.tensors).status().code(), absl::StatusCode::kUnimplemented);
   EXPECT_EQ(KindOf(model, {"cpu", NumberType::kFloat32}), "reference-cpu");
 }

@@ -137,11 +137,17 @@ FlowSpec DeepAutoregressive(Autoregressive::ParallelDirection parallel) {
   return spec;
 }
 
-density::v1::Univariate Spline(uint32_t bins, double bound) {
-  density::v1::Univariate univariate;
-  univariate.mutable_rational_quadratic_spline()->set_bins(bins);
-  univariate.mutable_rational_quadratic_spline()->set_bound(bound);
-  return univariate;
+density::v1::RationalQuadraticSpline Spline(uint32_t bins, double bound) {
+  density::v1::RationalQuadraticSpline spline;
+  spline.set_bins(bins);
+  spline.set_bound(bound);
+  return spline;
+}
+
+density::v1::RationalQuadraticSpline SoftClipSpline(uint32_t bins, double bound) {
+  density::v1::RationalQuadraticSpline spline = Spline(bins, bound);
+  spline.set_parameterization(density::v1::RationalQuadraticSpline::SOFT_CLIP);
+  return spline;
 }
 
 /// An affine map in every scheme, as `options` says.
@@ -162,18 +168,20 @@ FlowSpec AffineForms(const density::v1::Affine& options) {
 }
 
 /// A spline in every scheme: per column, coupling, and autoregressive in both parallel directions.
-FlowSpec SplineLayers(uint32_t bins, double bound, uint32_t context) {
+FlowSpec SplineLayers(const density::v1::RationalQuadraticSpline& spline, uint32_t context) {
+  density::v1::Univariate univariate;
+  *univariate.mutable_rational_quadratic_spline() = spline;
   FlowSpec spec;
   spec.set_features(5);
   spec.set_context_features(context);
-  *spec.add_layers()->mutable_elementwise()->mutable_univariate() = Spline(bins, bound);
+  *spec.add_layers()->mutable_elementwise()->mutable_univariate() = univariate;
   if (context > 0) spec.mutable_layers(0)->mutable_elementwise()->mutable_conditioner()->mutable_mlp()->add_hidden(9);
   auto& coupling = *spec.add_layers()->mutable_coupling();
-  *coupling.mutable_univariate() = Spline(bins, bound);
+  *coupling.mutable_univariate() = univariate;
   coupling.mutable_conditioner()->mutable_residual_mlp()->set_hidden(20);
   for (const auto parallel : {Autoregressive::DENSITY, Autoregressive::SAMPLING}) {
     auto& layer = *spec.add_layers()->mutable_autoregressive();
-    *layer.mutable_univariate() = Spline(bins, bound);
+    *layer.mutable_univariate() = univariate;
     layer.set_parallel(parallel);
     layer.set_order(Autoregressive::REVERSED);
     layer.mutable_conditioner()->mutable_mlp()->add_hidden(21);
@@ -285,7 +293,7 @@ std::vector<Model> AllModels() {
     add("affine-form-" + std::to_string(function) + "-turned", AffineForms(affine));
   }
   for (uint32_t bins : {2, 3, 8, 10, 64}) {
-    add("spline-layers-" + std::to_string(bins), SplineLayers(bins, 2 + 0.05 * bins, bins == 3 ? 2 : 0));
+    add("spline-layers-" + std::to_string(bins), SplineLayers(Spline(bins, 2 + 0.05 * bins), bins == 3 ? 2 : 0));
   }
   add("affine-layers", AffineLayers());
   add("maf-deep-ordered", DeepAutoregressive(Autoregressive::DENSITY));
@@ -296,6 +304,10 @@ std::vector<Model> AllModels() {
   add("softplus", WithBijection(Bijection::SOFTPLUS));
   add("tanh", WithBijection(Bijection::TANH));
   add("leaky-relu", WithBijection(Bijection::LEAKY_RELU_BIJECTION));
+  for (uint32_t bins : {2, 3, 8, 10, 64}) {
+    add("spline-soft-clip-" + std::to_string(bins),
+        SplineLayers(SoftClipSpline(bins, 2 + 0.05 * bins), bins == 8 ? 2 : 0));
+  }
   return models;
 }
 
