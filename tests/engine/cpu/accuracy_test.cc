@@ -1,14 +1,13 @@
 // Compiled plans against the float64 flow.
+#include "tests/engine/cpu/accuracy.h"
+
 #include <algorithm>
-#include <cmath>
-#include <limits>
 #include <memory>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "server/engine/cpu/cpu_plan.h"
 #include "server/engine/philox.h"
-#include "server/engine/reference_plan.h"
 #include "tests/engine/cpu/models.h"
 #include "tests/engine/cpu/reference.h"
 #include "tests/engine/cpu/run.h"
@@ -19,26 +18,6 @@ namespace {
 /// Rows of a model: enough for the percentile to be one where splines have a long tail of errors.
 size_t RowsFor(const Model& model) {
   return model.name.rfind("nsf_", 0) == 0 && model.spec.features() < 10 ? 2000 : 300;
-}
-
-/// Splines with random weights have narrow bins, which magnify the rounding of float32 parameters: there float32 itself
-/// may miss the bound, and LibTorch's float32 flow is the yardstick.
-bool HasSplines(const Model& model) { return model.name.rfind("nsf_", 0) == 0 || model.name.rfind("spline", 0) == 0; }
-
-/// How far a number is from the truth, in units of the promised bound 1e-4 + 1e-5 |truth|.
-double Error(double number, double truth) {
-  if (number == truth) return 0;
-  if (!std::isfinite(number)) return std::numeric_limits<double>::infinity();
-  return std::abs(number - truth) / (1e-4 + 1e-5 * std::abs(truth));
-}
-
-/// The error that 99.9 % of the numbers do not exceed.
-double TailError(const std::vector<float>& numbers, const std::vector<double>& truth) {
-  if (truth.empty()) return 0;
-  std::vector<double> errors;
-  for (size_t i = 0; i < truth.size(); ++i) errors.push_back(Error(numbers[i], truth[i]));
-  std::sort(errors.begin(), errors.end());
-  return errors[std::min(errors.size() - 1, errors.size() * 999 / 1000)];
 }
 
 class AccuracyTest : public testing::TestWithParam<Model> {
@@ -53,20 +32,10 @@ class AccuracyTest : public testing::TestWithParam<Model> {
     rows_.context = ContextRows(GetParam(), rows_.rows, 9);
   }
 
-  /// In units of the promised bound.
-  double AllowedError(Op op, const ReferenceAnswer& truth) {
-    if (!HasSplines(GetParam())) return 1;
-    const auto plan = CompileReferencePlan(GetParam().spec, GetParam().tensors,
-                                           {"cpu", NumberType::kFloat32, PlanChoice::kReference});
-    if (!plan.ok()) return 0;
-    const Answer answer = RunPlan(**plan, op, rows_, (*plan)->info().tile_rows);
-    return std::max(1.0, 4 * std::max(TailError(answer.log, truth.log), TailError(answer.value, truth.value)));
-  }
-
   void ExpectAccurate(Op op) {
     const ReferenceAnswer truth = RunReference(GetParam(), op, rows_.input, rows_.context, rows_.rows);
     ASSERT_EQ(truth.log.size(), rows_.rows);
-    const double allowed = AllowedError(op, truth);
+    const double allowed = AllowedError(GetParam(), op, rows_, truth);
     // The other sizes give the same bits: bits_test.cc.
     for (size_t run_rows : {1, 64}) {
       const Answer answer = RunPlan(*plan_, op, rows_, run_rows);
