@@ -28,7 +28,7 @@ constexpr Number kLastKnown[] = {
     {"BaseDistribution", 2},
     {"StandardNormal", 0},
     {"DiagonalNormal", 0},
-    {"Layer", 9},
+    {"Layer", 11},
     {"Standardize", 2},
     {"Univariate", 3},
     {"Shift", 0},
@@ -48,6 +48,9 @@ constexpr Number kLastKnown[] = {
     {"LuLinear", 0},
     {"ActNorm", 0},
     {"FullAffine", 0},
+    {"Householder", 1},
+    {"Orthogonal", 1},
+    {"Orthogonal.Map", 2},
     {"Bijection", 6},
     {"Bijection.Kind", 8},
 };

@@ -9,6 +9,7 @@
 #include "server/engine/cpu/fold.h"
 #include "server/engine/cpu/lower_affine.h"
 #include "server/engine/cpu/lower_network.h"
+#include "server/engine/cpu/lower_rotation.h"
 #include "server/engine/cpu/tensor_reader.h"
 #include "server/flow/columns.h"
 #include "server/flow/spec.h"
@@ -130,6 +131,12 @@ class Lowering {
         return absl::OkStatus();
       case Layer::kActnorm:
         to.push_back(LowerActNorm(tensors_.Vector(name + ".log_scale"), tensors_.Vector(name + ".shift")));
+        return absl::OkStatus();
+      case Layer::kHouseholder:
+        to.push_back(LowerHouseholder(tensors_.Matrix(name + ".vectors")));
+        return absl::OkStatus();
+      case Layer::kOrthogonal:
+        to.push_back(LowerOrthogonal(tensors_.Vector(name + ".skew"), layer.orthogonal().map(), features_));
         return absl::OkStatus();
       case Layer::kBijection:
         to.push_back(LowerBijection(layer.bijection(), features_));

@@ -63,9 +63,9 @@ TEST(CompilePlanTest, ServesWhatHasNoCompiledFormFromTheReferencePlan) {
 TEST(CompilePlanTest, ServesBasesAndLayersWithoutCompiledFormFromTheReferencePlan) {
   density::v1::FlowSpec spec = PresetSpec("maf", 4, 0, 2, 16);
   spec.mutable_base()->mutable_student_t();
-  density::v1::FlowSpec rotated = PresetSpec("maf", 4, 0, 2, 16);
-  rotated.add_layers()->mutable_orthogonal();
-  for (const density::v1::FlowSpec& other : {spec, rotated}) {
+  density::v1::FlowSpec bent = PresetSpec("maf", 4, 0, 2, 16);
+  bent.add_layers()->mutable_planar();
+  for (const density::v1::FlowSpec& other : {spec, bent}) {
     const Model model = RandomModel("other", other, 1);
     EXPECT_EQ(CompileCpuPlan(model.spec, model.tensors).status().code(), absl::StatusCode::kUnimplemented);
     EXPECT_EQ(KindOf(model, {"cpu", NumberType::kFloat32}), "reference-cpu");

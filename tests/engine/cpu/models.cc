@@ -110,6 +110,12 @@ FlowSpec AffineLayers() {
   return spec;
 }
 
+FlowSpec WithCayley() {
+  FlowSpec spec = WithMixing("maf", Preset::ALTERNATE);
+  spec.add_layers()->mutable_orthogonal()->set_map(density::v1::Orthogonal::CAYLEY);
+  return spec;
+}
+
 /// x = map(z) on some columns, over a small coupling flow.
 FlowSpec WithBijection(Bijection::Kind kind, double alpha = 0) {
   FlowSpec spec;
@@ -308,6 +314,11 @@ std::vector<Model> AllModels() {
     add("spline-soft-clip-" + std::to_string(bins),
         SplineLayers(SoftClipSpline(bins, 2 + 0.05 * bins), bins == 8 ? 2 : 0));
   }
+  for (const char* preset : {"realnvp", "maf", "iaf"}) {
+    add(std::string(preset) + "-householder", WithMixing(preset, Preset::HOUSEHOLDER));
+    add(std::string(preset) + "-rotation", WithMixing(preset, Preset::ROTATION));
+  }
+  add("cayley", WithCayley());
   return models;
 }
 
