@@ -1,10 +1,12 @@
-// grpc.health.v1 and reflection, spoken byte by byte: their protos are not among the build's dependencies.
+// grpc.health.v1, reflection and what is no request at all, spoken byte by byte.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <memory>
 #include <string>
 
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "grpcpp/generic/generic_stub.h"
 #include "grpcpp/support/byte_buffer.h"
 #include "tests/rpc/test_server.h"
@@ -80,21 +82,28 @@ class Stream {
   std::unique_ptr<grpc::GenericClientAsyncReaderWriter> stream_;
 };
 
+/// A call with one message each way.
+grpc::Status CallUnary(TestServer& server, const char* method, const grpc::ByteBuffer& request,
+                       grpc::ByteBuffer* response) {
+  grpc::GenericStub stub(server.channel());
+  grpc::CompletionQueue queue;
+  const auto context = Context();
+  const auto call = stub.PrepareUnaryCall(context.get(), method, request, &queue);
+  call->StartCall();
+  grpc::Status status;
+  call->Finish(response, &status, &status);
+  void* tag = nullptr;
+  bool ok = false;
+  queue.Next(&tag, &ok);
+  return status;
+}
+
 class HealthTest : public ::testing::Test {
  protected:
   /// What Check answers; kServiceUnknown for NOT_FOUND.
   Serving Check(const std::string& service) {
-    grpc::GenericStub stub(server_.channel());
-    grpc::CompletionQueue queue;
-    const auto context = Context();
-    const auto call = stub.PrepareUnaryCall(context.get(), kCheck, HealthRequest(service), &queue);
-    call->StartCall();
     grpc::ByteBuffer response;
-    grpc::Status status;
-    call->Finish(&response, &status, this);
-    void* tag = nullptr;
-    bool ok = false;
-    queue.Next(&tag, &ok);
+    const grpc::Status status = CallUnary(server_, kCheck, HealthRequest(service), &response);
     if (status.error_code() == grpc::StatusCode::NOT_FOUND) return kServiceUnknown;
     return status.ok() ? StatusOf(response) : kUnknown;
   }
@@ -156,6 +165,40 @@ TEST_F(HealthTest, OfAServerThatStopsIsNotServing) {
   EXPECT_EQ(Check(""), kNotServing);
   // A lame duck still answers.
   server_.Sync();
+}
+
+TEST_F(HealthTest, WatchesEndWhenTheServerStops) {
+  Stream watch(server_.channel(), kWatch, HealthRequest(""));
+  EXPECT_EQ(StatusOf(watch.Read()), kServing);
+  const absl::Time begin = absl::Now();
+  server_.Stop(absl::Seconds(30));
+  EXPECT_LT(absl::Now() - begin, absl::Seconds(20));
+  EXPECT_EQ(StatusOf(watch.Read()), kNotServing);
+  EXPECT_FALSE(watch.Read().Valid());
+}
+
+TEST_F(HealthTest, BytesThatAreNoRequestAreRefused) {
+  const std::string too_long = std::string("\x0a\xd0\x0f") + std::string(2000, 'a');
+  for (const std::string& bytes : {std::string("\xff"), std::string("\x0a\x7f"), too_long}) {
+    grpc::ByteBuffer response;
+    EXPECT_EQ(CallUnary(server_, kCheck, Message(bytes), &response).error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+    Stream watch(server_.channel(), kWatch, Message(bytes));
+    EXPECT_FALSE(watch.Read().Valid());
+  }
+}
+
+TEST(ControlCalls, BytesThatAreNoRequestAreRefused) {
+  TestServer server;
+  grpc::ByteBuffer response;
+  for (const char* method :
+       {"/density.v1.ModelRegistry/Get", "/density.v1.DensityEstimator/Train", "/density.v1.Trainings/Watch",
+        "/density.v1.Datasets/Upload", "/density.v1.ModelRegistry/Export", "/density.v1.ModelRegistry/Import"}) {
+    const grpc::Status status = CallUnary(server, method, Message("\xff"), &response);
+    EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT) << method << ": " << status.error_message();
+    EXPECT_THAT(status.error_message(), HasSubstr("the message is no density.v1.")) << method;
+  }
+  const grpc::Status unknown = CallUnary(server, "/density.v1.ModelRegistry/Guess", Message(""), &response);
+  EXPECT_EQ(unknown.error_code(), grpc::StatusCode::UNIMPLEMENTED);
 }
 
 TEST(Reflection, ListsEveryService) {
