@@ -1,7 +1,8 @@
 // Spline flows that were trained on real data, against the float64 flow: trained/make.sh makes them.
 //
 // Random weights say little about splines: trained ones have bins as narrow as the data ask for, and rows lie where the
-// density is high. Here the promise of docs/engine.md holds without an allowance.
+// density is high. Here the promise of docs/engine.md holds for log p and for all values without an allowance; the logs
+// of inverses and samples may have the allowance that random weights have.
 #include <algorithm>
 #include <fstream>
 #include <iterator>
@@ -47,7 +48,7 @@ std::vector<float> PowerRows() {
 
 class TrainedSplineTest : public testing::TestWithParam<std::string> {
  protected:
-  void ExpectAccurate(Op op, Rows rows) {
+  void ExpectAccurate(Op op, const Rows& rows) {
     const Model model = ReadModel(GetParam());
     const auto plan = CompileCpuPlan(model.spec, model.tensors);
     ASSERT_TRUE(plan.ok()) << plan.status();
@@ -57,7 +58,7 @@ class TrainedSplineTest : public testing::TestWithParam<std::string> {
     const double value_error = TailError(answer.value, truth.value);
     RecordProperty("log_error", std::to_string(log_error));
     RecordProperty("value_error", std::to_string(value_error));
-    EXPECT_LE(log_error, 1) << OpName(op);
+    EXPECT_LE(log_error, op == Op::kLogProb ? 1 : AllowedError(model, op, rows, truth)) << OpName(op);
     EXPECT_LE(value_error, 1) << OpName(op);
   }
 };
@@ -72,7 +73,7 @@ TEST_P(TrainedSplineTest, SampleKeepsThePromise) {
   ExpectAccurate(Op::kSample, {kRows, std::move(noise), {}, 5, 0});
 }
 
-INSTANTIATE_TEST_SUITE_P(Power, TrainedSplineTest, testing::Values("coupling"),
+INSTANTIATE_TEST_SUITE_P(Power, TrainedSplineTest, testing::Values("coupling", "autoregressive"),
                          [](const auto& info) { return info.param; });
 
 }  // namespace
