@@ -3,6 +3,7 @@
 #include "absl/strings/str_cat.h"
 #include "nlohmann/json.hpp"
 #include "server/base/strings.h"
+#include "server/base/tellable.h"
 
 namespace densityd::ctl {
 namespace {
@@ -34,7 +35,7 @@ class Reader {
 
  private:
   absl::Status Error(absl::string_view problem) const {
-    return absl::InvalidArgumentError(absl::StrCat(source_, ": ", problem));
+    return absl::InvalidArgumentError(Tellable(absl::StrCat(source_, ": ", problem)));
   }
   absl::Status RowError(absl::string_view problem) const {
     return Error(absl::StrCat("row ", table_.rows, ": ", problem));
@@ -94,7 +95,7 @@ absl::StatusOr<Table> ParseJsonTable(std::string_view text, std::string_view sou
   try {
     json = Json::parse(text);
   } catch (const Json::exception& error) {
-    return absl::InvalidArgumentError(absl::StrCat(std::string(source), ": ", error.what()));
+    return absl::InvalidArgumentError(Tellable(absl::StrCat(std::string(source), ": ", error.what())));
   }
   return Reader(source).Read(json);
 }

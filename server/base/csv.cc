@@ -272,7 +272,7 @@ class CsvParser {
 
 bool NeedsQuotes(const std::string& name) {
   double ignored;
-  return name != Trim(name) || name.find_first_of("\",") != std::string::npos ||
+  return name != Trim(name) || name.find_first_of("\",\r") != std::string::npos ||
          ParseNumber(name, ignored) != NumberError::kNotANumber;
 }
 

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "server/base/logging.h"
 #include "server/base/strings.h"
+#include "server/base/tellable.h"
 
 namespace densityd {
 namespace {
@@ -18,23 +19,23 @@ void Attach(const google::protobuf::Message& detail, absl::Status& status) {
                     absl::Cord(detail.SerializeAsString()));
 }
 
-absl::Status WithViolation(const std::string& path, std::string_view description, absl::string_view message) {
+absl::Status WithViolation(const std::string& path, std::string_view description, const std::string& message) {
   google::rpc::BadRequest detail;
   auto& violation = *detail.add_field_violations();
-  violation.set_field(path);
-  violation.set_description(std::string(description));
-  absl::Status status = absl::InvalidArgumentError(message);
+  violation.set_field(Tellable(path));
+  violation.set_description(Tellable(description));
+  absl::Status status = absl::InvalidArgumentError(Tellable(message));
   Attach(detail, status);
   return status;
 }
 
 absl::Status WithResource(absl::StatusCode code, std::string_view type, std::string_view name,
-                          absl::string_view message) {
+                          std::string_view message) {
   google::rpc::ResourceInfo detail;
   detail.set_resource_type(std::string(type));
-  detail.set_resource_name(std::string(name));
-  detail.set_description(std::string(message));
-  absl::Status status(code, message);
+  detail.set_resource_name(Tellable(name));
+  detail.set_description(Tellable(message));
+  absl::Status status(code, Tellable(message));
   Attach(detail, status);
   return status;
 }
@@ -51,27 +52,27 @@ absl::Status InvalidRow(std::string_view field, uint64_t row, std::string_view m
 }
 
 absl::Status NotFound(std::string_view type, std::string_view name, std::string_view message) {
-  return WithResource(absl::StatusCode::kNotFound, type, name, ToAbsl(message));
+  return WithResource(absl::StatusCode::kNotFound, type, name, message);
 }
 
 absl::Status AlreadyExists(std::string_view type, std::string_view name, std::string_view message) {
-  return WithResource(absl::StatusCode::kAlreadyExists, type, name, ToAbsl(message));
+  return WithResource(absl::StatusCode::kAlreadyExists, type, name, message);
 }
 
 absl::Status FailedPrecondition(std::string_view type, std::string_view name, std::string_view message) {
-  return WithResource(absl::StatusCode::kFailedPrecondition, type, name, ToAbsl(message));
+  return WithResource(absl::StatusCode::kFailedPrecondition, type, name, message);
 }
 
 absl::Status Aborted(std::string_view type, std::string_view name, std::string_view message) {
-  return WithResource(absl::StatusCode::kAborted, type, name, ToAbsl(message));
+  return WithResource(absl::StatusCode::kAborted, type, name, message);
 }
 
 absl::Status ResourceExhausted(std::string_view subject, std::string_view message, absl::Duration retry_after) {
-  absl::Status status = absl::ResourceExhaustedError(ToAbsl(message));
+  absl::Status status = absl::ResourceExhaustedError(Tellable(message));
   google::rpc::QuotaFailure quota;
   auto& violation = *quota.add_violations();
   violation.set_subject(std::string(subject));
-  violation.set_description(std::string(message));
+  violation.set_description(Tellable(message));
   Attach(quota, status);
   if (retry_after < absl::InfiniteDuration()) {
     google::rpc::RetryInfo retry;

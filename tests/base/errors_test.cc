@@ -44,6 +44,16 @@ TEST(ErrorsTest, InvalidRowNamesTheRow) {
   EXPECT_EQ(detail->field_violations(0).field(), "rows[17]");
 }
 
+TEST(ErrorsTest, TextsThatAreNoUtf8OrEndlessGetThrough) {
+  const absl::Status status =
+      InvalidArgument("columns[0]", absl::StrCat("\xff is no number", std::string(1 << 20, 'x')));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("\\xff is no number"));
+  EXPECT_LT(status.message().size(), 1100);
+  const auto detail = DetailOf<google::rpc::BadRequest>(status);
+  ASSERT_TRUE(detail.has_value());
+  EXPECT_THAT(detail->field_violations(0).description(), HasSubstr("\\xff is no number"));
+}
+
 TEST(ErrorsTest, ResourcesAreNamed) {
   const struct {
     absl::Status status;
