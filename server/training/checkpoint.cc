@@ -22,6 +22,8 @@ using registry::Tensor;
 
 constexpr char kIndexFile[] = "/checkpoints";
 constexpr char kFilePrefix[] = "checkpoint-";
+/// An index whose writer died before the rename.
+constexpr char kUnfinishedIndexPrefix[] = "checkpoints.tmp-";
 constexpr char kStateTensor[] = "state";
 constexpr int kKept = 2;
 
@@ -151,7 +153,8 @@ absl::Status CheckpointStore::RemoveOthers(const CheckpointIndex& index) {
   for (const std::string& name : *names) {
     const bool counts = std::any_of(index.checkpoints().begin(), index.checkpoints().end(),
                                     [&](const StoredCheckpoint& stored) { return stored.file().name() == name; });
-    if (counts || !absl::StartsWith(name, kFilePrefix)) continue;
+    if (counts) continue;
+    if (!absl::StartsWith(name, kFilePrefix) && !absl::StartsWith(name, kUnfinishedIndexPrefix)) continue;
     if (absl::Status status = files_->Remove(absl::StrCat(folder_, "/", name)); !status.ok()) return status;
   }
   return absl::OkStatus();

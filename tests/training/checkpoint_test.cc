@@ -118,9 +118,10 @@ TEST(CheckpointFaultTest, AfterACrashAtAnyPointTheOldOrTheNewOneIsThere) {
     if (!reached) {
       EXPECT_EQ(newest, 3) << written;
     }
-    // And it goes on.
+    // And it goes on, with nothing left over of what was cut short.
     ASSERT_TRUE(reopened.Write(AtStep(4)).ok());
     EXPECT_EQ(NewestStep(reopened), 4);
+    EXPECT_LE(FileSystem::Real().List(folder.path())->size(), 3);
   }
 }
 
