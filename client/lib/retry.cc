@@ -41,7 +41,9 @@ void Backoff::Reset() {
 std::optional<absl::Duration> Backoff::Next(const absl::Status& status) {
   ++attempts_;
   const std::optional<absl::Duration> asked = RetryDelay(status);
-  const bool may_pass = absl::IsUnavailable(status) || (absl::IsResourceExhausted(status) && asked.has_value());
+  // Nobody here cancels a call: a server that ends answers so what arrives at the last moment (gRPC's doing, not ours).
+  const bool is_gone = absl::IsUnavailable(status) || absl::IsCancelled(status);
+  const bool may_pass = is_gone || (absl::IsResourceExhausted(status) && asked.has_value());
   if (!may_pass || attempts_ >= policy_.max_attempts) return std::nullopt;
 
   const double shortened = 1 - std::clamp(policy_.jitter, 0.0, 1.0) * environment_->Uniform();

@@ -62,6 +62,11 @@ TEST_F(RetryTest, WaitsGrowByTheMultiplierUpToTheLargest) {
   EXPECT_EQ(attempts_, 4);
 }
 
+TEST_F(RetryTest, ACallThatReachedAServerAsItEndedIsRepeated) {
+  EXPECT_TRUE(absl::IsCancelled(RetryFailing(absl::CancelledError("CANCELLED"))));
+  EXPECT_EQ(attempts_, 4);
+}
+
 TEST_F(RetryTest, JitterShortensWaitsByAtMostItsShare) {
   environment_.uniform = 0.999999999;
   RetryFailing(absl::UnavailableError("down")).IgnoreError();
