@@ -4,6 +4,9 @@ add_library(densityd_options INTERFACE)
 target_include_directories(densityd_options INTERFACE ${PROJECT_SOURCE_DIR})
 target_compile_options(densityd_options INTERFACE
   $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra $<$<CXX_COMPILER_ID:Clang>:-Wthread-safety>>)
+if(DENSITYD_FUZZ)
+  target_compile_options(densityd_options INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-fsanitize=fuzzer-no-link>)
+endif()
 if(DENSITYD_SANITIZE)
   target_compile_options(densityd_options INTERFACE
     $<$<COMPILE_LANGUAGE:CXX>:-fsanitize=${DENSITYD_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all>)
