@@ -34,6 +34,9 @@ void AddServing(CLI::App& app, Flags& flags) {
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str()
       ->group("Storage");
+  app.add_flag("--replica", flags.replica,
+               "Serve the models of a --root that another server owns and trains: for many servers on a shared volume")
+      ->group("Storage");
   app.add_option("--device", flags.device, "Where rows are computed: auto, cpu, cuda, cuda:<n>")
       ->capture_default_str()
       ->group("Computation");

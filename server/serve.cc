@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -59,12 +60,6 @@ std::string WithPort(const std::string& address, int port) {
   return port == 0 ? "" : absl::StrCat(address.substr(0, address.rfind(':') + 1), port);
 }
 
-void AddProcessWide(telemetry::Metrics& metrics, const training::TrainingManager& trainings) {
-  metrics.AddSource(std::make_unique<telemetry::ProcessMetrics>());
-  metrics.AddSource(
-      std::make_unique<telemetry::TrainingMetrics>([&trainings] { return trainings.List(/*model=*/""); }));
-}
-
 /// NOT_SERVING, lame duck, drain; a second signal ends the process at once.
 void DrainAndStop(const Flags& flags, StopSignals& signals, rpc::Server& server) {
   server.BeginLameDuck();
@@ -105,6 +100,7 @@ absl::Status AnnounceReadiness(const Flags& flags, const rpc::Server& server,
        {"address", address},
        {"metrics_address", metrics_address},
        {"workers", flags.server.workers},
+       {"replica", flags.replica},
        {"device", flags.device}});
   return absl::OkStatus();
 }
@@ -128,6 +124,29 @@ absl::StatusOr<std::unique_ptr<training::TrainingManager>> OpenTrainings(const F
       [&models](const std::string& model, uint64_t version) { return models.OnPublished(model, version); });
 }
 
+/// What the server that owns the root has, and a replica has not.
+struct Ownership {
+  FileDescriptor lock;
+  std::optional<training::DatasetStore> datasets;
+  std::unique_ptr<training::TrainingManager> trainings;
+};
+
+/// Takes the root, and clears away what a server that died has left there.
+absl::Status OwnRoot(const Flags& flags, Ownership& ownership) {
+  auto lock = LockRoot(flags.root);
+  if (!lock.ok()) return lock.status();
+  ownership.lock = *std::move(lock);
+  // A training that outlived the server before may be publishing there.
+  const bool clean_tmp = !training::AnyWorkerLives(FileSystem::Real(), flags.root);
+  if (auto store = registry::ModelStore::Open(FileSystem::Real(), flags.root, clean_tmp); !store.ok()) {
+    return store.status();
+  }
+  auto datasets = training::DatasetStore::Open(FileSystem::Real(), flags.root, flags.max_dataset_bytes);
+  if (!datasets.ok()) return datasets.status();
+  ownership.datasets = *std::move(datasets);
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status Serve(const Flags& given) {
@@ -139,17 +158,12 @@ absl::Status Serve(const Flags& given) {
   flags.device = *std::move(device);
 
   // Makes the root where it is absent, and touches nothing that another server may be writing.
-  if (auto made = registry::ModelStore::Open(FileSystem::Real(), flags.root, /*clean_tmp=*/false); !made.ok()) {
-    return made.status();
-  }
-  const auto root_lock = LockRoot(flags.root);
-  if (!root_lock.ok()) return root_lock.status();
-  // A training that outlived the server before may be publishing there.
-  const bool clean_tmp = !training::AnyWorkerLives(FileSystem::Real(), flags.root);
-  auto store = registry::ModelStore::Open(FileSystem::Real(), flags.root, clean_tmp);
+  auto store = registry::ModelStore::Open(FileSystem::Real(), flags.root, /*clean_tmp=*/false);
   if (!store.ok()) return store.status();
-  auto datasets = training::DatasetStore::Open(FileSystem::Real(), flags.root, flags.max_dataset_bytes);
-  if (!datasets.ok()) return datasets.status();
+  Ownership ownership;
+  if (!flags.replica) {
+    if (auto status = OwnRoot(flags, ownership); !status.ok()) return status;
+  }
 
   // In the order of dependence: what comes later goes first.
   const auto metrics = std::make_shared<telemetry::Metrics>(flags.server.workers);
@@ -163,9 +177,14 @@ absl::Status Serve(const Flags& given) {
   registry::ModelManager models(*store, rpc::MakeLoader(PlansOf(flags, *store), flags.device, *metrics),
                                 max_model_bytes, {on_change});
   models.LoadAll();
-  auto trainings = OpenTrainings(flags, *datasets, models);
-  if (!trainings.ok()) return trainings.status();
-  AddProcessWide(*metrics, **trainings);
+  metrics->AddSource(std::make_unique<telemetry::ProcessMetrics>());
+  if (!flags.replica) {
+    auto trainings = OpenTrainings(flags, *ownership.datasets, models);
+    if (!trainings.ok()) return trainings.status();
+    ownership.trainings = *std::move(trainings);
+    metrics->AddSource(std::make_unique<telemetry::TrainingMetrics>(
+        [&trainings = *ownership.trainings] { return trainings.List(/*model=*/""); }));
+  }
 
   auto authorizer = rpc::Authorizer::Open(flags.auth_file, Clock::Real());
   if (!authorizer.ok()) return authorizer.status();
@@ -178,8 +197,8 @@ absl::Status Serve(const Flags& given) {
   }
 
   auto server = rpc::Server::Start(flags.server, {.models = &models,
-                                                  .datasets = &*datasets,
-                                                  .trainings = trainings->get(),
+                                                  .datasets = flags.replica ? nullptr : &*ownership.datasets,
+                                                  .trainings = ownership.trainings.get(),
                                                   .metrics = metrics.get(),
                                                   .access_log = &access_log,
                                                   .health = &health,
@@ -203,11 +222,11 @@ absl::Status Serve(const Flags& given) {
   const int signal = signals.Wait();
   Log(LogLevel::kInfo, "signal", {{"signal", signal}});
   // They write their checkpoints while calls end.
-  (*trainings)->Stop();
+  if (ownership.trainings != nullptr) ownership.trainings->Stop();
   DrainAndStop(flags, signals, **server);
   endpoint.reset();
   poll.reset();
-  trainings->reset();
+  ownership.trainings.reset();
   Log(LogLevel::kInfo, "stopped");
   return absl::OkStatus();
 }

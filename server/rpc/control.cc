@@ -1,11 +1,20 @@
 #include "server/rpc/control.h"
 
 #include "absl/strings/str_cat.h"
+#include "server/base/errors.h"
 #include "server/rpc/permissions.h"
 
 namespace densityd::rpc {
 
 absl::Status CallTimer::Admit() {
+  if (auto status = CheckCaller(); !status.ok()) return status;
+  if (!environment_->replica || !PermissionOf(method_).owner_only) return absl::OkStatus();
+  return FailedPrecondition("server", "replica",
+                            absl::StrCat(telemetry::RpcMethodName(method_),
+                                         " is for the server that owns the root; this one is a replica of it"));
+}
+
+absl::Status CallTimer::CheckCaller() {
   if (environment_->authorizer == nullptr) {
     known_ = true;
     return absl::OkStatus();

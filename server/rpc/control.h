@@ -32,6 +32,7 @@ struct ControlEnvironment {
   const Authorizer* authorizer = nullptr;  ///< null: everybody may do everything
   AuditLog* audit_log = nullptr;           ///< null: none
   HiddenRoot hidden_root = {};             ///< what callers are not told
+  bool replica = false;                    ///< another server owns the root
 };
 
 /// Measures one call, from its arrival to Report. Use while the call's context lives.
@@ -58,6 +59,7 @@ class CallTimer {
   grpc::Status ReportStream(const absl::Status& status) const;
 
  private:
+  absl::Status CheckCaller();
   void Log(const absl::Status& status, absl::Duration duration) const;
   grpc::Status End(const absl::Status& status) const;
 

@@ -11,14 +11,14 @@ namespace densityd::rpc {
 using density::v1::Dataset;
 using telemetry::RpcMethod;
 
-DatasetsService::DatasetsService(training::DatasetStore& datasets, training::TrainingManager& trainings,
+DatasetsService::DatasetsService(training::DatasetStore* datasets, training::TrainingManager* trainings,
                                  const ControlEnvironment& environment)
-    : ControlService(environment), datasets_(&datasets), trainings_(&trainings) {
+    : ControlService(environment), datasets_(datasets), trainings_(trainings) {
   Serve(RpcMethod::kDatasetsGet, &DatasetsService::Get);
   Serve(RpcMethod::kDatasetsList, &DatasetsService::List);
   Serve(RpcMethod::kDatasetsDelete, &DatasetsService::Delete);
   AddCalls(RpcMethod::kDatasetsUpload, [this](const ControlPosting& posting) {
-    return std::make_shared<UploadStream>(posting, *datasets_, this->environment());
+    return std::make_shared<UploadStream>(posting, datasets_, this->environment());
   });
 }
 

@@ -11,7 +11,7 @@ namespace densityd::rpc {
 
 class DatasetsService final : public ControlService<density::v1::Datasets::Service> {
  public:
-  DatasetsService(training::DatasetStore& datasets, training::TrainingManager& trainings,
+  DatasetsService(training::DatasetStore* datasets, training::TrainingManager* trainings,
                   const ControlEnvironment& environment);
 
  private:

@@ -12,8 +12,8 @@ namespace densityd::rpc {
 
 using telemetry::RpcMethod;
 
-EstimatorService::EstimatorService(training::TrainingManager& trainings, const ControlEnvironment& environment)
-    : ControlService(environment), trainings_(&trainings) {
+EstimatorService::EstimatorService(training::TrainingManager* trainings, const ControlEnvironment& environment)
+    : ControlService(environment), trainings_(trainings) {
   Serve(RpcMethod::kTrain, &EstimatorService::Train);
   Serve(RpcMethod::kScore, &EstimatorService::Score);
 }

@@ -30,7 +30,7 @@ using EstimatorMethods =
 
 class EstimatorService final : public ControlService<EstimatorMethods> {
  public:
-  EstimatorService(training::TrainingManager& trainings, const ControlEnvironment& environment);
+  EstimatorService(training::TrainingManager* trainings, const ControlEnvironment& environment);
 
   /// Posts calls of every row RPC on `worker`, `depth` of each. After the server was started.
   void PostRowCalls(RowWorker& worker, int depth);

@@ -15,19 +15,19 @@ Permission PermissionOf(telemetry::RpcMethod method) {
     case RpcMethod::kExplain:
       return {.right = Right::kInfer};
     case RpcMethod::kTrain:
-      return {.right = Right::kTrain, .audited = true};
+      return {.right = Right::kTrain, .audited = true, .owner_only = true};
     case RpcMethod::kTrainingsGet:
     case RpcMethod::kTrainingsList:
     case RpcMethod::kTrainingsWatch:
-      return {.right = Right::kTrain, .scope = Scope::kOwn};
+      return {.right = Right::kTrain, .scope = Scope::kOwn, .owner_only = true};
     case RpcMethod::kTrainingsCancel:
-      return {.right = Right::kTrain, .scope = Scope::kOwn, .audited = true};
+      return {.right = Right::kTrain, .scope = Scope::kOwn, .audited = true, .owner_only = true};
     case RpcMethod::kDatasetsGet:
     case RpcMethod::kDatasetsList:
-      return {.right = Right::kTrain, .scope = Scope::kNone};
+      return {.right = Right::kTrain, .scope = Scope::kNone, .owner_only = true};
     case RpcMethod::kDatasetsUpload:
     case RpcMethod::kDatasetsDelete:
-      return {.right = Right::kTrain, .scope = Scope::kNone, .audited = true};
+      return {.right = Right::kTrain, .scope = Scope::kNone, .audited = true, .owner_only = true};
     case RpcMethod::kModelsList:
       return {.scope = Scope::kOwn, .any_right = true};
     case RpcMethod::kModelsGet:
@@ -35,15 +35,16 @@ Permission PermissionOf(telemetry::RpcMethod method) {
       return {.any_right = true};
     case RpcMethod::kModelsLoad:
     case RpcMethod::kModelsUnload:
-    case RpcMethod::kModelsDelete:
-    case RpcMethod::kModelsSetAlias:
-    case RpcMethod::kModelsDeleteAlias:
     case RpcMethod::kModelsExport:
     case RpcMethod::kModelsReload:
       return {.right = Right::kAdmin, .audited = true};
+    case RpcMethod::kModelsDelete:
+    case RpcMethod::kModelsSetAlias:
+    case RpcMethod::kModelsDeleteAlias:
+      return {.right = Right::kAdmin, .audited = true, .owner_only = true};
     case RpcMethod::kModelsImport:
       // The model's name may be in the archive only.
-      return {.right = Right::kAdmin, .scope = Scope::kOwn, .audited = true};
+      return {.right = Right::kAdmin, .scope = Scope::kOwn, .audited = true, .owner_only = true};
   }
   return {};
 }

@@ -16,8 +16,9 @@ enum class Scope {
 struct Permission {
   Right right = Right::kAdmin;
   Scope scope = Scope::kModel;
-  bool any_right = false;  ///< any of infer, train and admin will do
-  bool audited = false;    ///< it changes what is stored or served, or hands out weights
+  bool any_right = false;   ///< any of infer, train and admin will do
+  bool audited = false;     ///< it changes what is stored or served, or hands out weights
+  bool owner_only = false;  ///< only the server that owns the root can do it
 };
 
 /// The permission that `method` needs.

@@ -51,6 +51,9 @@ int Milliseconds(absl::Duration duration) {
 void AddLimits(const ServerOptions& options, grpc::ServerBuilder& builder) {
   builder.SetMaxReceiveMessageSize(ReceiveLimit(options.limits.max_message_bytes));
   builder.SetMaxSendMessageSize(-1);  // Answers are bounded before they are computed.
+  // gRPC unpacks a message as a whole before it looks at the limit: a megabyte could become a gigabyte.
+  builder.SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_DEFLATE, false);
+  builder.SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_GZIP, false);
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, options.max_concurrent_streams);
   builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, kMaxMetadataBytes);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMilliseconds);
@@ -95,10 +98,11 @@ Server::Server(const ServerOptions& options, const ServerParts& parts)
                            .max_import_bytes = options.max_import_bytes,
                            .authorizer = parts.authorizer,
                            .audit_log = parts.audit_log,
-                           .hidden_root = parts.hidden_root},
-      estimator_(*parts.trainings, control_environment_),
-      trainings_(*parts.trainings, control_environment_),
-      datasets_(*parts.datasets, *parts.trainings, control_environment_),
+                           .hidden_root = parts.hidden_root,
+                           .replica = parts.trainings == nullptr},
+      estimator_(parts.trainings, control_environment_),
+      trainings_(parts.trainings, control_environment_),
+      datasets_(parts.datasets, parts.trainings, control_environment_),
       models_(*parts.models, control_environment_),
       health_(*parts.health) {}
 

@@ -53,8 +53,8 @@ struct ServerOptions {
 /// What the server answers from. Everything outlives the server.
 struct ServerParts {
   registry::ModelManager* models = nullptr;
-  training::DatasetStore* datasets = nullptr;
-  training::TrainingManager* trainings = nullptr;
+  training::DatasetStore* datasets = nullptr;      ///< null: a replica, which has none and trains nothing
+  training::TrainingManager* trainings = nullptr;  ///< null where `datasets` is
   telemetry::Metrics* metrics = nullptr;
   telemetry::AccessLog* access_log = nullptr;
   Health* health = nullptr;

@@ -12,13 +12,13 @@ namespace densityd::rpc {
 using density::v1::Training;
 using telemetry::RpcMethod;
 
-TrainingsService::TrainingsService(training::TrainingManager& trainings, const ControlEnvironment& environment)
-    : ControlService(environment), trainings_(&trainings) {
+TrainingsService::TrainingsService(training::TrainingManager* trainings, const ControlEnvironment& environment)
+    : ControlService(environment), trainings_(trainings) {
   Serve(RpcMethod::kTrainingsGet, &TrainingsService::Get);
   Serve(RpcMethod::kTrainingsList, &TrainingsService::List);
   Serve(RpcMethod::kTrainingsCancel, &TrainingsService::Cancel);
   AddCalls(RpcMethod::kTrainingsWatch, [this](const ControlPosting& posting) {
-    return std::make_shared<WatchStream>(posting, *trainings_, this->environment(), watches_);
+    return std::make_shared<WatchStream>(posting, trainings_, this->environment(), watches_);
   });
 }
 

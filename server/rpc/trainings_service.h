@@ -13,7 +13,7 @@ namespace densityd::rpc {
 
 class TrainingsService final : public ControlService<density::v1::Trainings::Service> {
  public:
-  TrainingsService(training::TrainingManager& trainings, const ControlEnvironment& environment);
+  TrainingsService(training::TrainingManager* trainings, const ControlEnvironment& environment);
 
   /// Ends every open Watch with UNAVAILABLE, and those that begin later: an open stream would hold up the server's
   /// stop.

@@ -18,10 +18,10 @@ absl::Status CallerGone() { return absl::CancelledError("the caller went away be
 
 }  // namespace
 
-UploadStream::UploadStream(const ControlPosting& posting, training::DatasetStore& datasets,
+UploadStream::UploadStream(const ControlPosting& posting, training::DatasetStore* datasets,
                            const ControlEnvironment& environment)
     : ControlCall(posting),
-      datasets_(&datasets),
+      datasets_(datasets),
       environment_(&environment),
       timer_(environment, telemetry::RpcMethod::kDatasetsUpload, context()) {}
 

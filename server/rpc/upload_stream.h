@@ -15,7 +15,7 @@ namespace densityd::rpc {
 /// slow disk slows the sender. The dataset becomes visible only after the whole stream; otherwise nothing remains.
 class UploadStream final : public ControlCall {
  public:
-  UploadStream(const ControlPosting& posting, training::DatasetStore& datasets, const ControlEnvironment& environment);
+  UploadStream(const ControlPosting& posting, training::DatasetStore* datasets, const ControlEnvironment& environment);
 
  private:
   void Begin() override;

@@ -39,10 +39,10 @@ void OpenWatches::EndAll() {
   }
 }
 
-WatchStream::WatchStream(const ControlPosting& posting, training::TrainingManager& trainings,
+WatchStream::WatchStream(const ControlPosting& posting, training::TrainingManager* trainings,
                          const ControlEnvironment& environment, OpenWatches& open)
     : ControlCall(posting),
-      trainings_(&trainings),
+      trainings_(trainings),
       environment_(&environment),
       open_(&open),
       timer_(environment, telemetry::RpcMethod::kTrainingsWatch, context()) {}

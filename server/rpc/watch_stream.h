@@ -37,7 +37,7 @@ class OpenWatches {
 /// the last. Thread-safe.
 class WatchStream final : public ControlCall {
  public:
-  WatchStream(const ControlPosting& posting, training::TrainingManager& trainings,
+  WatchStream(const ControlPosting& posting, training::TrainingManager* trainings,
               const ControlEnvironment& environment, OpenWatches& open);
 
   /// Ends the stream with `status` once what is being written is written. The first call wins.

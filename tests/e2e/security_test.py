@@ -177,7 +177,7 @@ class ArchiveTest(harness.ServerTestCase):
         second = subprocess.run([harness.DENSITYD, "--root", self.server.root, "--address", "127.0.0.1:0",
                                  "--metrics-address", ""], capture_output=True, text=True, timeout=harness.PATIENCE)
         self.assertNotEqual(second.returncode, 0)
-        self.assertIn("another densityd serves this root", second.stderr)
+        self.assertIn("another densityd owns this root", second.stderr)
         self.server.ctl("health")
 
     def test_what_another_process_puts_into_the_root_is_served(self):
