@@ -10,8 +10,8 @@ UniformBox::UniformBox(const density::v1::UniformBox& spec, int64_t features)
 
 Tensor UniformBox::LogProb(const Tensor& z, const Tensor& /*context*/) {
   const Tensor outside = (z < low_).logical_or(z > high_).any(1);
-  // Keeps NaN, and a place in the graph.
-  const Tensor zero = (z - z.detach()).sum(1);
+  // Keeps NaN, and a place in the graph; its gradient is zero.
+  const Tensor zero = (0 * z).sum(1);
   const double log_density = -static_cast<double>(features_) * std::log(high_ - low_);
   return (zero + log_density).masked_fill(outside, -std::numeric_limits<double>::infinity());
 }

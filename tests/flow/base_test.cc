@@ -153,6 +153,13 @@ TEST(UniformBox, HasNoDensityOutside) {
   EXPECT_EQ(log_prob[3].item<double>(), -std::numeric_limits<double>::infinity());
 }
 
+TEST(UniformBox, IsFlatInside) {
+  const auto flow = Build(ParseSpec("features: 2 layers { permutation {} } base { uniform_box { low: -1 high: 3 } }"));
+  const Tensor x = torch::tensor({{0.0, 2.5}, {-0.5, 9.0}}, torch::kFloat64).requires_grad_();
+  flow->LogProb(x, Tensor()).sum().backward();
+  EXPECT_EQ(MaxAbs(x.grad()), 0);
+}
+
 TEST(ProductBase, GivesEachColumnTheDistributionOfItsGroup) {
   const auto flow =
       Build(ParseSpec("features: 3 layers { permutation { columns: [0, 1, 2] } } base { product {"
