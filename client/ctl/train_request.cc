@@ -22,8 +22,10 @@ void AddEnum(CLI::App& command, const std::string& flag, std::string& value, con
 
 void DefineFlow(CLI::App& command, TrainFlags& flags) {
   auto* flow = command.add_option_group("Flow", "one of --preset, --spec and --warm-start");
-  flow->add_option("--preset", flags.preset,
-                   "Named model: affine, elementwise, nice, realnvp, maf, iaf, nsf_coupling or nsf_ar");
+  flow->add_option(
+      "--preset", flags.preset,
+      "Named model: affine, elementwise, nice, realnvp, maf, iaf, nsf_coupling, nsf_ar, circular_nsf, naf, "
+      "gaussianization, planar, radial, sylvester, residual, ffjord or flow_matching");
   flow->add_option("--spec", flags.spec_file, "A whole FlowSpec as protobuf JSON; - is the standard input");
   flow->add_option("--warm-start", flags.warm_start,
                    "Model version to go on from: its flow, weights and preprocessing, for example power@3");

@@ -1,25 +1,10 @@
 #include "server/flow/activated_linear.h"
 
+#include "server/flow/activation.h"
+
 namespace densityd::flow {
 
 using density::v1::Activation;
-
-Tensor Activate(Activation activation, const Tensor& h) {
-  switch (activation) {
-    case density::v1::TANH:
-      return torch::tanh(h);
-    case density::v1::GELU:
-      return torch::gelu(h);
-    case density::v1::SILU:
-      return torch::silu(h);
-    case density::v1::LEAKY_RELU:
-      return torch::leaky_relu(h, 0.01);
-    case density::v1::ELU:
-      return torch::elu(h);
-    default:
-      return torch::relu(h);
-  }
-}
 
 ActivatedLinear::ActivatedLinear(const Units& from, const Units& to, Start start, Initializer& initializer)
     : LinearLayer(from, to, start, initializer), bias_(named_parameters(/*recurse=*/false)["bias"]) {}

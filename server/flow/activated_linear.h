@@ -7,9 +7,6 @@
 
 namespace densityd::flow {
 
-/// The activation of each number.
-Tensor Activate(density::v1::Activation activation, const Tensor& h);
-
 /// act(W x + b). Registers what a LinearLayer does.
 class ActivatedLinear final : public LinearLayer {
  public:

@@ -5,6 +5,7 @@
 #include "server/base/errors.h"
 #include "server/flow/autoregressive.h"
 #include "server/flow/bends.h"
+#include "server/flow/continuous.h"
 #include "server/flow/coupling.h"
 #include "server/flow/elementwise.h"
 #include "server/flow/flow.h"
@@ -50,6 +51,8 @@ std::shared_ptr<Transform> MakeTransform(const Layer& layer, int64_t features, i
       return std::make_shared<Sylvester>(layer.sylvester(), features, initializer);
     case Layer::kResidual:
       return std::make_shared<Residual>(layer.residual(), features, context_features, initializer);
+    case Layer::kContinuous:
+      return std::make_shared<Continuous>(layer.continuous(), features, context_features, initializer);
     case Layer::kBijection:
       return std::make_shared<Bijection>(layer.bijection(), features);
     default:

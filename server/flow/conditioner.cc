@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "server/flow/activated_linear.h"
+#include "server/flow/activation.h"
 #include "server/flow/made_degrees.h"
 
 namespace densityd::flow {

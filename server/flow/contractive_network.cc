@@ -1,44 +1,14 @@
 #include "server/flow/contractive_network.h"
 
 #include <cmath>
-#include <numbers>
 #include <string>
+
+#include "server/flow/activation.h"
 
 namespace densityd::flow {
 namespace {
 
 using density::v1::Activation;
-
-// An activation and its derivative.
-struct Activated {
-  Tensor value;
-  Tensor slope;
-};
-
-Tensor NormalDensity(const Tensor& h) { return (-0.5 * h.square()).exp() / std::sqrt(2 * std::numbers::pi); }
-
-Activated Apply(Activation activation, const Tensor& h) {
-  switch (activation) {
-    case density::v1::TANH: {
-      const Tensor t = torch::tanh(h);
-      return {t, 1 - t.square()};
-    }
-    case density::v1::GELU: {
-      const Tensor cdf = torch::special_ndtr(h);
-      return {h * cdf, cdf + h * NormalDensity(h)};
-    }
-    case density::v1::SILU: {
-      const Tensor s = torch::sigmoid(h);
-      return {h * s, s * (1 + h * (1 - s))};
-    }
-    case density::v1::LEAKY_RELU:
-      return {torch::leaky_relu(h, 0.01), torch::ones_like(h).masked_fill(h < 0, 0.01)};
-    case density::v1::RELU:
-      return {torch::relu(h), (h > 0).to(h.scalar_type())};
-    default:
-      return {torch::elu(h), h.clamp_max(0).exp()};
-  }
-}
 
 // The largest slope of an activation.
 double Lipschitz(Activation activation) {
@@ -90,7 +60,7 @@ ContractiveNetwork::Point ContractiveNetwork::Compute(const Weights& weights, co
   Tensor h = torch::linear(x, weights.matrices[0], weights.biases[0]);
   if (weights.context_matrix.defined()) h = h + torch::linear(context, weights.context_matrix);
   for (size_t k = 1; k < weights.matrices.size(); ++k) {
-    const Activated activated = Apply(activation_, h);
+    const Activated activated = ActivateWithSlope(activation_, h);
     point.slopes.push_back(activated.slope * scale);
     h = torch::linear(activated.value * scale, weights.matrices[k], weights.biases[k]);
   }

@@ -3,6 +3,9 @@
 #include <string>
 #include <utility>
 
+#include "server/flow/continuous.h"
+#include "server/flow/spec.h"
+
 namespace densityd::flow {
 
 Flow::Flow(density::v1::FlowSpec spec, std::shared_ptr<BaseDistribution> base,
@@ -20,6 +23,34 @@ Flow::Flow(density::v1::FlowSpec spec, std::shared_ptr<BaseDistribution> base,
 Tensor Flow::LogProb(const Tensor& x, const Tensor& context) {
   const Mapped base = Inverse(x, context);
   return BaseLogProb(base.value, context) + base.log_abs_det;
+}
+
+Tensor Flow::TrainingLoss(const Tensor& x, const Tensor& context) {
+  for (size_t i = 0; i < layers_.size(); ++i) {
+    const auto& layer = spec_.layers(static_cast<int>(i));
+    if (layer.continuous().objective() == density::v1::Continuous::FLOW_MATCHING) return MatchingLoss(i, x, context);
+  }
+  const Tensor prepared = PrepareContext(context);
+  Mapped z{x, Tensor()};
+  Tensor penalty;
+  for (const auto& layer : layers_) {
+    const Regularised part = layer->InverseForTraining(z.value, prepared);
+    z = {part.mapped.value,
+         z.log_abs_det.defined() ? z.log_abs_det + part.mapped.log_abs_det : part.mapped.log_abs_det};
+    if (part.penalty.defined()) penalty = penalty.defined() ? penalty + part.penalty : part.penalty;
+  }
+  const Tensor surprise = -(BaseLogProb(z.value, context) + z.log_abs_det);
+  return penalty.defined() ? surprise + penalty : surprise;
+}
+
+Tensor Flow::MatchingLoss(size_t index, const Tensor& x, const Tensor& context) {
+  const Tensor prepared = PrepareContext(context);
+  Tensor start = x;
+  for (size_t i = 0; i < index; ++i) start = layers_[i]->Inverse(start, prepared).value;
+  const Tensor noise = torch::randn({x.size(0), NoiseColumns(spec_.base(), spec_.features())}, start.options());
+  Tensor end = BaseFromNoise(noise, context);
+  for (size_t i = layers_.size(); --i > index;) end = layers_[i]->Forward(end, prepared).value;
+  return static_cast<Continuous&>(*layers_[index]).MatchingLoss(start, end, prepared);
 }
 
 Mapped Flow::Inverse(const Tensor& x, const Tensor& context) {

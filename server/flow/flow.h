@@ -22,7 +22,8 @@
 //   layers.<i>.skew                              orthogonal
 //   layers.<i>.parameters.theta, .conditioner.…  planar, radial
 //   layers.<i>.vectors, .r1, .r2, .bias          Sylvester
-//   layers.<i>.network.<k>.weight, .bias         residual: before the division by the spectral norm
+//   layers.<i>.network.<k>.weight, .bias         residual: before the division by the spectral norm; continuous: inputs
+//                                                are the columns, the time, the context
 //
 // What they mean is said where they are registered. Weights are (outputs, inputs): the columns' inputs (the cosine of a
 // circular column), then the sines of circular columns, then the context's. Masks,
@@ -51,6 +52,10 @@ class Flow : public Module {
 
   /// log p(x | context) of x (N, D): (N), nats. -infinity, never NaN, where a layer is not defined at x.
   Tensor LogProb(const Tensor& x, const Tensor& context);
+  /// What a training minimises the mean of, for each row of x (N, D): (N). -log p(x | context) and what layers add to
+  /// it; for a layer that is trained by flow matching, its error at noise drawn from LibTorch's global generator. In
+  /// training mode.
+  Tensor TrainingLoss(const Tensor& x, const Tensor& context);
   /// x -> z, log|det dz/dx|.
   Mapped Inverse(const Tensor& x, const Tensor& context);
   /// z -> x, log|det dx/dz|.
@@ -68,6 +73,8 @@ class Flow : public Module {
 
  private:
   Tensor PrepareContext(const Tensor& context) const;
+  // Of layer `index`, the only learnt one.
+  Tensor MatchingLoss(size_t index, const Tensor& x, const Tensor& context);
 
   density::v1::FlowSpec spec_;
   std::shared_ptr<BaseDistribution> base_;

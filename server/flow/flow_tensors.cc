@@ -150,6 +150,13 @@ void AddLayer(const Layer& layer, int64_t features, int64_t context, const std::
       *network.mutable_mlp() = layer.residual().network();
       return AddConditioner(network, features + context, features, name + ".network", tensors);
     }
+    case Layer::kContinuous: {
+      Conditioner network;
+      *network.mutable_mlp() = layer.continuous().network();
+      const int64_t frequencies = layer.continuous().time_frequencies();
+      const int64_t times = frequencies > 0 ? 2 * frequencies : 1;
+      return AddConditioner(network, features + times + context, features, name + ".network", tensors);
+    }
     case Layer::kFullAffine:
       tensors.Add(name + ".lower", {features * (features + 1) / 2});
       return tensors.Add(name + ".shift", {features});

@@ -20,6 +20,7 @@ using density::v1::Activation_IsValid;
 using density::v1::Autoregressive;
 using density::v1::Bijection;
 using density::v1::Conditioner;
+using density::v1::Continuous;
 using density::v1::Coupling;
 using density::v1::Elementwise;
 using density::v1::Householder;
@@ -41,6 +42,9 @@ constexpr uint32_t kMaxSeriesTerms = 200;
 constexpr uint32_t kMaxProbes = 256;
 constexpr double kMinTolerance = 1e-12;
 constexpr double kMaxTolerance = 0.01;
+constexpr double kMaxOdeTolerance = 0.1;
+constexpr uint32_t kMaxOdeSteps = 1'000'000;
+constexpr uint32_t kMaxTimeFrequencies = 64;
 
 absl::Status CheckWidth(uint32_t width, const std::string& field) {
   if (width >= 1 && width <= kMaxHiddenUnits) return absl::OkStatus();
@@ -170,25 +174,68 @@ absl::Status CheckSylvester(const Sylvester& layer, int64_t features, const std:
   return CheckCount(layer.hidden(), 1, std::min(features, kMaxSylvesterUnits), field + ".hidden");
 }
 
+// A layer whose traces are exact up to some number of columns.
+template <typename Traced>
+absl::Status CheckExactFeatures(const Traced& layer, const std::string& field) {
+  if (layer.exact_trace_features() <= kMaxExactFeatures) return absl::OkStatus();
+  return InvalidArgument(field + ".exact_trace_features",
+                         absl::StrCat("is ", layer.exact_trace_features(), "; the limit is ", kMaxExactFeatures));
+}
+
+// 0, which means its default, or within [kMinTolerance, max].
+absl::Status CheckTolerance(double tolerance, double max, const std::string& field) {
+  if (tolerance == 0 || (tolerance >= kMinTolerance && tolerance <= max)) return absl::OkStatus();
+  return InvalidArgument(field, absl::StrCat("is ", tolerance, "; it must be within [", kMinTolerance, ", ", max, "]"));
+}
+
 absl::Status CheckResidualFlow(const Residual& layer, const std::string& field) {
   if (auto status = CheckMlp(layer.network(), field + ".network"); !status.ok()) return status;
   if (!(layer.coefficient() >= 0 && layer.coefficient() <= kMaxCoefficient)) {
     return InvalidArgument(field + ".coefficient",
                            absl::StrCat("is ", layer.coefficient(), "; it must be within (0, ", kMaxCoefficient, "]"));
   }
-  if (layer.exact_trace_features() > kMaxExactFeatures) {
-    return InvalidArgument(field + ".exact_trace_features",
-                           absl::StrCat("is ", layer.exact_trace_features(), "; the limit is ", kMaxExactFeatures));
-  }
+  if (auto status = CheckExactFeatures(layer, field); !status.ok()) return status;
   if (auto status = CheckCount(layer.series_terms(), 1, kMaxSeriesTerms, field + ".series_terms"); !status.ok()) {
     return status;
   }
   if (auto status = CheckCount(layer.probes(), 1, kMaxProbes, field + ".probes"); !status.ok()) return status;
-  if (layer.tolerance() == 0 || (layer.tolerance() >= kMinTolerance && layer.tolerance() <= kMaxTolerance)) {
-    return absl::OkStatus();
+  return CheckTolerance(layer.tolerance(), kMaxTolerance, field + ".tolerance");
+}
+
+bool IsSmooth(Activation activation) {
+  return activation != density::v1::RELU && activation != density::v1::LEAKY_RELU;
+}
+
+// A weight in a training's loss.
+absl::Status CheckWeight(double weight, bool matching, const std::string& field) {
+  if (!(weight >= 0 && std::isfinite(weight))) {
+    return InvalidArgument(field, absl::StrCat("is ", weight, "; it must be finite and at least 0"));
   }
-  return InvalidArgument(field + ".tolerance", absl::StrCat("is ", layer.tolerance(), "; it must be within [",
-                                                            kMinTolerance, ", ", kMaxTolerance, "]"));
+  if (weight == 0 || !matching) return absl::OkStatus();
+  return InvalidArgument(field, "is set, but FLOW_MATCHING follows no path that it could regularise");
+}
+
+absl::Status CheckContinuous(const Continuous& layer, const std::string& field) {
+  const bool matching = layer.objective() == Continuous::FLOW_MATCHING;
+  if (!Continuous::Objective_IsValid(layer.objective())) return UnknownEnum(field + ".objective", layer.objective());
+  const absl::Status checks[] = {
+      CheckMlp(layer.network(), field + ".network"),
+      CheckTolerance(layer.atol(), kMaxOdeTolerance, field + ".atol"),
+      CheckTolerance(layer.rtol(), kMaxOdeTolerance, field + ".rtol"),
+      CheckCount(layer.max_steps(), 1, kMaxOdeSteps, field + ".max_steps"),
+      CheckExactFeatures(layer, field),
+      CheckCount(layer.probes(), 1, kMaxProbes, field + ".probes"),
+      CheckWeight(layer.kinetic_regularization(), matching, field + ".kinetic_regularization"),
+      CheckWeight(layer.jacobian_regularization(), matching, field + ".jacobian_regularization"),
+      CheckCount(layer.time_frequencies(), 1, kMaxTimeFrequencies, field + ".time_frequencies"),
+  };
+  for (const absl::Status& status : checks) {
+    if (!status.ok()) return status;
+  }
+  if (IsSmooth(layer.network().activation())) return absl::OkStatus();
+  return InvalidArgument(field + ".network.activation",
+                         absl::StrCat("is ", density::v1::Activation_Name(layer.network().activation()),
+                                      "; a velocity must be smooth: take TANH, GELU, SILU or ELU"));
 }
 
 }  // namespace
@@ -255,6 +302,8 @@ absl::Status CheckLayer(const Layer& layer, int64_t features, const std::string&
       return CheckSylvester(layer.sylvester(), features, field + ".sylvester");
     case Layer::kResidual:
       return CheckResidualFlow(layer.residual(), field + ".residual");
+    case Layer::kContinuous:
+      return CheckContinuous(layer.continuous(), field + ".continuous");
     case Layer::kLuLinear:
     case Layer::kActnorm:
     case Layer::kFullAffine:
@@ -262,10 +311,10 @@ absl::Status CheckLayer(const Layer& layer, int64_t features, const std::string&
     default:
       break;
   }
-  return InvalidArgument(
-      field,
-      "has no kind; set one of standardize, elementwise, coupling, autoregressive, permutation, "
-      "lu_linear, actnorm, bijection, full_affine, householder, orthogonal, planar, radial, sylvester, residual");
+  return InvalidArgument(field,
+                         "has no kind; set one of standardize, elementwise, coupling, autoregressive, permutation, "
+                         "lu_linear, actnorm, bijection, full_affine, householder, orthogonal, planar, radial, "
+                         "sylvester, residual, continuous");
 }
 
 }  // namespace densityd::flow

@@ -20,8 +20,6 @@ absl::Status CheckCoupling(const Coupling& coupling, const std::string& field) {
 
 absl::Status CheckLayerKind(const Layer& layer, const std::string& field) {
   switch (layer.kind_case()) {
-    case Layer::kContinuous:
-      return NotBuilt(field + ".continuous");
     case Layer::kSqueeze:
       return NotBuilt(field + ".squeeze");
     case Layer::kSplit:
@@ -63,7 +61,7 @@ absl::Status CheckBuilt(const FlowSpec& spec, const std::string& field) {
 }
 
 bool IsUnbuiltPreset(std::string_view name) {
-  static constexpr std::string_view kNames[] = {"ffjord", "flow_matching", "glow", "realnvp_image"};
+  static constexpr std::string_view kNames[] = {"glow", "realnvp_image"};
   return std::find(std::begin(kNames), std::end(kNames), name) != std::end(kNames);
 }
 

@@ -44,7 +44,7 @@ absl::Status CheckApplicable(const Preset& preset, const PresetTraits& traits) {
       {"image", preset.has_image(), false},
       {"levels", preset.has_levels(), false},
       {"residual_options", preset.has_residual_options(), traits.has_residual_options},
-      {"continuous_options", preset.has_continuous_options(), false},
+      {"continuous_options", preset.has_continuous_options(), traits.has_continuous_options},
   };
   for (const Option& option : options) {
     if (!option.is_set || option.applies) continue;

@@ -10,18 +10,19 @@ namespace densityd::flow {
 
 /// Which options mean something to a preset.
 struct PresetTraits {
-  bool has_network = true;            ///< hidden, activation
-  bool has_blocks = true;             ///< residual, residual_blocks, dropout
-  bool has_transforms = true;         ///< transforms
-  bool has_mixing = true;             ///< mixing, actnorm
-  bool has_base = true;               ///< base, learnt_base
-  bool has_splines = false;           ///< bins
-  bool has_bound = false;             ///< bound
-  bool has_passed = false;            ///< spline_of_passed
-  bool has_circles = false;           ///< circular
-  bool has_components = false;        ///< components
-  bool has_rank = false;              ///< rank
-  bool has_residual_options = false;  ///< residual_options
+  bool has_network = true;              ///< hidden, activation
+  bool has_blocks = true;               ///< residual, residual_blocks, dropout
+  bool has_transforms = true;           ///< transforms
+  bool has_mixing = true;               ///< mixing, actnorm
+  bool has_base = true;                 ///< base, learnt_base
+  bool has_splines = false;             ///< bins
+  bool has_bound = false;               ///< bound
+  bool has_passed = false;              ///< spline_of_passed
+  bool has_circles = false;             ///< circular
+  bool has_components = false;          ///< components
+  bool has_rank = false;                ///< rank
+  bool has_residual_options = false;    ///< residual_options
+  bool has_continuous_options = false;  ///< continuous_options
   uint32_t min_features = 1;
 };
 

@@ -235,6 +235,25 @@ void AddResidual(const Preset& preset, FlowSpec& spec) {
   });
 }
 
+void FillContinuous(const Preset& preset, density::v1::Continuous& layer) {
+  layer = preset.continuous_options();
+  *layer.mutable_network()->mutable_hidden() = preset.hidden();
+  if (preset.hidden().empty()) layer.mutable_network()->mutable_hidden()->Resize(2, kDefaultWidth);
+  layer.mutable_network()->set_activation(preset.activation());
+}
+
+void AddFfjord(const Preset& preset, FlowSpec& spec) {
+  AddBends(preset, 1, spec, [&](Layer& layer) { FillContinuous(preset, *layer.mutable_continuous()); });
+}
+
+void AddFlowMatching(const Preset& preset, FlowSpec& spec) {
+  auto& layer = *spec.add_layers()->mutable_continuous();
+  FillContinuous(preset, layer);
+  if (layer.objective() == density::v1::Continuous::OBJECTIVE_UNSPECIFIED) {
+    layer.set_objective(density::v1::Continuous::FLOW_MATCHING);
+  }
+}
+
 struct Recipe {
   std::function<void(const Preset&, FlowSpec&)> add_layers;
   PresetTraits traits;
@@ -257,6 +276,10 @@ const std::map<std::string, Recipe, std::less<>>& Recipes() {
       {"naf", {AddNaf, {.has_components = true}}},
       {"planar", {AddPlanar, {}}},
       {"radial", {AddRadial, {}}},
+      {"ffjord", {AddFfjord, {.has_blocks = false, .has_continuous_options = true}}},
+      {"flow_matching",
+       {AddFlowMatching,
+        {.has_blocks = false, .has_transforms = false, .has_mixing = false, .has_continuous_options = true}}},
       {"residual", {AddResidual, {.has_blocks = false, .has_residual_options = true}}},
       {"sylvester", {AddSylvester, {.has_network = false, .has_rank = true}}},
   };

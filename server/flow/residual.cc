@@ -3,21 +3,10 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <random>
-#include <vector>
+
+#include "server/flow/rademacher.h"
 
 namespace densityd::flow {
-namespace {
-
-// The same numbers on every machine: std::mt19937_64's stream is fixed by the standard.
-Tensor Rademacher(int64_t rows, int64_t columns, uint64_t seed) {
-  std::mt19937_64 random(seed);
-  std::vector<double> signs(rows * columns);
-  for (double& sign : signs) sign = random() >> 63 == 0 ? 1 : -1;
-  return torch::tensor(signs, torch::kFloat64).view({rows, columns});
-}
-
-}  // namespace
 
 Residual::Residual(const density::v1::Residual& spec, int64_t features, int64_t context_features,
                    Initializer& initializer)
@@ -62,7 +51,7 @@ Tensor Residual::LogAbsDet(const Weights& weights, const Point& point) const {
 Tensor Residual::SeriesLogAbsDet(const Weights& weights, const Point& point) const {
   Tensor sum = torch::zeros({point.value.size(0)}, point.value.options());
   for (const Tensor& fixed : probes_.unbind(0)) {
-    const Tensor probe = is_training() ? torch::empty_like(point.value).bernoulli_(0.5) * 2 - 1
+    const Tensor probe = is_training() ? RandomRademacher(point.value.sizes(), point.value.options())
                                        : fixed.unsqueeze(0).expand_as(point.value);
     Tensor power = probe;
     for (int64_t k = 1; k <= terms_; ++k) {

@@ -37,6 +37,21 @@ absl::Status CheckContextPreprocessing(const FlowSpec& spec, const std::string& 
   return CheckStandardize(spec.context_preprocessing(), spec.context_features(), field);
 }
 
+// Flow matching trains one layer between fixed ones and a fixed base.
+absl::Status CheckMatching(const FlowSpec& spec, const std::string& field) {
+  for (int i = 0; i < spec.layers_size(); ++i) {
+    if (spec.layers(i).continuous().objective() != density::v1::Continuous::FLOW_MATCHING) continue;
+    const std::string own = absl::StrCat("layers.", i, ".");
+    for (const TensorInfo& tensor : FlowTensors(spec)) {
+      if (!tensor.learnt || tensor.name.rfind(own, 0) == 0) continue;
+      return InvalidArgument(absl::StrCat(field, ".layers[", i, "].continuous.objective"),
+                             absl::StrCat("FLOW_MATCHING trains this layer alone, but ", tensor.name,
+                                          " is to be learnt, too; take MAXIMUM_LIKELIHOOD, or leave that part out"));
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckFittedStandardize(const Standardize& standardize, const std::string& field) {
   if (standardize.mean().empty()) return InvalidArgument(field + ".mean", "is empty: it was not fitted to data");
   if (standardize.scale().empty()) return InvalidArgument(field + ".scale", "is empty: it was not fitted to data");
@@ -57,6 +72,7 @@ absl::Status CheckFlowSpec(const FlowSpec& spec, std::string_view field) {
   auto base = CheckBase(spec.base(), spec.features(), spec.context_features(), path + ".base");
   if (!base.ok()) return base;
   if (auto status = CheckSupport(spec, path); !status.ok()) return status;
+  if (auto status = CheckMatching(spec, path); !status.ok()) return status;
   if (const uint64_t parameters = CountParameters(spec); parameters > kMaxParameters) {
     return InvalidArgument(path, absl::StrCat("has ", parameters, " learnt parameters; the limit is ", kMaxParameters));
   }

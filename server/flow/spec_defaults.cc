@@ -166,6 +166,20 @@ void FillResidual(density::v1::Residual& layer) {
   if (layer.tolerance() == 0) layer.set_tolerance(1e-6);
 }
 
+void FillContinuous(density::v1::Continuous& layer) {
+  Mlp& network = *layer.mutable_network();
+  if (network.hidden().empty()) network.mutable_hidden()->Resize(3, 64);
+  if (network.activation() == density::v1::ACTIVATION_UNSPECIFIED) network.set_activation(density::v1::TANH);
+  if (layer.atol() == 0) layer.set_atol(1e-5);
+  if (layer.rtol() == 0) layer.set_rtol(1e-5);
+  if (layer.max_steps() == 0) layer.set_max_steps(1000);
+  if (!layer.has_exact_trace_features()) layer.set_exact_trace_features(16);
+  if (layer.probes() == 0) layer.set_probes(1);
+  if (layer.objective() == density::v1::Continuous::OBJECTIVE_UNSPECIFIED) {
+    layer.set_objective(density::v1::Continuous::MAXIMUM_LIKELIHOOD);
+  }
+}
+
 void FillPermutation(Permutation& permutation) {
   if (permutation.columns().empty() && permutation.kind() == Permutation::KIND_UNSPECIFIED) {
     permutation.set_kind(Permutation::REVERSE);
@@ -184,6 +198,7 @@ void FillLayer(Layer& layer, uint32_t features) {
   if (layer.has_bijection()) FillBijection(*layer.mutable_bijection());
   FillRotation(layer, features);
   if (layer.has_residual()) FillResidual(*layer.mutable_residual());
+  if (layer.has_continuous()) FillContinuous(*layer.mutable_continuous());
   if (layer.has_planar()) FillBend(*layer.mutable_planar());
   if (layer.has_radial()) FillBend(*layer.mutable_radial());
   if (layer.has_sylvester()) FillSylvester(*layer.mutable_sylvester(), features);

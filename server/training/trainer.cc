@@ -13,6 +13,7 @@
 #include "server/base/strings.h"
 #include "server/engine/weights.h"
 #include "server/flow/activated_linear.h"
+#include "server/flow/row_error.h"
 #include "server/flow/spec.h"
 #include "server/training/adam.h"
 #include "server/training/batch_order.h"
@@ -191,7 +192,7 @@ absl::Status Trainer::Run() {
 bool Trainer::TakeStep(uint64_t step, const RowTensors& batch) {
   const torch::Tensor& gradients = parameters_.gradients();
   gradients.zero_();
-  const torch::Tensor loss = flow_->LogProb(batch.x, batch.context).mean().neg();
+  const torch::Tensor loss = flow_->TrainingLoss(batch.x, batch.context).mean();
   loss.backward();
   const torch::Tensor norm_tensor = gradients.norm();
   const double loss_value = loss.item<double>();
@@ -265,7 +266,16 @@ absl::StatusOr<std::vector<double>> Trainer::Evaluate() {
   for (int64_t begin = 0; begin < validation_.rows(); begin += kValidationChunk) {
     if (hooks_.stop() == StopRequest::kCancel) return Cancelled();
     const RowTensors chunk = validation_.Slice(begin, std::min(kValidationChunk, validation_.rows() - begin));
-    const torch::Tensor numbers = flow_->LogProb(chunk.x, chunk.context).to(torch::kCPU, torch::kFloat64).contiguous();
+    torch::Tensor numbers;
+    try {
+      numbers = flow_->LogProb(chunk.x, chunk.context).to(torch::kCPU, torch::kFloat64).contiguous();
+    } catch (const flow::RowError& error) {
+      // These weights are no good; others may be. A version is published only where every row has a density.
+      Log(LogLevel::kWarning, "a validation counts as not finite",
+          {{"validation_row", begin + error.row()}, {"error", error.what()}});
+      log_prob = {std::numeric_limits<double>::quiet_NaN()};
+      break;
+    }
     log_prob.insert(log_prob.end(), numbers.const_data_ptr<double>(),
                     numbers.const_data_ptr<double>() + numbers.numel());
   }

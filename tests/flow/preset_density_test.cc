@@ -33,6 +33,10 @@ std::vector<PresetCase> Cases() {
     for (const std::string name : {"naf", "gaussianization"}) {
       cases.push_back({"name: '" + name + "' transforms: 3" + network, features, 12, 160});
     }
+    for (const std::string name : {"ffjord", "flow_matching"}) {
+      cases.push_back(
+          {"name: '" + name + "' continuous_options { atol: 1e-4 rtol: 1e-4 }" + network, features, 12, 160});
+    }
     cases.push_back({"name: 'sylvester' transforms: 3", features});
     cases.push_back({"name: 'circular_nsf' transforms: 2" + network, features, M_PI});
   }

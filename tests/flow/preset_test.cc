@@ -16,6 +16,7 @@ namespace densityd::flow {
 namespace {
 
 using density::v1::Autoregressive;
+using density::v1::Continuous;
 using density::v1::FlowSpec;
 using density::v1::Mask;
 using density::v1::Permutation;
@@ -108,7 +109,7 @@ TEST_P(EveryPreset, CanLearnItsBase) {
 INSTANTIATE_TEST_SUITE_P(Presets, EveryPreset,
                          testing::Values("affine", "elementwise", "nice", "realnvp", "maf", "iaf", "nsf_coupling",
                                          "nsf_ar", "gaussianization", "naf", "planar", "radial", "residual",
-                                         "sylvester"),
+                                         "sylvester", "ffjord"),
                          [](const auto& info) { return std::string(info.param); });
 
 TEST(Preset, RealNvpAlternatesEightAffineCouplings) {
@@ -151,6 +152,28 @@ TEST(Preset, NeuralSplineFlowsHaveSplinesOfTheGivenSize) {
   const auto autoregressive = Expand("name: 'nsf_ar'").layers(1).autoregressive();
   EXPECT_EQ(autoregressive.univariate().rational_quadratic_spline().bins(), 8u);
   EXPECT_EQ(autoregressive.parallel(), Autoregressive::DENSITY);
+}
+
+TEST(Preset, ContinuousFlowsDifferInWhatTheirTrainingMinimises) {
+  const FlowSpec ffjord = Expand("name: 'ffjord' continuous_options { rtol: 1e-3 kinetic_regularization: 0.01 }");
+  ASSERT_EQ(ffjord.layers_size(), 2);
+  EXPECT_EQ(ffjord.layers(1).continuous().objective(), Continuous::MAXIMUM_LIKELIHOOD);
+  EXPECT_EQ(ffjord.layers(1).continuous().rtol(), 1e-3);
+  EXPECT_EQ(ffjord.layers(1).continuous().kinetic_regularization(), 0.01);
+  EXPECT_THAT(ffjord.layers(1).continuous().network().hidden(), ElementsAre(128, 128));
+  EXPECT_EQ(ffjord.layers(1).continuous().network().activation(), density::v1::TANH);
+  EXPECT_EQ(Expand("name: 'ffjord' transforms: 2 mixing: LU").layers_size(), 5);
+  const FlowSpec matching = Expand("name: 'flow_matching' hidden: [7] activation: SILU", 4, 2);
+  ASSERT_EQ(matching.layers_size(), 2);
+  EXPECT_EQ(matching.layers(1).continuous().objective(), Continuous::FLOW_MATCHING);
+  EXPECT_THAT(matching.layers(1).continuous().network().hidden(), ElementsAre(7));
+  EXPECT_TRUE(CheckFlowSpec(matching).ok());
+  EXPECT_THAT(Refusal("name: 'flow_matching' transforms: 2"), StartsWith("preset.transforms: does not apply"));
+  EXPECT_THAT(
+      Refusal("name: 'flow_matching' learnt_base: true"),
+      StartsWith("preset.layers[1].continuous.objective: FLOW_MATCHING trains this layer alone, but base.mean"));
+  EXPECT_THAT(Refusal("name: 'ffjord' activation: RELU"), StartsWith("preset.layers[1].continuous.network.activation"));
+  EXPECT_THAT(Refusal("name: 'maf' continuous_options {}"), StartsWith("preset.continuous_options: does not apply"));
 }
 
 TEST(Preset, MixesBetweenTransformsWithActNormPermutationAndLu) {

@@ -168,6 +168,36 @@ const BadSpec kBadSpecs[] = {
     {"ResidualTerms", Layer("residual { series_terms: 201 }"), "spec.layers[0].residual.series_terms", "1 … 200"},
     {"ResidualProbes", Layer("residual { probes: 257 }"), "spec.layers[0].residual.probes", "1 … 256"},
     {"ResidualTolerance", Layer("residual { tolerance: 0.1 }"), "spec.layers[0].residual.tolerance", "0.01"},
+    {"ContinuousRelu", Layer("continuous { network { activation: RELU } }"),
+     "spec.layers[0].continuous.network.activation", "RELU; a velocity must be smooth"},
+    {"ContinuousLeakyRelu", Layer("continuous { network { activation: LEAKY_RELU } }"),
+     "spec.layers[0].continuous.network.activation", "smooth"},
+    {"ContinuousNetwork", Layer("continuous { network { hidden: [9, 9000] } }"),
+     "spec.layers[0].continuous.network.hidden[1]", "8192"},
+    {"ContinuousAtol", Layer("continuous { atol: 1e-13 }"), "spec.layers[0].continuous.atol", "[1e-12, 0.1]"},
+    {"ContinuousRtol", Layer("continuous { rtol: nan }"), "spec.layers[0].continuous.rtol", "nan"},
+    {"ContinuousRtolLarge", Layer("continuous { rtol: 0.2 }"), "spec.layers[0].continuous.rtol", "0.2"},
+    {"ContinuousSteps", Layer("continuous { max_steps: 1000001 }"), "spec.layers[0].continuous.max_steps",
+     "1 … 1000000"},
+    {"ContinuousExact", Layer("continuous { exact_trace_features: 65 }"),
+     "spec.layers[0].continuous.exact_trace_features", "limit is 64"},
+    {"ContinuousProbes", Layer("continuous { probes: 257 }"), "spec.layers[0].continuous.probes", "1 … 256"},
+    {"ContinuousFrequencies", Layer("continuous { time_frequencies: 65 }"),
+     "spec.layers[0].continuous.time_frequencies", "1 … 64"},
+    {"ContinuousKinetic", Layer("continuous { kinetic_regularization: -1 }"),
+     "spec.layers[0].continuous.kinetic_regularization", "-1"},
+    {"ContinuousJacobian", Layer("continuous { jacobian_regularization: inf }"),
+     "spec.layers[0].continuous.jacobian_regularization", "finite"},
+    {"ContinuousObjective", Layer("continuous { objective: 3 }"), "spec.layers[0].continuous.objective", "3"},
+    {"MatchingWithRegularisation", Layer("continuous { objective: FLOW_MATCHING kinetic_regularization: 0.1 }"),
+     "spec.layers[0].continuous.kinetic_regularization", "no path"},
+    {"MatchingBesideALearntLayer",
+     "features: 3 layers { continuous { objective: FLOW_MATCHING } } layers { lu_linear {} }",
+     "spec.layers[0].continuous.objective", "layers.1.lu"},
+    {"MatchingTwice",
+     "features: 3 layers { continuous { objective: FLOW_MATCHING } } layers { continuous { objective: FLOW_MATCHING } "
+     "}",
+     "spec.layers[0].continuous.objective", "layers.1.network.0.weight"},
     {"OneComponent", Layer("elementwise { univariate { mixture_cdf { components: 1 } } }"),
      "spec.layers[0].elementwise.univariate.mixture_cdf.components", "2 … 64"},
     {"MixtureFamily", Layer("coupling { univariate { mixture_cdf { family: 3 } } }"),
@@ -266,7 +296,7 @@ TEST(WithDefaults, WritesOutEveryDefaultOnce) {
       "layers { elementwise { univariate { affine { scale_function: SIGMOID direction: INVERSE } } } }"
       "layers { householder {} } layers { orthogonal {} } layers { planar {} } layers { radial { conditioner {} } }"
       "layers { sylvester {} } layers { elementwise { univariate { mixture_cdf {} } } } layers { residual {} }"
-      "base { product { groups { columns: 0 base { student_t {} } } groups { columns: 1 }"
+      "layers { continuous {} } base { product { groups { columns: 0 base { student_t {} } } groups { columns: 1 }"
       "                 groups { columns: 2 base { gaussian_mixture {} } } } }"));
   const FlowSpec expected = Parse(R"(
       features: 3 context_features: 1
@@ -298,7 +328,9 @@ TEST(WithDefaults, WritesOutEveryDefaultOnce) {
       layers { sylvester { parallel: DENSITY hidden: 3 } }
       layers { elementwise { univariate { mixture_cdf { components: 8 family: NORMAL layers: 1 max_log_scale: 5 } } } }
       layers { residual { network { hidden: [64, 64] activation: ELU } coefficient: 0.9 exact_trace_features: 16
-                          series_terms: 20 probes: 1 tolerance: 1e-6 } })");
+                          series_terms: 20 probes: 1 tolerance: 1e-6 } }
+      layers { continuous { network { hidden: [64, 64, 64] activation: TANH } atol: 1e-5 rtol: 1e-5 max_steps: 1000
+                            exact_trace_features: 16 probes: 1 objective: MAXIMUM_LIKELIHOOD } })");
   EXPECT_TRUE(MessageDifferencer::Equals(spec, expected)) << spec.DebugString();
   EXPECT_TRUE(MessageDifferencer::Equals(WithDefaults(spec), spec));
 }

@@ -179,6 +179,22 @@ std::vector<Case> Cases() {
     cases.push_back(mixture_case);
     cases.back().starts_as_identity = false;
   }
+  // The promises hold for any tolerance up to its size.
+  const std::string exact = "atol: 1e-11 rtol: 1e-11 ";
+  const auto continuous = [&](const std::string& fields) { return "layers { continuous { " + exact + fields + " } }"; };
+  const std::vector<Case> continuous_cases = {
+      {"Continuous", continuous("network { hidden: [12, 9] }")},
+      {"ContinuousOfContext", continuous("network { hidden: [10] activation: SILU }"), 3, 2},
+      {"ContinuousDeep", continuous("network { hidden: [8, 7, 6] }"), 5},
+      {"ContinuousDeepGelu", continuous("network { hidden: [8, 7, 6, 5] activation: GELU }"), 3, 2},
+      {"ContinuousFrequencies", continuous("time_frequencies: 2 network { hidden: [8, 8] activation: SILU }"), 2},
+      {"ContinuousOneColumn", continuous("network { hidden: [8] }"), 1},
+  };
+  for (const Case& continuous_case : continuous_cases) {
+    cases.push_back(continuous_case);
+    // In float32 the tolerance is 16 spacings.
+    cases.back().float32_factor = 10;
+  }
   for (const std::string activation : {"RELU", "GELU", "LEAKY_RELU", "ELU"}) {
     cases.push_back({"Activation_" + activation,
                      Autoregressive("conditioner { mlp { hidden: [16] activation: " + activation + " } }")});
