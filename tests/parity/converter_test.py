@@ -36,6 +36,10 @@ class RefusalTest(unittest.TestCase):
         self._assert_refused(zuko.flows.RealNVP(3, activation=torch.nn.Sigmoid), "transform.transforms[0].hyper[1]",
                              "Sigmoid")
         self._assert_refused(zuko.flows.RealNVP(3, normalize=True), "transform.transforms[0].hyper[2]", "LayerNorm")
+        self._assert_refused(zuko.flows.CNF(3, activation=torch.nn.ReLU), "transform.ode", "smooth")
+        later = zuko.flows.CNF(3)
+        later.transform.times = torch.tensor((0.0, 2.0))
+        self._assert_refused(later, "transform.times", "another one than 1")
         with_context = nft.MaskedAffineAutoregressiveTransform(3, 6, context_features=2, activation=torch.tanh)
         self._assert_refused(Flow(with_context, StandardNormal([3])), "_transform.autoregressive_net", "context")
         gated = nf.flows.AutoregressiveRationalQuadraticSpline(3, 1, 6, num_context_channels=2)

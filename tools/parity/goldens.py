@@ -84,6 +84,21 @@ def _zuko_rotation():
                      zuko.flows.MAF(4).base)
 
 
+def _precisely(flow):
+    """Solved as far as float64 goes, so that what differs is the flow and not the solvers' tolerances."""
+    flow.transform.atol = flow.transform.rtol = 1e-12
+    return flow
+
+
+def _zuko_cnf():
+    return _precisely(zuko.flows.CNF(3, hidden_features=(12, 10), activation=torch.nn.Tanh))
+
+
+def _zuko_cnf_context():
+    """Three hidden layers, whose trace is taken from the whole Jacobian."""
+    return _precisely(zuko.flows.CNF(2, 2, freqs=1, hidden_features=(8, 8, 8), activation=torch.nn.SiLU))
+
+
 def _nflows(features, transforms, base=None):
     base = base or nflows.distributions.normal.StandardNormal([features])
     return nflows.flows.Flow(nft.CompositeTransform(transforms), base)
@@ -242,6 +257,8 @@ _GOLDENS = {
     "zuko_nsf_coupling": (_zuko_nsf_coupling, 0.2, 0),
     "zuko_nsf_coupling_context": (_zuko_nsf_coupling_context, 0.2, 0),
     "zuko_rotation": (_zuko_rotation, 0.1, 0),
+    "zuko_cnf": (_zuko_cnf, 0.0, 20),
+    "zuko_cnf_context": (_zuko_cnf_context, 0.2, 0),
     "zuko_linear": (_zuko_linear, 0.1, 0),
     "nflows_maf": (_nflows_maf, 0.0, 200),
     "nflows_maf_feedforward": (_nflows_maf_feedforward, 0.1, 0),

@@ -103,6 +103,12 @@ class Model:
         self.add("elementwise", {"univariate": univariate, "conditioner": network.spec()},
                  network.tensors("conditioner."))
 
+    def add_continuous(self, network, frequencies, atol, rtol):
+        """dx/dt = network(x, cos and sin of k pi t, context)."""
+        layers = network.spec()["mlp"]
+        self.add("continuous", {"network": layers, "atol": atol, "rtol": rtol, "time_frequencies": frequencies},
+                 network.tensors("network."))
+
     def set_diagonal_normal(self, mean, sigma, where):
         """The base, from mean and standard deviation per column; N(0, I) where it is that."""
         mean = np.broadcast_to(mean, self.features).astype(np.float64)

@@ -1,8 +1,10 @@
-"""zuko (1.6): NICE, RealNVP, MAF, NSF, and flows composed of their transforms.
+"""zuko (1.6): NICE, RealNVP, MAF, NSF, CNF, and flows composed of their transforms.
 
 zuko's transforms map data to base, in the order of the list; their univariate maps are written in that direction, too.
 """
 
+import contextlib
+import dataclasses
 import functools
 import math
 
@@ -10,6 +12,7 @@ import numpy as np
 import torch
 import torch.distributions.transforms as torch_transforms
 import zuko
+from zuko.flows.continuous import FFJTransform
 from zuko.flows.autoregressive import MaskedAutoregressiveTransform
 from zuko.flows.coupling import GeneralCouplingTransform
 from zuko.flows.gaussianization import ElementWiseTransform
@@ -49,6 +52,20 @@ def forward(flow, z, context):
     return flow(context).transform.inv(z)
 
 
+@contextlib.contextmanager
+def precisely(flow):
+    """Within it the library solves differential equations as far as float64 goes."""
+    solved = [module for module in flow.modules() if isinstance(module, FFJTransform)]
+    before = [(module.atol, module.rtol, module.exact) for module in solved]
+    for module in solved:
+        module.atol, module.rtol, module.exact = 1e-12, 1e-12, True
+    try:
+        yield
+    finally:
+        for module, (atol, rtol, exact) in zip(solved, before):
+            module.atol, module.rtol, module.exact = atol, rtol, exact
+
+
 def _flatten(transform, where):
     if isinstance(transform, LazyComposedTransform):
         return [part for i, inner in enumerate(transform.transforms)
@@ -63,6 +80,9 @@ def _features_and_context(transform):
     if isinstance(transform, GeneralCouplingTransform):
         passed = int(transform.mask.sum())
         return len(transform.mask), transform.hyper.in_features - passed
+    if isinstance(transform, FFJTransform):
+        features = transform.ode.out_features
+        return features, transform.ode.in_features - features - 2 * len(transform.freqs)
     if isinstance(transform, ElementWiseTransform):
         if hasattr(transform, "phi"):
             return transform.phi[0].shape[0], None
@@ -116,11 +136,34 @@ def _convert_transform(model, transform, where):
         return model.add_coupling(transformed, univariate.spec, network)
     if isinstance(transform, ElementWiseTransform):
         return _convert_elementwise(model, transform, where)
+    if isinstance(transform, FFJTransform):
+        return _convert_continuous(model, transform, where)
     if isinstance(transform, UnconditionalTransform):
         return _convert_fixed(model, transform, where)
     if isinstance(transform, LazyInverse) and isinstance(transform.transform, UnconditionalTransform):
         return _convert_fixed_inverse(model, transform.transform, where)
     raise NotConvertible(where, f"{type(transform).__name__} has no exact counterpart")
+
+
+def _convert_continuous(model, transform, where):
+    network = sequential_network(transform.ode, f"{where}.ode")
+    if network.activation in ("RELU", "LEAKY_RELU"):
+        raise NotConvertible(f"{where}.ode", f"a velocity has to be smooth, and {network.activation} is not")
+    frequencies = len(transform.freqs)
+    if to_numpy(transform.times).tolist() != [0, 1]:
+        raise NotConvertible(f"{where}.times", "a solution from another time than 0, or to another one than 1")
+    if not np.allclose(to_numpy(transform.freqs), math.pi * np.arange(1, frequencies + 1), rtol=1e-6):
+        raise NotConvertible(f"{where}.freqs", "frequencies of the time that are not pi, 2 pi, …")
+    first = network.layers[0]
+    # The library's inputs are the time, the columns, the context; here the columns come first. Without frequencies it
+    # does not see the time at all.
+    times, columns = first.weight[:, :2 * frequencies], first.weight[:, 2 * frequencies:]
+    if frequencies == 0:
+        times = np.zeros((len(first.bias), 1))
+    weight = np.hstack([columns[:, :model.features], times, columns[:, model.features:]])
+    network = dataclasses.replace(network, layers=[Linear(weight, first.bias), *network.layers[1:]])
+    tolerances = [min(max(tolerance, 1e-12), 0.1) for tolerance in (transform.atol, transform.rtol)]
+    model.add_continuous(network, frequencies, *tolerances)
 
 
 def _convert_elementwise(model, transform, where):
