@@ -17,7 +17,10 @@ namespace {
 using density::v1::Autoregressive;
 using density::v1::Layer;
 
-bool IsDensity(Op op) { return op == Op::kLogProb || op == Op::kInverse; }
+bool IsDensity(Op op) { return op == Op::kLogProb || op == Op::kInverse || op == Op::kScore; }
+
+/// A gradient takes each product of weights and rows once more, for its rows alone: the weights stay as they are.
+uint64_t EvaluationsOf(Op op) { return op == Op::kScore ? 2 : 1; }
 
 /// The name of the field that is set: "coupling".
 std::string KindOf(const Layer& layer) {
@@ -48,7 +51,7 @@ LayerDescription DescribeLayer(const Layer& layer, absl::Span<const flow::Tensor
   }
   // Its matrix is stored as a triangle.
   if (layer.has_full_affine()) description.dense_multiply_adds = features * (features + 1) / 2;
-  description.multiply_adds = description.dense_multiply_adds * description.passes;
+  description.multiply_adds = description.dense_multiply_adds * description.passes * EvaluationsOf(op);
   return description;
 }
 

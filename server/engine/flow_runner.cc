@@ -1,9 +1,12 @@
 #include "server/engine/flow_runner.h"
 
+#include <limits>
 #include <utility>
 
+#include "ATen/core/grad_mode.h"
 #include "server/engine/weights.h"
 #include "server/flow/spec.h"
+#include "torch/autograd.h"
 
 namespace densityd::engine {
 
@@ -29,6 +32,8 @@ absl::StatusOr<std::shared_ptr<Flow>> LoadFlow(const density::v1::FlowSpec& spec
   if (!flow.ok()) return flow.status();
   if (absl::Status status = LoadWeights(**flow, tensors); !status.ok()) return status;
   (*flow)->eval();
+  // Gradients are those by the rows.
+  for (Tensor& parameter : (*flow)->parameters()) parameter.requires_grad_(false);
   (*flow)->to(torch::Device(options.device), ScalarTypeOf(options.precision));
   return flow;
 }
@@ -45,6 +50,22 @@ size_t FlowBytes(const density::v1::FlowSpec& spec, NumberType precision) {
   return 2 * numbers * NumberBytes(precision) + columns * 64 * (spec.layers_size() + 2);
 }
 
+namespace {
+
+/// The gradient of log p by x, and log p.
+flow::Mapped Score(Flow& flow, const Tensor& input, const Tensor& context) {
+  const at::AutoGradMode grad_mode(true);
+  const Tensor x = input.detach().requires_grad_();
+  const Tensor log_prob = flow.LogProb(x, context);
+  // Rows do not depend on each other: the gradient of the sum has every row's own.
+  const Tensor gradient = torch::autograd::grad({log_prob.sum()}, {x})[0];
+  // Where the density is zero it stays so.
+  const Tensor is_zero = log_prob.detach() == -std::numeric_limits<double>::infinity();
+  return {gradient.masked_fill(is_zero.unsqueeze(1), 0), log_prob.detach()};
+}
+
+}  // namespace
+
 flow::Mapped RunFlow(Flow& flow, Op op, const Tensor& input, const Tensor& context, bool wants_log) {
   switch (op) {
     case Op::kLogProb:
@@ -53,6 +74,8 @@ flow::Mapped RunFlow(Flow& flow, Op op, const Tensor& input, const Tensor& conte
       return flow.Inverse(input, context);
     case Op::kForward:
       return flow.Forward(input, context);
+    case Op::kScore:
+      return Score(flow, input, context);
     case Op::kSample:
       break;
   }

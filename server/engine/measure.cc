@@ -76,15 +76,21 @@ class Measurement {
   void Run() {
     std::array<int, kOpCount> order;
     std::iota(order.begin(), order.end(), 0);
-    std::stable_sort(order.begin(), order.end(), [this](int a, int b) { return work_[a] < work_[b]; });
+    // The cheapest comes first, and is one that the plan runs.
+    std::stable_sort(order.begin(), order.end(), [this](int a, int b) {
+      return std::pair(!Runs(static_cast<Op>(a)), work_[a]) < std::pair(!Runs(static_cast<Op>(b)), work_[b]);
+    });
     const auto cheapest = static_cast<Op>(order.front());
     for (int index : order) {
       const auto op = static_cast<Op>(index);
+      if (!Runs(op)) continue;
       if (!MeasureOp(op, cheapest)) return;
     }
   }
 
  private:
+  bool Runs(Op op) const { return op != Op::kScore || plan_.info().scores; }
+
   /// False where a run failed.
   bool MeasureOp(Op op, Op cheapest) {
     const double work = WorkRatio(op, cheapest);

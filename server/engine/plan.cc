@@ -30,6 +30,8 @@ const char* OpName(Op op) {
       return "forward";
     case Op::kSample:
       return "sample";
+    case Op::kScore:
+      return "score";
   }
   return "unknown";
 }

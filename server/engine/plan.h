@@ -22,10 +22,11 @@ enum class Op {
   kInverse,  ///< x -> z, log|det dz/dx|
   kForward,  ///< z -> x, log|det dx/dz|
   kSample,   ///< (seed, row) -> x, and log p(x) where asked
+  kScore,    ///< x -> d log p(x) / dx, log p(x); of plans whose info says so
 };
-inline constexpr int kOpCount = 4;
+inline constexpr int kOpCount = 5;
 
-/// "log_prob", "inverse", "forward", "sample".
+/// "log_prob", "inverse", "forward", "sample", "score".
 const char* OpName(Op op);
 
 /// Rows of one request inside a run: n consecutive rows. Inputs are read and outputs written in place.
@@ -34,8 +35,9 @@ struct RowSpan {
   ConstMatrix input;       ///< x or z (n, D); empty for kSample
   ConstMatrix context;     ///< (n, C), or (1, C) for all rows; empty for a model without context
   uint64_t seed = 0;       ///< kSample: key of the noise
-  uint64_t first_row = 0;  ///< kSample: row i's noise is that of row first_row + i of the seed's endless sample
-  MutableMatrix output;    ///< z or x (n, D); empty for kLogProb
+  uint64_t first_row = 0;  ///< index of the first row in its request, for messages; kSample: row i's noise is that of
+                           ///< row first_row + i of the seed's endless sample
+  MutableMatrix output;    ///< z, x or the gradient (n, D); empty for kLogProb
   MutableMatrix log;       ///< log p or log|det| (n, 1), nats; may be empty for kSample
 };
 
@@ -54,6 +56,7 @@ struct PlanInfo {
   size_t bytes = 0;                   ///< memory of weights; an upper bound
   size_t workspace_bytes = 0;         ///< scratch memory of a run of tile_rows rows, which each worker keeps
   size_t tile_rows = 64;              ///< rows of one run that use the device well; a run may have up to this many
+  bool scores = false;                ///< whether it runs kScore
   bool rows_are_independent = false;  ///< the bit promise: a row's bits do not depend on the rows around it
 };
 
@@ -86,8 +89,9 @@ class Plan {
   void set_run_time(Op op, RunTime time) { run_times_[static_cast<size_t>(op)] = std::move(time); }
 
   /// Computes `op` for all rows of `spans`, at most info().tile_rows in all, into their outputs.
-  /// Precondition: shapes fit info(), and inputs are finite. INTERNAL where the device fails; RESOURCE_EXHAUSTED where
-  /// its memory is short.
+  /// Precondition: shapes fit info(), inputs are finite, and for kScore info().scores. INTERNAL where the device fails;
+  /// RESOURCE_EXHAUSTED where its memory is short; INVALID_ARGUMENT, naming the row, where the flow cannot map one (a
+  /// solver's step limit).
   virtual absl::Status Run(Op op, absl::Span<const RowSpan> spans, Workspace& workspace) const = 0;
 
  private:

@@ -15,6 +15,7 @@
 #include "server/engine/philox.h"
 #include "server/engine/rows.h"
 #include "server/flow/flow.h"
+#include "server/flow/row_error.h"
 #include "server/flow/spec.h"
 
 namespace densityd::engine {
@@ -46,6 +47,16 @@ void Scatter(const Tensor& result, absl::Span<const RowSpan> spans, MutableMatri
     }
     bytes += span.rows * row_bytes;
   }
+}
+
+/// The error of one row of a run, with its place in its request.
+absl::Status StatusOf(const flow::RowError& error, absl::Span<const RowSpan> spans) {
+  auto row = static_cast<uint64_t>(error.row());
+  for (const RowSpan& span : spans) {
+    if (row < span.rows) return InvalidRow("rows", span.first_row + row, error.what());
+    row -= span.rows;
+  }
+  return InternalError(error.what());
 }
 
 class ReferencePlan final : public Plan {
@@ -92,6 +103,8 @@ absl::Status ReferencePlan::Run(Op op, absl::Span<const RowSpan> spans, Workspac
   if (rows == 0) return absl::OkStatus();
   if (rows > info_.tile_rows) return InternalError("a run has more rows than the plan's tile");
   return RunUnguarded(op, spans, rows, workspace);
+} catch (const flow::RowError& error) {
+  return StatusOf(error, spans);
 } catch (const std::exception& error) {
   return ExceptionStatus(error, std::string("running ") + OpName(op) + " on " + info_.device);
 }
@@ -101,7 +114,7 @@ absl::Status ReferencePlan::RunUnguarded(Op op, absl::Span<const RowSpan> spans,
   // The scheduler has one worker per core already. The setting belongs to the thread.
   thread_local const bool one_thread = (at::set_num_threads(1), true);
   (void)one_thread;
-  const c10::InferenceMode inference;
+  const c10::InferenceMode inference(/*enabled=*/op != Op::kScore);
   const size_t input_bytes = rows * InputColumns(op) * sizeof(double);
   auto* memory =
       static_cast<std::byte*>(workspace.Reserve(input_bytes + rows * info_.context_features * sizeof(double)));
@@ -128,7 +141,7 @@ Tensor ReferencePlan::Gather(NumberType type, size_t rows, size_t cols, std::byt
 }
 
 Tensor ReferencePlan::GatherInput(Op op, absl::Span<const RowSpan> spans, size_t rows, std::byte* memory) const {
-  const bool is_data = op == Op::kLogProb || op == Op::kInverse;
+  const bool is_data = op == Op::kLogProb || op == Op::kInverse || op == Op::kScore;
   const size_t cols = InputColumns(op);
   return Gather(is_data ? data_type_ : info_.precision, rows, cols, memory, [&](auto* out) {
     for (const RowSpan& span : spans) {
@@ -166,6 +179,7 @@ PlanInfo ReferencePlanInfo(const density::v1::FlowSpec& spec, const CompileOptio
   info.features = spec.features();
   info.context_features = spec.context_features();
   info.bytes = FlowBytes(spec, options.precision);
+  info.scores = true;
   info.tile_rows = is_cuda ? kCudaTileRows : kCpuTileRows;
   const size_t input = std::max(info.features, static_cast<size_t>(flow::NoiseColumns(spec.base(), spec.features())));
   info.workspace_bytes = info.tile_rows * (input + info.context_features) * sizeof(double);

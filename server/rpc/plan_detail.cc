@@ -16,6 +16,8 @@ density::v1::RowOp RowOpOf(engine::Op op) {
       return density::v1::ROW_OP_FORWARD;
     case engine::Op::kSample:
       return density::v1::ROW_OP_SAMPLE;
+    case engine::Op::kScore:
+      break;  // no RPC asks for it yet
   }
   return density::v1::ROW_OP_UNSPECIFIED;
 }

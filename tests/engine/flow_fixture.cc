@@ -80,6 +80,11 @@ density::v1::Preset SmallPreset(const std::string& name) {
     if (name != "sylvester") preset.mutable_hidden()->Resize(2, 16);
     preset.set_learnt_base(true);
   }
+  if (name == "ffjord") {
+    // So that the two directions, and float64 plans, agree to the last digits.
+    preset.mutable_continuous_options()->set_atol(1e-12);
+    preset.mutable_continuous_options()->set_rtol(1e-12);
+  }
   return preset;
 }
 

@@ -19,7 +19,9 @@ class TimedPlan final : public Plan {
     info_.features = 2;
     info_.context_features = 1;
     info_.tile_rows = 512;
+    info_.scores = true;
   }
+  void set_scores(bool scores) { info_.scores = scores; }
 
   const PlanInfo& info() const override { return info_; }
   PlanDescription Describe(Op op) const override {
@@ -37,7 +39,7 @@ class TimedPlan final : public Plan {
 
   double fixed = 0;
   double per_row = 0;
-  std::array<uint64_t, kOpCount> work = {1, 1, 1, 1};
+  std::array<uint64_t, kOpCount> work = {1, 1, 1, 1, 1};
   mutable int runs_until_failure = -1;
   mutable int runs = 0;
   mutable double now = 0;
@@ -70,7 +72,7 @@ TEST(MeasureTest, EveryOperationIsMeasuredWhereThereIsTime) {
   TimedPlan plan;
   plan.fixed = 1e-5;
   plan.per_row = 1e-6;
-  plan.work = {1, 1, 2, 2};
+  plan.work = {1, 1, 2, 2, 3};
   Measure(plan, absl::Seconds(1));
   for (int op = 0; op < kOpCount; ++op) {
     const double work = static_cast<double>(plan.work[op]);
@@ -85,7 +87,7 @@ TEST(MeasureTest, EveryOperationIsMeasuredWhereThereIsTime) {
 TEST(MeasureTest, TheBudgetIsKeptAndTheRestIsDerivedFromTheWork) {
   TimedPlan plan;
   plan.per_row = 1e-3;
-  plan.work = {1, 1, 784, 784};  // a sequential direction: 0.78 s for a row
+  plan.work = {1, 1, 784, 784, 2};  // a sequential direction: 0.78 s for a row
   Measure(plan, absl::Milliseconds(100));
   EXPECT_LE(plan.now, 0.1);
   EXPECT_NEAR(plan.run_time(Op::kLogProb).Seconds(1), 1e-3, 1e-9);
@@ -95,11 +97,21 @@ TEST(MeasureTest, TheBudgetIsKeptAndTheRestIsDerivedFromTheWork) {
 TEST(MeasureTest, OnlyOneRowOfTheCheapestOperationMayGoBeyondTheBudget) {
   TimedPlan plan;
   plan.fixed = 10;
-  plan.work = {3, 3, 1, 1};
+  plan.work = {3, 3, 1, 1, 6};
   Measure(plan, absl::Milliseconds(25));
   EXPECT_EQ(plan.runs, 1);
   EXPECT_DOUBLE_EQ(plan.run_time(Op::kForward).Seconds(512), 10);
   EXPECT_DOUBLE_EQ(plan.run_time(Op::kLogProb).Seconds(512), 30);
+}
+
+TEST(MeasureTest, WhatAPlanDoesNotRunIsNotMeasured) {
+  TimedPlan plan;
+  plan.fixed = 1e-5;
+  plan.set_scores(false);
+  plan.work = {2, 2, 2, 2, 0};
+  Measure(plan, absl::Seconds(1));
+  EXPECT_TRUE(plan.run_time(Op::kScore).points().empty());
+  EXPECT_EQ(plan.run_time(Op::kSample).points().size(), 4u);
 }
 
 TEST(MeasureTest, APlanThatFailsIsNotMeasured) {

@@ -13,6 +13,7 @@ TEST(OpName, IsTheNameInTheMetrics) {
   EXPECT_STREQ(OpName(Op::kInverse), "inverse");
   EXPECT_STREQ(OpName(Op::kForward), "forward");
   EXPECT_STREQ(OpName(Op::kSample), "sample");
+  EXPECT_STREQ(OpName(Op::kScore), "score");
 }
 
 RowSpan SpanOf(std::vector<float>& input, std::vector<double>& log, size_t cols) {

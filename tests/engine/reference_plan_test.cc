@@ -188,7 +188,7 @@ INSTANTIATE_TEST_SUITE_P(
     Presets, EveryPreset,
     testing::Combine(testing::Values("affine", "elementwise", "nice", "realnvp", "maf", "iaf", "nsf_coupling", "nsf_ar",
                                      "student_t_base", "mixture_base", "product_base", "gaussianization", "naf",
-                                     "planar", "radial", "sylvester", "residual"),
+                                     "planar", "radial", "sylvester", "residual", "ffjord"),
                      testing::Values(0, 3)),
     [](const auto& info) { return std::get<0>(info.param) + (std::get<1>(info.param) > 0 ? "_given_context" : ""); });
 
@@ -259,6 +259,92 @@ TEST(ReferencePlan, MoreRowsThanATileAreAnErrorAndNoOverflow) {
   RowSpan span;
   span.rows = plan->info().tile_rows + 1;
   EXPECT_EQ(plan->Run(Op::kSample, {&span, 1}, workspace).code(), absl::StatusCode::kInternal);
+}
+
+TEST_P(EveryPreset, ScoresAreTheSlopesOfTheDensity) {
+  const auto plan = Compile(stored, NumberType::kFloat64);
+  ASSERT_TRUE(plan->info().scores);
+  std::mt19937_64 random(6);
+  constexpr size_t kRows = 7;
+  Request request(random, Op::kScore, kRows, context_features());
+  request.output = Block(kRows, kFeatures, NumberType::kFloat64);
+  request.span.output = request.output.mutable_view();
+  Workspace workspace;
+  ASSERT_TRUE(plan->Run(Op::kScore, {&request.span, 1}, workspace).ok());
+  const Tensor x = request.input.tensor();
+  const Tensor context = context_features() > 0
+                             ? request.context.tensor().expand({static_cast<int64_t>(kRows), -1}).contiguous()
+                             : Tensor();
+  {
+    torch::NoGradGuard no_grad;
+    ExpectClose(request.log, stored.flow->LogProb(x, context), 1e-9);
+    // By finite differences: log p of the flow itself, to both sides of each column.
+    constexpr double kStep = 1e-5;
+    Tensor slopes = torch::empty_like(x);
+    for (int64_t column = 0; column < static_cast<int64_t>(kFeatures); ++column) {
+      Tensor step = torch::zeros_like(x);
+      step.select(1, column).fill_(kStep);
+      const Tensor difference = stored.flow->LogProb(x + step, context) - stored.flow->LogProb(x - step, context);
+      slopes.select(1, column).copy_(difference / (2 * kStep));
+    }
+    ExpectClose(request.output, slopes, 1e-5);
+  }
+  // And by the flow's own gradient, which has rounding alone.
+  const Tensor input = x.clone().requires_grad_();
+  stored.flow->LogProb(input, context).sum().backward();
+  ExpectClose(request.output, input.grad(), 1e-9);
+
+  const auto float32 = Compile(stored, NumberType::kFloat32);
+  ASSERT_TRUE(float32->Run(Op::kScore, {&request.span, 1}, workspace).ok());
+  ExpectClose(request.output, input.grad(), 5e-3);
+}
+
+TEST(ReferencePlan, TheScoreIsZeroWhereTheDensityIs) {
+  density::v1::Preset preset;
+  preset.set_name("affine");
+  preset.set_no_standardize(true);
+  preset.mutable_base()->mutable_uniform_box();
+  const StoredFlow stored = MakeStoredFlow(preset, 2, 0, 4);
+  const auto plan = Compile(stored, NumberType::kFloat64);
+  Block rows(2, 2, NumberType::kFloat64);
+  for (size_t i = 0; i < 2; ++i) rows.Set(i, 1e6);
+  const Tensor inside = stored.flow->Forward(torch::full({1, 2}, 0.5, torch::kFloat64), Tensor()).value.detach();
+  for (size_t i = 0; i < 2; ++i) rows.Set(2 + i, inside[0][static_cast<int64_t>(i)].item<double>());
+  Block score(2, 2, NumberType::kFloat64);
+  Block log(2, 1, NumberType::kFloat64);
+  for (size_t i = 0; i < 4; ++i) score.Set(i, 7);
+  RowSpan span;
+  span.rows = 2;
+  span.input = rows.view();
+  span.output = score.mutable_view();
+  span.log = log.mutable_view();
+  Workspace workspace;
+  ASSERT_TRUE(plan->Run(Op::kScore, {&span, 1}, workspace).ok());
+  EXPECT_EQ(log.Get(0), -std::numeric_limits<double>::infinity());
+  EXPECT_TRUE(std::isfinite(log.Get(1)));
+  // Uniform: flat inside, and nothing outside.
+  for (size_t i = 0; i < 4; ++i) EXPECT_EQ(score.Get(i), 0) << i;
+}
+
+TEST(ReferencePlan, ARowThatASolverGivesUpOnIsNamedByItsPlaceInItsRequest) {
+  StoredFlow stored = MakeStoredFlow(SmallPreset("ffjord"), kFeatures, 0, 4);
+  for (auto& layer : *stored.spec.mutable_layers()) {
+    if (layer.has_continuous()) layer.mutable_continuous()->set_max_steps(2);
+  }
+  const auto plan = Compile(stored, NumberType::kFloat64);
+  Workspace workspace;
+  Block rows(8, kFeatures, NumberType::kFloat64);
+  Block log(8, 1, NumberType::kFloat64);
+  RowSpan span;
+  span.rows = 8;
+  span.input = rows.view();
+  span.log = log.mutable_view();
+  const RowSpan spans[] = {Slice(span, 5, 3), Slice(span, 0, 2)};
+  const absl::Status status = plan->Run(Op::kLogProb, spans, workspace);
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(status.message()), testing::StartsWith("rows: row 5: a continuous layer does not come to"));
+  EXPECT_THAT(std::string(status.message()), testing::HasSubstr("max_steps = 2"));
+  EXPECT_FALSE(plan->Run(Op::kSample, spans, workspace).ok());
 }
 
 TEST(ReferencePlan, RowsWithoutALimitGiveDensitiesWithoutNan) {

@@ -121,6 +121,7 @@ class CpuPlan final : public Plan {
   }
 
   absl::Status Run(Op op, absl::Span<const RowSpan> spans, Workspace& workspace) const override {
+    if (op == Op::kScore) return InternalError("this plan computes no gradients");
     const size_t rows = RowsOf(spans);
     if (rows == 0) return absl::OkStatus();
     if (rows > kTileRows) return InternalError("a run has more rows than the plan's tile");

@@ -72,6 +72,7 @@ class BucketPlan final : public Plan {
   PlanDescription Describe(Op op) const override { return describe_(op); }
 
   absl::Status Run(Op op, absl::Span<const RowSpan> spans, Workspace& /*workspace*/) const override {
+    if (op == Op::kScore) return InternalError("this plan computes no gradients");
     const size_t rows = RowsOf(spans);
     if (rows == 0) return absl::OkStatus();
     if (rows > info_.tile_rows) return InternalError("a run has more rows than the plan's tile");
