@@ -162,7 +162,6 @@ struct AffineForm {
 /// 2, and so are those of slopes where `soft_clip`.
 struct SplineForm {
   bool soft_clip = false;  ///< each parameter a is limited to a / (1 + |a| / c)
-  bool circular = false;   ///< both ends are one point; two more parameters, the slope there and a turn
   float bound = 3;
   float min_width = 0.006f;  ///< of a bin
   float min_height = 0.006f;

@@ -124,8 +124,7 @@ HWY_INLINE SplineBin FindSplineBin(FloatVector number, const Theta& theta, size_
     return hn::MulAdd(nearer(axis.power[k], axis.power[bins - 1 - k]), axis.scale, hn::Set(d, smallest));
   };
   bin.x = bin.z = hn::Set(d, -form.bound);
-  // Zero makes slope 1. The two ends of a circle are one knot.
-  bin.near_slope = form.circular ? slopes[bins - 1] : hn::Zero(d);
+  bin.near_slope = hn::Zero(d);  // makes slope 1
   bin.width = size(x, 0, form.min_width);
   bin.height = size(z, 0, form.min_height);
   bin.far_slope = nearer(slopes[0], slopes[bins - 2]);
@@ -220,18 +219,6 @@ HWY_INLINE SplineImage ForwardSpline(const SplineBin& bin) {
   return {hn::MulAdd(point.t, bin.width, bin.x), point.Slope(bin, hn::Div(point.chord, point.Denominator()))};
 }
 
-/// Numbers on the circle [-B, B], turned by `angle`.
-HWY_INLINE FloatVector Turned(FloatVector number, FloatVector angle, const SplineForm& form) {
-  const FloatTag d;
-  const FloatVector bound = hn::Set(d, form.bound);
-  const FloatVector length = hn::Set(d, 2 * form.bound);
-  const FloatVector sum = hn::Add(number, angle);
-  const FloatVector turns = hn::Floor(hn::Div(hn::Add(sum, bound), length));
-  const FloatVector wrapped = hn::Min(bound, hn::Max(hn::Neg(bound), hn::NegMulAdd(length, turns, sum)));
-  // Both ends are the same point; a number at one of them stays there.
-  return hn::IfThenElse(hn::Le(hn::Abs(sum), bound), sum, wrapped);
-}
-
 /// Most vectors that Splines maps together.
 inline constexpr size_t kSplineVectors = 8;
 
@@ -248,9 +235,7 @@ HWY_NOINLINE void Splines(const FloatVector* numbers, const Theta* theta, size_t
   SplineImage images[kSplineVectors];
   const size_t known_bins = kBins != 0 ? kBins : bins;
   for (size_t i = 0; i < count; ++i) {
-    FloatVector number = numbers[i];
-    if (kForward && form.circular) number = Turned(number, hn::Neg(theta[i][3 * known_bins]), form);
-    found[i] = FindSplineBin<kForward, kCapacity, kSoftClip>(number, theta[i], known_bins, form);
+    found[i] = FindSplineBin<kForward, kCapacity, kSoftClip>(numbers[i], theta[i], known_bins, form);
   }
   for (size_t i = 0; i < count; ++i) {
     found[i].near_slope = SplineSlope<kSoftClip>(form, found[i].near_slope);
@@ -259,8 +244,7 @@ HWY_NOINLINE void Splines(const FloatVector* numbers, const Theta* theta, size_t
   for (size_t i = 0; i < count; ++i) images[i] = kForward ? ForwardSpline(found[i]) : InverseSpline(found[i]);
   for (size_t i = 0; i < count; ++i) {
     const FloatVector bound = hn::Set(d, form.bound);
-    FloatVector value = hn::IfThenElse(found[i].is_upper, hn::Neg(images[i].value), images[i].value);
-    if (!kForward && form.circular) value = Turned(value, theta[i][3 * known_bins], form);
+    const FloatVector value = hn::IfThenElse(found[i].is_upper, hn::Neg(images[i].value), images[i].value);
     const FloatVector slope = images[i].slope;
     const FloatVector log = hn::IfThenElse(hn::Eq(slope, slope), LogOfNormal(d, slope, hn::Zero(d)), slope);
     const auto is_inside = hn::Le(hn::Abs(numbers[i]), bound);
