@@ -41,6 +41,9 @@ void AddTrainCommand(CLI::App& app, Session& session) {
       "  densityctl train power --preset maf --data power.csv\n"
       "  densityctl train power --preset realnvp --transforms 8 --hidden 128,128 --dataset d-1 --steps 5000 --detach\n"
       "  densityctl train weather --preset maf --data days.csv --context-columns month,station --alias candidate\n"
+      "  densityctl train homes --preset nsf_ar --data homes.csv --preprocess automatic\n"
+      "  densityctl train homes --preset maf --data homes.csv --preprocess rooms=integer,log --preprocess "
+      "share=logit,0..100\n"
       "  densityctl train custom --spec flow.json --server-file tables/rows.npy\n"
       "  densityctl train power --warm-start power@stable --data new.csv --steps 500 --priority 10",
       DefineTrainFlags, Run);

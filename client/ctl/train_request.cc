@@ -4,6 +4,7 @@
 #include "absl/strings/str_cat.h"
 #include "client/ctl/files.h"
 #include "client/ctl/messages.h"
+#include "client/ctl/preprocess_flags.h"
 #include "google/protobuf/util/json_util.h"
 
 namespace densityd::ctl {
@@ -22,7 +23,7 @@ void AddEnum(CLI::App& command, const std::string& flag, std::string& value, con
 
 void DefineFlow(CLI::App& command, TrainFlags& flags) {
   auto* flow = command.add_option_group("Flow", "one of --preset, --spec and --warm-start");
-  flow->add_option(
+  auto* preset = flow->add_option(
       "--preset", flags.preset,
       "Named model: affine, elementwise, nice, realnvp, maf, iaf, nsf_coupling, nsf_ar, circular_nsf, naf, "
       "gaussianization, planar, radial, sylvester, residual, ffjord or flow_matching");
@@ -42,6 +43,18 @@ void DefineFlow(CLI::App& command, TrainFlags& flags) {
   options->add_flag("--learnt-base", flags.learnt_base, "Learn the base's mean and scale");
   options->add_flag("--no-standardize", flags.no_standardize, "Leave the standardisation out");
   options->add_option("--flow-seed", flags.flow_seed, "Seed of random permutations");
+  options
+      ->add_option(
+          "--preprocess", flags.preprocess,
+          "How a column is mapped first: NAME=WORD,WORD of " + PreprocessWords() +
+              ". Repeat for each column; the others, or all of them with `automatic`, are chosen from the data")
+      ->allow_extra_args(false)
+      ->needs(preset);
+  options
+      ->add_option("--encode-context", flags.encode_context,
+                   "The same for context columns, which also take missing (NaN), unknown (categories) and embedding:N")
+      ->allow_extra_args(false)
+      ->needs(preset);
 }
 
 void DefineData(CLI::App& command, TrainFlags& flags) {
@@ -88,7 +101,7 @@ void DefineRun(CLI::App& command, TrainFlags& flags) {
                     "The same key and request return the training that was started first [random]");
 }
 
-void FillPreset(const TrainFlags& flags, v1::Preset& preset) {
+absl::Status FillPreset(const TrainFlags& flags, v1::Preset& preset) {
   preset.set_name(flags.preset);
   if (flags.transforms) preset.set_transforms(*flags.transforms);
   preset.mutable_hidden()->Add(flags.hidden.begin(), flags.hidden.end());
@@ -105,6 +118,12 @@ void FillPreset(const TrainFlags& flags, v1::Preset& preset) {
   preset.set_learnt_base(flags.learnt_base);
   preset.set_no_standardize(flags.no_standardize);
   if (flags.flow_seed) preset.set_seed(*flags.flow_seed);
+  if (!flags.preprocess.empty()) {
+    absl::Status status = ParsePreprocessing("--preprocess", flags.preprocess, *preset.mutable_preprocessing());
+    if (!status.ok()) return status;
+  }
+  if (flags.encode_context.empty()) return absl::OkStatus();
+  return ParsePreprocessing("--encode-context", flags.encode_context, *preset.mutable_context_encoding());
 }
 
 void FillOptions(const TrainFlags& flags, Options& options) {
@@ -157,7 +176,7 @@ absl::StatusOr<v1::TrainRequest> MakeTrainRequest(const TrainFlags& flags, Sessi
   if (!flags.spec_file.empty()) {
     if (absl::Status status = ReadSpec(flags.spec_file, session, request.mutable_spec()); !status.ok()) return status;
   } else if (!flags.preset.empty()) {
-    FillPreset(flags, *request.mutable_preset());
+    if (absl::Status status = FillPreset(flags, *request.mutable_preset()); !status.ok()) return status;
   }
   request.set_warm_start(flags.warm_start);
   if (!flags.dataset.empty()) request.set_dataset(flags.dataset);

@@ -1,10 +1,12 @@
 #include "server/engine/flow_runner.h"
 
+#include <algorithm>
 #include <limits>
 #include <utility>
 
 #include "ATen/core/grad_mode.h"
 #include "server/engine/weights.h"
+#include "server/flow/column_map.h"
 #include "server/flow/spec.h"
 #include "torch/autograd.h"
 
@@ -13,16 +15,26 @@ namespace densityd::engine {
 using flow::Flow;
 using torch::Tensor;
 
+namespace {
+
+bool HasDiscreteColumns(const density::v1::FlowSpec& spec) {
+  const auto& columns = spec.layers(0).preprocessing().columns();
+  return std::any_of(columns.begin(), columns.end(),
+                     [](const auto& column) { return flow::FormOf(column).is_discrete(); });
+}
+
+}  // namespace
+
 torch::ScalarType ScalarTypeOf(NumberType type) {
   return type == NumberType::kFloat32 ? torch::kFloat32 : torch::kFloat64;
 }
 
 NumberType DataType(const density::v1::FlowSpec& spec, NumberType precision) {
-  return spec.layers(0).has_standardize() ? NumberType::kFloat64 : precision;
+  return spec.layers(0).has_standardize() || spec.layers(0).has_preprocessing() ? NumberType::kFloat64 : precision;
 }
 
 NumberType ContextType(const density::v1::FlowSpec& spec, NumberType precision) {
-  return spec.has_context_preprocessing() ? NumberType::kFloat64 : precision;
+  return spec.has_context_preprocessing() || spec.has_context_encoding() ? NumberType::kFloat64 : precision;
 }
 
 absl::StatusOr<std::shared_ptr<Flow>> LoadFlow(const density::v1::FlowSpec& spec,
@@ -82,6 +94,8 @@ flow::Mapped RunFlow(Flow& flow, Op op, const Tensor& input, const Tensor& conte
   const Tensor z = flow.BaseFromNoise(input, context);
   const flow::Mapped x = flow.Forward(z, context);
   if (!wants_log) return {x.value, Tensor()};
+  // What is rounded has the density of its cell, not that of the number before.
+  if (HasDiscreteColumns(flow.spec())) return {x.value, flow.LogProb(x.value, context)};
   return {x.value, flow.BaseLogProb(z, context) - x.log_abs_det};
 }
 

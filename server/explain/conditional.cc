@@ -53,11 +53,15 @@ Conditional::Conditional(double value, double log_density, const ColumnRange& ra
       shift_(log_density),
       left_step_(range.spread),
       right_step_(range.spread) {
+  if (range.values != nullptr) return;
   const std::vector<double> ends = FirstEnds(value, range);
   for (size_t i = 0; i + 1 < ends.size(); ++i) panels_.emplace_back(ends[i], ends[i + 1]);
 }
 
 void Conditional::Want(std::vector<double>& nodes) {
+  if (range_.values != nullptr && log_densities_.empty()) {
+    nodes.insert(nodes.end(), range_.values->begin(), range_.values->end());
+  }
   for (const Panel& panel : panels_) {
     if (panel.has_values()) continue;
     const auto wanted = panel.Nodes();
@@ -66,6 +70,10 @@ void Conditional::Want(std::vector<double>& nodes) {
 }
 
 void Conditional::Take(absl::Span<const double> log_density) {
+  if (range_.values != nullptr) {
+    log_densities_.assign(log_density.begin(), log_density.end());
+    return;
+  }
   nodes_ += log_density.size();
   for (Panel& panel : panels_) {
     if (panel.has_values()) continue;
@@ -165,7 +173,38 @@ double Conditional::Quantile(double share, const Sums& sums) const {
   return panels_.back().high();
 }
 
+ColumnAnswer Conditional::AnswerOfValues() const {
+  const std::vector<double>& values = *range_.values;
+  const double shift = *std::max_element(log_densities_.begin(), log_densities_.end());
+  double mass = 0;
+  double left = 0;   // of values up to this one
+  double right = 0;  // from this one on
+  for (size_t i = 0; i < values.size(); ++i) {
+    const double density = std::exp(log_densities_[i] - shift);
+    mass += density;
+    if (values[i] <= value_) left += density;
+    if (values[i] >= value_) right += density;
+  }
+  const auto quantile = [&](double share) {
+    double rest = share * mass;
+    for (size_t i = 0; i < values.size(); ++i) {
+      rest -= std::exp(log_densities_[i] - shift);
+      if (rest <= 0) return values[i];
+    }
+    return values.back();
+  };
+  ColumnAnswer answer;
+  answer.surprise = shift + std::log(mass) - log_density_;
+  answer.tail_probability = std::min(1.0, 2 * std::min(left, right) / mass);
+  answer.median = quantile(0.5);
+  answer.lower = quantile(0.05);
+  answer.upper = quantile(0.95);
+  answer.error = options_.noise;
+  return answer;
+}
+
 ColumnAnswer Conditional::Answer() const {
+  if (range_.values != nullptr) return AnswerOfValues();
   const Sums sums = Sum();
   ColumnAnswer answer;
   answer.surprise = shift_ + std::log(sums.mass()) - log_density_;

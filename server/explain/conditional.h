@@ -3,11 +3,12 @@
 // p(x_j | x_-j) = p(x) / integral of p over column j. The integral is taken by adaptive quadrature: panels where the
 // two rules of a Gauss-Kronrod pair differ are halved; where the density has not died out at an end, another panel is
 // added there. All densities are needed in batches, so this is a state machine: it says at which points it wants log p
-// next, and is told the values.
+// next, and is told the values. Where a column has a list of values, the integral is their sum, and exact.
 #pragma once
 
 #include <cstddef>
 #include <limits>
+#include <memory>
 #include <vector>
 
 #include "absl/types/span.h"
@@ -23,6 +24,8 @@ struct ColumnRange {
   double spread = 1;                                              ///< > 0; its standard deviation
   double support_low = -std::numeric_limits<double>::infinity();  ///< outside of these the density is zero
   double support_high = std::numeric_limits<double>::infinity();
+  /// Categories and integers within bounds: all values that there are, ascending. Null: the column is continuous.
+  std::shared_ptr<const std::vector<double>> values;
 };
 
 struct QuadratureOptions {
@@ -64,6 +67,7 @@ class Conditional {
   void Halve(const Sums& sums);
   /// Adds panels at the ends where the density has not died out.
   void Extend(const Sums& sums);
+  ColumnAnswer AnswerOfValues() const;
   bool IsLeft(const Panel& panel) const { return panel.high() <= value_; }
   double Quantile(double share, const Sums& sums) const;
 
@@ -76,6 +80,7 @@ class Conditional {
   size_t nodes_ = 0;
   double left_step_;  ///< width of the next panel on the left, and right
   double right_step_;
+  std::vector<double> log_densities_;  ///< at range_.values
 };
 
 }  // namespace densityd::explain

@@ -5,6 +5,7 @@
 #include "server/base/errors.h"
 #include "server/flow/autoregressive.h"
 #include "server/flow/bends.h"
+#include "server/flow/column_preprocessing.h"
 #include "server/flow/continuous.h"
 #include "server/flow/coupling.h"
 #include "server/flow/elementwise.h"
@@ -55,6 +56,8 @@ std::shared_ptr<Transform> MakeTransform(const Layer& layer, int64_t features, i
       return std::make_shared<Continuous>(layer.continuous(), features, context_features, initializer);
     case Layer::kBijection:
       return std::make_shared<Bijection>(layer.bijection(), features);
+    case Layer::kPreprocessing:
+      return std::make_shared<Preprocessing>(layer.preprocessing());
     default:
       return std::make_shared<Standardize>(layer.standardize());
   }
@@ -63,16 +66,22 @@ std::shared_ptr<Transform> MakeTransform(const Layer& layer, int64_t features, i
 std::shared_ptr<Flow> Make(FlowSpec spec, uint64_t seed) {
   Initializer initializer(seed);
   const int64_t features = spec.features();
+  const int64_t context = EncodedContextWidth(spec);
   std::vector<std::shared_ptr<Transform>> layers;
   for (const Layer& layer : spec.layers()) {
-    layers.push_back(MakeTransform(layer, features, spec.context_features(), initializer));
+    layers.push_back(MakeTransform(layer, features, context, initializer));
   }
   std::shared_ptr<Transform> context_preprocessing;
   if (spec.has_context_preprocessing()) {
     context_preprocessing = std::make_shared<Standardize>(spec.context_preprocessing());
   }
-  auto base = MakeBaseDistribution(spec.base(), features, spec.context_features(), initializer);
-  return std::make_shared<Flow>(std::move(spec), std::move(base), std::move(layers), std::move(context_preprocessing));
+  auto base = MakeBaseDistribution(spec.base(), features, context, initializer);
+  std::shared_ptr<ContextEncoding> encoding;
+  if (spec.has_context_encoding()) {
+    encoding = std::make_shared<ContextEncoding>(spec.context_encoding(), initializer);
+  }
+  return std::make_shared<Flow>(std::move(spec), std::move(base), std::move(layers), std::move(context_preprocessing),
+                                std::move(encoding));
 }
 
 }  // namespace

@@ -44,6 +44,7 @@ absl::StatusOr<Tensor> RowsAfter(const FlowSpec& spec, int count, const Tensor& 
   auto flow = BuildFlow(prefix, /*seed=*/0);
   if (!flow.ok()) return flow.status();
   (*flow)->to(x.device());
+  (*flow)->eval();
   const Mapped mapped = (*flow)->Inverse(x.to(torch::kFloat64), context);
   const Tensor undefined = mapped.log_abs_det.isfinite().logical_not().nonzero();
   if (undefined.size(0) == 0) return mapped.value;

@@ -9,20 +9,25 @@
 namespace densityd::flow {
 
 Flow::Flow(density::v1::FlowSpec spec, std::shared_ptr<BaseDistribution> base,
-           std::vector<std::shared_ptr<Transform>> layers, std::shared_ptr<Transform> context_preprocessing)
+           std::vector<std::shared_ptr<Transform>> layers, std::shared_ptr<Transform> context_preprocessing,
+           std::shared_ptr<ContextEncoding> context_encoding)
     : spec_(std::move(spec)),
       base_(std::move(base)),
       layers_(std::move(layers)),
-      context_preprocessing_(std::move(context_preprocessing)) {
+      context_preprocessing_(std::move(context_preprocessing)),
+      context_encoding_(std::move(context_encoding)) {
   register_module("base", base_);
   const auto list = register_module("layers", std::make_shared<Module>());
   for (size_t i = 0; i < layers_.size(); ++i) list->register_module(std::to_string(i), layers_[i]);
   if (context_preprocessing_) register_module("context_preprocessing", context_preprocessing_);
+  if (context_encoding_) register_module("context_encoding", context_encoding_);
 }
 
 Tensor Flow::LogProb(const Tensor& x, const Tensor& context) {
-  const Mapped base = Inverse(x, context);
-  return BaseLogProb(base.value, context) + base.log_abs_det;
+  // Once for both: an encoding may draw noise in training.
+  const Tensor prepared = PrepareContext(context);
+  const Mapped base = InverseOfPrepared(x, prepared);
+  return base_->LogProb(base.value, prepared) + base.log_abs_det;
 }
 
 Tensor Flow::TrainingLoss(const Tensor& x, const Tensor& context) {
@@ -39,7 +44,7 @@ Tensor Flow::TrainingLoss(const Tensor& x, const Tensor& context) {
          z.log_abs_det.defined() ? z.log_abs_det + part.mapped.log_abs_det : part.mapped.log_abs_det};
     if (part.penalty.defined()) penalty = penalty.defined() ? penalty + part.penalty : part.penalty;
   }
-  const Tensor surprise = -(BaseLogProb(z.value, context) + z.log_abs_det);
+  const Tensor surprise = -(base_->LogProb(z.value, prepared) + z.log_abs_det);
   return penalty.defined() ? surprise + penalty : surprise;
 }
 
@@ -53,8 +58,9 @@ Tensor Flow::MatchingLoss(size_t index, const Tensor& x, const Tensor& context) 
   return static_cast<Continuous&>(*layers_[index]).MatchingLoss(start, end, prepared);
 }
 
-Mapped Flow::Inverse(const Tensor& x, const Tensor& context) {
-  const Tensor prepared = PrepareContext(context);
+Mapped Flow::Inverse(const Tensor& x, const Tensor& context) { return InverseOfPrepared(x, PrepareContext(context)); }
+
+Mapped Flow::InverseOfPrepared(const Tensor& x, const Tensor& prepared) {
   Mapped z = layers_.front()->Inverse(x, prepared);
   for (size_t i = 1; i < layers_.size(); ++i) {
     const Mapped mapped = layers_[i]->Inverse(z.value, prepared);
@@ -90,7 +96,9 @@ void Flow::InitializeFromData(const Tensor& x, const Tensor& context) {
 }
 
 Tensor Flow::PrepareContext(const Tensor& context) const {
-  if (!context.defined() || !context_preprocessing_) return context;
+  if (!context.defined()) return context;
+  if (context_encoding_) return context_encoding_->Encode(context);
+  if (!context_preprocessing_) return context;
   return context_preprocessing_->Inverse(context, Tensor()).value;
 }
 

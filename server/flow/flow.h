@@ -24,6 +24,7 @@
 //   layers.<i>.vectors, .r1, .r2, .bias          Sylvester
 //   layers.<i>.network.<k>.weight, .bias         residual: before the division by the spectral norm; continuous: inputs
 //                                                are the columns, the time, the context
+//   context_encoding.<j>.embedding, .missing     column j of an encoded context (context_encoding.h)
 //
 // What they mean is said where they are registered. Weights are (outputs, inputs): the columns' inputs (the cosine of a
 // circular column), then the sines of circular columns, then the context's. Masks,
@@ -36,19 +37,22 @@
 #include "absl/status/statusor.h"
 #include "density/v1/flow_spec.pb.h"
 #include "server/flow/base_distribution.h"
+#include "server/flow/context_encoding.h"
 #include "server/flow/transform.h"
 
 namespace densityd::flow {
 
 /// log p(x) = log p_base(z) + log|det dz/dx| with (z, log|det dz/dx|) = Inverse(x), in nats.
 /// Built in float64; `to(torch::kFloat32)` for training and serving. Not thread-safe while training; const use under
-/// inference mode is. Rows and context are of the flow's dtype; where layer 0 standardises, x may be of any floating
-/// dtype, and so may a standardised context: what is in float64 is centred and scaled before it is rounded.
+/// inference mode is. Rows and context are of the flow's dtype; where layer 0 preprocesses, x may be of any floating
+/// dtype, and so may a standardised or encoded context: what is in float64 is centred and scaled before it is rounded.
 class Flow : public Module {
  public:
-  /// Layers in the spec's order: layers[0] touches the data. `context_preprocessing` may be null.
+  /// Layers in the spec's order: layers[0] touches the data. `context_preprocessing` and `context_encoding`, one of
+  /// which at most there is, may be null.
   Flow(density::v1::FlowSpec spec, std::shared_ptr<BaseDistribution> base,
-       std::vector<std::shared_ptr<Transform>> layers, std::shared_ptr<Transform> context_preprocessing);
+       std::vector<std::shared_ptr<Transform>> layers, std::shared_ptr<Transform> context_preprocessing,
+       std::shared_ptr<ContextEncoding> context_encoding);
 
   /// log p(x | context) of x (N, D): (N), nats. -infinity, never NaN, where a layer is not defined at x.
   Tensor LogProb(const Tensor& x, const Tensor& context);
@@ -69,10 +73,13 @@ class Flow : public Module {
   /// Initialises data-dependent layers from x (N, D), in the density direction. See Transform::InitializeFromData.
   void InitializeFromData(const Tensor& x, const Tensor& context);
 
+  /// The context as layers and base see it.
+  Tensor PrepareContext(const Tensor& context) const;
+
   const density::v1::FlowSpec& spec() const { return spec_; }
 
  private:
-  Tensor PrepareContext(const Tensor& context) const;
+  Mapped InverseOfPrepared(const Tensor& x, const Tensor& prepared);
   // Of layer `index`, the only learnt one.
   Tensor MatchingLoss(size_t index, const Tensor& x, const Tensor& context);
 
@@ -80,6 +87,7 @@ class Flow : public Module {
   std::shared_ptr<BaseDistribution> base_;
   std::vector<std::shared_ptr<Transform>> layers_;
   std::shared_ptr<Transform> context_preprocessing_;
+  std::shared_ptr<ContextEncoding> context_encoding_;
 };
 
 /// Builds the flow that `spec` describes, in float64, with initial weights drawn from `seed` (not from LibTorch's

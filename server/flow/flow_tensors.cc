@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/flow/columns.h"
+#include "server/flow/context_column.h"
 #include "server/flow/spec.h"
 
 namespace densityd::flow {
@@ -165,6 +166,19 @@ void AddLayer(const Layer& layer, int64_t features, int64_t context, const std::
   }
 }
 
+void AddEncoding(const density::v1::Preprocessing& encoding, Tensors& tensors) {
+  int j = 0;
+  for (const ContextColumn& column : ContextColumns(encoding)) {
+    const std::string name = absl::StrCat("context_encoding.", j++);
+    if (column.is_category()) {
+      tensors.Add(name + ".embedding",
+                  {static_cast<int64_t>(column.embedding_rows), static_cast<int64_t>(column.width)});
+    } else if (column.has_flag()) {
+      tensors.Add(name + ".missing", {static_cast<int64_t>(column.values())});
+    }
+  }
+}
+
 }  // namespace
 
 int64_t UnivariateParameters(const Univariate& univariate) {
@@ -198,10 +212,12 @@ std::vector<TensorInfo> FlowTensors(const FlowSpec& given) {
   const FlowSpec spec = WithDefaults(given);
   const int64_t features = spec.features();
   Tensors tensors;
-  AddBase(spec.base(), features, spec.context_features(), "base", tensors);
+  const int64_t context = EncodedContextWidth(spec);
+  AddBase(spec.base(), features, context, "base", tensors);
   for (int i = 0; i < spec.layers_size(); ++i) {
-    AddLayer(spec.layers(i), features, spec.context_features(), absl::StrCat("layers.", i), tensors);
+    AddLayer(spec.layers(i), features, context, absl::StrCat("layers.", i), tensors);
   }
+  AddEncoding(spec.context_encoding(), tensors);
   return tensors.Take();
 }
 

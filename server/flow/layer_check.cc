@@ -10,6 +10,7 @@
 #include "server/flow/columns.h"
 #include "server/flow/field_check.h"
 #include "server/flow/not_built.h"
+#include "server/flow/preprocessing_check.h"
 #include "server/flow/univariate_check.h"
 
 namespace densityd::flow {
@@ -304,6 +305,8 @@ absl::Status CheckLayer(const Layer& layer, int64_t features, const std::string&
       return CheckResidualFlow(layer.residual(), field + ".residual");
     case Layer::kContinuous:
       return CheckContinuous(layer.continuous(), field + ".continuous");
+    case Layer::kPreprocessing:
+      return CheckPreprocessing(layer.preprocessing(), features, ColumnRole::kFeatures, field + ".preprocessing");
     case Layer::kLuLinear:
     case Layer::kActnorm:
     case Layer::kFullAffine:
@@ -314,7 +317,7 @@ absl::Status CheckLayer(const Layer& layer, int64_t features, const std::string&
   return InvalidArgument(field,
                          "has no kind; set one of standardize, elementwise, coupling, autoregressive, permutation, "
                          "lu_linear, actnorm, bijection, full_affine, householder, orthogonal, planar, radial, "
-                         "sylvester, residual, continuous");
+                         "sylvester, residual, continuous, preprocessing");
 }
 
 }  // namespace densityd::flow

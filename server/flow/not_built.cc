@@ -26,8 +26,6 @@ absl::Status CheckLayerKind(const Layer& layer, const std::string& field) {
       return NotBuilt(field + ".split");
     case Layer::kInvertibleConvolution:
       return NotBuilt(field + ".invertible_convolution");
-    case Layer::kPreprocessing:
-      return NotBuilt(field + ".preprocessing");
     default:
       return absl::OkStatus();
   }
@@ -52,7 +50,6 @@ absl::Status NotBuilt(const std::string& field) {
 
 absl::Status CheckBuilt(const FlowSpec& spec, const std::string& field) {
   if (spec.has_image()) return NotBuilt(field + ".image");
-  if (spec.has_context_encoding()) return NotBuilt(field + ".context_encoding");
   for (int i = 0; i < spec.layers_size(); ++i) {
     auto status = CheckLayer(spec.layers(i), absl::StrCat(field, ".layers[", i, "]"));
     if (!status.ok()) return status;

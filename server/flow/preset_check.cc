@@ -7,6 +7,7 @@
 #include "server/base/errors.h"
 #include "server/flow/field_check.h"
 #include "server/flow/layer_check.h"
+#include "server/flow/preprocessing_check.h"
 #include "server/flow/univariate_check.h"
 
 namespace densityd::flow {
@@ -109,6 +110,29 @@ absl::Status CheckSizes(const Preset& preset, uint32_t features) {
   return preset.has_rank() ? CheckRange(preset.rank(), std::min(features, kMaxRank), "preset.rank") : absl::OkStatus();
 }
 
+absl::Status CheckCircles(const Preset& preset, uint32_t features) {
+  using density::v1::ColumnPreprocessing;
+  const auto& columns = preset.preprocessing().columns();
+  for (int i = 0; i < columns.size(); ++i) {
+    const bool is_angle =
+        preset.circular().empty() || std::count(preset.circular().begin(), preset.circular().end(), i);
+    const auto kind = columns[i].kind();
+    if (!is_angle || kind == ColumnPreprocessing::CIRCULAR || kind == ColumnPreprocessing::KIND_UNSPECIFIED) continue;
+    return InvalidArgument(
+        absl::StrCat("preset.preprocessing.columns[", i, "].kind"),
+        absl::StrCat("is ", ColumnPreprocessing::Kind_Name(kind), ", but preset.circular makes the column an angle"));
+  }
+  return CheckPreprocessing(preset.preprocessing(), features, ColumnRole::kFeatures, "preset.preprocessing");
+}
+
+absl::Status CheckPreprocessed(const Preset& preset, const PresetTraits& traits, uint32_t features) {
+  if (preset.no_standardize() && (preset.has_preprocessing() || preset.has_context_encoding())) {
+    return InvalidArgument("preset.no_standardize", "is set, and so is what takes the place of the standardisation");
+  }
+  if (traits.has_circles) return CheckCircles(preset, features);
+  return CheckPreprocessing(preset.preprocessing(), features, ColumnRole::kFeatures, "preset.preprocessing");
+}
+
 absl::Status CheckEnums(const Preset& preset) {
   if (!Preset::Mixing_IsValid(preset.mixing())) {
     return InvalidArgument("preset.mixing", absl::StrCat("has the unknown value ", preset.mixing()));
@@ -132,6 +156,7 @@ absl::Status CheckPreset(const Preset& preset, const PresetTraits& traits, uint3
   if (auto status = CheckEnums(preset); !status.ok()) return status;
   if (auto status = CheckSplines(preset); !status.ok()) return status;
   if (auto status = CheckSizes(preset, features); !status.ok()) return status;
+  if (auto status = CheckPreprocessed(preset, traits, features); !status.ok()) return status;
   if (preset.has_base() && preset.learnt_base()) {
     return InvalidArgument("preset.learnt_base", "is set, and so is preset.base; one of them says what z is");
   }

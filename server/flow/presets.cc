@@ -24,6 +24,7 @@ using density::v1::Layer;
 using density::v1::Mask;
 using density::v1::MixtureCdf;
 using density::v1::Permutation;
+using density::v1::Preprocessing;
 using density::v1::Preset;
 using density::v1::Univariate;
 
@@ -149,6 +150,27 @@ Columns Angles(const Preset& preset, uint32_t features) {
   return columns;
 }
 
+void MarkCircles(const Columns& angles, uint32_t features, Preprocessing& preprocessing) {
+  while (static_cast<uint32_t>(preprocessing.columns_size()) < features) preprocessing.add_columns();
+  for (int64_t column : angles) {
+    preprocessing.mutable_columns(static_cast<int>(column))->set_kind(density::v1::ColumnPreprocessing::CIRCULAR);
+  }
+}
+
+// What touches rows and context before the layers of the preset.
+void AddPreprocessing(const Preset& preset, FlowSpec& spec) {
+  if (preset.has_preprocessing()) {
+    *spec.add_layers()->mutable_preprocessing() = preset.preprocessing();
+  } else if (!preset.no_standardize()) {
+    spec.add_layers()->mutable_standardize();
+  }
+  if (preset.has_context_encoding()) {
+    *spec.mutable_context_encoding() = preset.context_encoding();
+  } else if (!preset.no_standardize() && spec.context_features() > 0) {
+    spec.mutable_context_preprocessing();
+  }
+}
+
 // Angles are uniform on the circle in the base, and are not standardised.
 void AddCircularNsf(const Preset& preset, FlowSpec& spec) {
   const Columns angles = Angles(preset, spec.features());
@@ -160,7 +182,11 @@ void AddCircularNsf(const Preset& preset, FlowSpec& spec) {
   circles.mutable_base()->mutable_uniform_box()->set_high(std::numbers::pi);
   if (!numbers.empty()) groups.Add()->mutable_columns()->Add(numbers.begin(), numbers.end());
   for (Layer& layer : *spec.mutable_layers()) {
-    layer.mutable_standardize()->mutable_unchanged()->Add(angles.begin(), angles.end());
+    if (layer.has_preprocessing()) {
+      MarkCircles(angles, spec.features(), *layer.mutable_preprocessing());
+    } else {
+      layer.mutable_standardize()->mutable_unchanged()->Add(angles.begin(), angles.end());
+    }
   }
   Univariate univariate = Spline(preset);
   univariate.mutable_rational_quadratic_spline()->set_bound(std::numbers::pi);
@@ -306,10 +332,7 @@ absl::StatusOr<FlowSpec> ExpandPreset(const Preset& preset, uint32_t features, u
   spec.set_context_features(context_features);
   if (preset.has_base()) *spec.mutable_base() = preset.base();
   if (preset.learnt_base()) spec.mutable_base()->mutable_diagonal_normal();
-  if (!preset.no_standardize()) {
-    spec.add_layers()->mutable_standardize();
-    if (context_features > 0) spec.mutable_context_preprocessing();
-  }
+  AddPreprocessing(preset, spec);
   recipe->second.add_layers(preset, spec);
   // What is left to check has the same limits as in any spec: the number of features and of parameters.
   if (auto status = CheckFlowSpec(spec, "preset"); !status.ok()) return status;

@@ -3,6 +3,7 @@
 #include "server/flow/base_check.h"
 #include "server/flow/layer_check.h"
 #include "server/flow/not_built.h"
+#include "server/flow/preprocessing_check.h"
 #include "server/flow/spec.h"
 #include "server/flow/support.h"
 
@@ -37,6 +38,24 @@ absl::Status CheckContextPreprocessing(const FlowSpec& spec, const std::string& 
   return CheckStandardize(spec.context_preprocessing(), spec.context_features(), field);
 }
 
+absl::Status CheckContextEncoding(const FlowSpec& spec, const std::string& field) {
+  if (!spec.has_context_encoding()) return absl::OkStatus();
+  if (spec.context_features() == 0) return InvalidArgument(field, "is set, but context_features is 0");
+  if (spec.has_context_preprocessing()) {
+    return InvalidArgument(field, "is set, and so is context_preprocessing, whose place it takes");
+  }
+  return CheckPreprocessing(spec.context_encoding(), spec.context_features(), ColumnRole::kContext, field);
+}
+
+absl::Status CheckPreprocessingIsFirst(const FlowSpec& spec, const std::string& field) {
+  for (int i = 1; i < spec.layers_size(); ++i) {
+    if (!spec.layers(i).has_preprocessing()) continue;
+    return InvalidArgument(absl::StrCat(field, ".layers[", i, "].preprocessing"),
+                           "touches the data, so it must be layers[0]");
+  }
+  return absl::OkStatus();
+}
+
 // Flow matching trains one layer between fixed ones and a fixed base.
 absl::Status CheckMatching(const FlowSpec& spec, const std::string& field) {
   for (int i = 0; i < spec.layers_size(); ++i) {
@@ -68,7 +87,9 @@ absl::Status CheckFlowSpec(const FlowSpec& spec, std::string_view field) {
     const std::string layer = absl::StrCat(path, ".layers[", i, "]");
     if (auto status = CheckLayer(spec.layers(i), spec.features(), layer); !status.ok()) return status;
   }
+  if (auto status = CheckPreprocessingIsFirst(spec, path); !status.ok()) return status;
   if (auto status = CheckContextPreprocessing(spec, path + ".context_preprocessing"); !status.ok()) return status;
+  if (auto status = CheckContextEncoding(spec, path + ".context_encoding"); !status.ok()) return status;
   auto base = CheckBase(spec.base(), spec.features(), spec.context_features(), path + ".base");
   if (!base.ok()) return base;
   if (auto status = CheckSupport(spec, path); !status.ok()) return status;
@@ -81,10 +102,19 @@ absl::Status CheckFlowSpec(const FlowSpec& spec, std::string_view field) {
 
 absl::Status CheckFitted(const FlowSpec& spec, std::string_view field) {
   const std::string path(field);
+  if (spec.layers(0).has_preprocessing()) {
+    auto status = CheckFittedPreprocessing(spec.layers(0).preprocessing(), ColumnRole::kFeatures,
+                                           path + ".layers[0].preprocessing");
+    if (!status.ok()) return status;
+  }
   for (int i = 0; i < spec.layers_size(); ++i) {
     if (!spec.layers(i).has_standardize()) continue;
     const std::string layer = absl::StrCat(path, ".layers[", i, "].standardize");
     if (auto status = CheckFittedStandardize(spec.layers(i).standardize(), layer); !status.ok()) return status;
+  }
+  if (spec.has_context_encoding()) {
+    auto status = CheckFittedPreprocessing(spec.context_encoding(), ColumnRole::kContext, path + ".context_encoding");
+    if (!status.ok()) return status;
   }
   if (!spec.has_context_preprocessing()) return absl::OkStatus();
   return CheckFittedStandardize(spec.context_preprocessing(), path + ".context_preprocessing");

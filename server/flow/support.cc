@@ -3,11 +3,13 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numbers>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "server/base/errors.h"
+#include "server/flow/column_map.h"
 #include "server/flow/columns.h"
 
 namespace densityd::flow {
@@ -16,9 +18,15 @@ namespace {
 using density::v1::BaseDistribution;
 using density::v1::Bijection;
 using density::v1::Layer;
+using density::v1::Preprocessing;
 using density::v1::Standardize;
+using density::v1::Univariate;
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
+/// Of a spline that does not say.
+constexpr double kDefaultBound = 3;
+/// pi, and what rounding may add.
+constexpr double kLargestAngle = std::numbers::pi * (1 + 1e-12);
 
 using Box = std::vector<Interval>;
 
@@ -102,6 +110,45 @@ void MapStandardize(const Standardize& standardize, Box& box) {
   }
 }
 
+absl::Status MapPreprocessing(const Preprocessing& preprocessing, const std::string& field, Box& box) {
+  for (int j = 0; j < preprocessing.columns_size(); ++j) {
+    const ColumnForm form = FormOf(preprocessing.columns(j));
+    const bool on_circle = box[j].low >= -kLargestAngle && box[j].high <= kLargestAngle;
+    if (form.shape == ColumnForm::Shape::kCircle && !on_circle) {
+      return InvalidArgument(absl::StrCat(field, ".columns[", j, "].kind"),
+                             absl::StrCat("CIRCULAR needs a flow that stays within [-pi, pi] in this column, such as "
+                                          "the preset circular_nsf; the layers between it and the base give values "
+                                          "within [",
+                                          box[j].low, ", ", box[j].high, "]"));
+    }
+    const auto [low, high] = ImageOf(form, box[j].low, box[j].high);
+    box[j] = {low, high};
+  }
+  return absl::OkStatus();
+}
+
+// The univariate map of a layer that maps every column for itself, given others; null for other layers.
+const Univariate* UnivariateOf(const Layer& layer) {
+  if (layer.has_elementwise()) return &layer.elementwise().univariate();
+  if (layer.has_coupling()) return &layer.coupling().univariate();
+  return layer.has_autoregressive() ? &layer.autoregressive().univariate() : nullptr;
+}
+
+// A learnt map can send a bounded interval anywhere, but a circle to itself only.
+void MapLearnt(const Layer& layer, Box& box) {
+  const Univariate* univariate = UnivariateOf(layer);
+  Box mapped(box.size());
+  if (univariate != nullptr) {
+    const auto& spline = univariate->rational_quadratic_spline();
+    const double bound = spline.bound() == 0 ? kDefaultBound : spline.bound();
+    const Interval circle = {-bound, bound};
+    for (int64_t column : CircularColumns(*univariate, AllColumns(static_cast<int64_t>(box.size())))) {
+      if (box[column].low >= circle.low && box[column].high <= circle.high) mapped[column] = circle;
+    }
+  }
+  box = std::move(mapped);
+}
+
 // Takes the values of the base through all layers, up to the data.
 absl::Status MapBox(const density::v1::FlowSpec& spec, const std::string& field, Box& box) {
   for (int i = spec.layers_size() - 1; i >= 0; --i) {
@@ -116,9 +163,11 @@ absl::Status MapBox(const density::v1::FlowSpec& spec, const std::string& field,
       Box permuted(box.size());
       for (size_t j = 0; j < columns.size(); ++j) permuted[columns[j]] = box[j];
       box = std::move(permuted);
+    } else if (layer.has_preprocessing()) {
+      const std::string path = absl::StrCat(field, ".layers[", i, "].preprocessing");
+      if (auto status = MapPreprocessing(layer.preprocessing(), path, box); !status.ok()) return status;
     } else {
-      // A learnt map can send a bounded interval anywhere.
-      box.assign(box.size(), Interval());
+      MapLearnt(layer, box);
     }
   }
   return absl::OkStatus();

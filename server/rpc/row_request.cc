@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "server/base/errors.h"
 #include "server/base/strings.h"
+#include "server/rpc/context_check.h"
 #include "server/rpc/matrix.h"
 
 namespace densityd::rpc {
@@ -84,7 +85,8 @@ absl::Status AddContext(bool has_context, const Matrix& context, RowRequest& row
                                                         " (one per row) or 1 (the same for all) is needed"));
   }
   rows.span.context = *view;
-  return CheckFinite("context", *view, rows.precision);
+  const std::vector<flow::ContextColumn>& columns = rows.model->context_columns();
+  return columns.empty() ? CheckFinite("context", *view, rows.precision) : CheckEncodable("context", *view, columns);
 }
 
 /// Checks the request's rows and context, and returns how the rows are encoded. An answer holds `columns` numbers per

@@ -13,6 +13,7 @@
 #include "server/engine/lazy_plan.h"
 #include "server/engine/plan.h"
 #include "server/explain/conditional.h"
+#include "server/flow/context_column.h"
 #include "server/registry/servable.h"
 #include "server/rpc/calibration.h"
 #include "server/telemetry/metrics.h"
@@ -25,7 +26,7 @@ class ServedModel final : public registry::Servable {
  public:
   ServedModel(std::shared_ptr<const engine::Plan> float32, std::shared_ptr<const engine::LazyPlan> float64,
               TailProbability tail_probability, std::vector<explain::ColumnRange> column_ranges,
-              std::shared_ptr<telemetry::ModelSeries> series);
+              std::vector<flow::ContextColumn> context_columns, std::shared_ptr<telemetry::ModelSeries> series);
 
   size_t memory_bytes() const override;
   std::string plan_name() const override;
@@ -40,6 +41,8 @@ class ServedModel final : public registry::Servable {
   const TailProbability& tail_probability() const { return tail_probability_; }
   /// One per column, (D); empty where the version was stored without.
   const std::vector<explain::ColumnRange>& column_ranges() const { return column_ranges_; }
+  /// What each column of an encoded context takes, (C); empty where the context is not encoded.
+  const std::vector<flow::ContextColumn>& context_columns() const { return context_columns_; }
   telemetry::ModelSeries& series() const { return *series_; }
 
  private:
@@ -48,6 +51,7 @@ class ServedModel final : public registry::Servable {
   std::shared_ptr<const engine::Plan> float64_;
   TailProbability tail_probability_;
   std::vector<explain::ColumnRange> column_ranges_;
+  std::vector<flow::ContextColumn> context_columns_;
   std::shared_ptr<telemetry::ModelSeries> series_;
 };
 

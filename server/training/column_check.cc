@@ -31,7 +31,8 @@ double ProbeSign(const std::vector<double>& a, const std::vector<double>& b) {
     squares_b += b[i] * b[i];
   }
   const double norm = std::sqrt(squares_a * squares_b);
-  if (std::abs(products) < (1 - kProbeTolerance) * norm) return 0;
+  // Missing numbers make it NaN: a column with them is no function of another one.
+  if (!(std::abs(products) >= (1 - kProbeTolerance) * norm)) return 0;
   return products < 0 ? -1 : 1;
 }
 
@@ -48,21 +49,24 @@ bool AgreeInEveryRow(absl::Span<const double> values, absl::Span<const Column> c
 }  // namespace
 
 Column Summarize(absl::Span<const double> values, size_t cols, size_t column) {
-  const size_t count = values.size() / cols;
-  const auto rows = static_cast<double>(count);
+  double rows = 0;
   double low = std::numeric_limits<double>::infinity();
   double high = -low;
   // Differences from the first value: a column far from 0 would lose its digits otherwise.
-  const double origin = values[column];
+  double origin = 0;
   double sum = 0;
   for (size_t i = column; i < values.size(); i += cols) {
+    if (std::isnan(values[i])) continue;
+    if (rows++ == 0) origin = values[i];
     low = std::min(low, values[i]);
     high = std::max(high, values[i]);
     sum += values[i] - origin;
   }
-  const double mean = origin + sum / rows;
+  const double mean = rows == 0 ? 0 : origin + sum / rows;
   double squares = 0;
-  for (size_t i = column; i < values.size(); i += cols) squares += (values[i] - mean) * (values[i] - mean) / rows;
+  for (size_t i = column; i < values.size(); i += cols) {
+    if (!std::isnan(values[i])) squares += (values[i] - mean) * (values[i] - mean) / rows;
+  }
   Column summary;
   summary.set_min(low);
   summary.set_max(high);
@@ -75,7 +79,7 @@ absl::Status CheckNotConstant(absl::Span<const Column> columns, size_t features)
   for (size_t i = 0; i < columns.size(); ++i) {
     const Column& column = columns[i];
     const char* field = i < features ? "feature_columns" : "context_columns";
-    if (column.min() == column.max()) {
+    if (!(column.min() < column.max())) {
       return InvalidArgument(field, absl::StrCat("column ", Quote(column.name()), " is constant (", column.min(),
                                                  " in every row of the train split), so that its density is unbounded; "
                                                  "leave it out"));

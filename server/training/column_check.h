@@ -11,7 +11,8 @@
 
 namespace densityd::training {
 
-/// Range and moments of column `column` of `values` (rows, cols), row-major and not empty.
+/// Range and moments of column `column` of `values` (rows, cols), row-major and not empty. Missing numbers (NaN) do not
+/// count.
 density::v1::Column Summarize(absl::Span<const double> values, size_t cols, size_t column);
 
 /// INVALID_ARGUMENT for `feature_columns` or `context_columns` with the first column that takes one value only.

@@ -22,11 +22,8 @@ std::string FindNonfinite(flow::Flow& flow, const FlatParameters& parameters, co
     return absl::StrCat("parameter ", name);
   }
   const auto children = flow.named_children();
-  torch::Tensor context = batch.context;
-  if (const auto* preprocessing = children.find("context_preprocessing"); preprocessing != nullptr) {
-    context = AsTransform(*preprocessing).Inverse(context, torch::Tensor()).value;
-    if (!AllFinite(context)) return "context_preprocessing";
-  }
+  const torch::Tensor context = flow.PrepareContext(batch.context);
+  if (context.defined() && !AllFinite(context)) return "context_preprocessing";
   torch::Tensor rows = batch.x;
   for (const auto& layer : children["layers"]->named_children()) {
     const flow::Mapped mapped = AsTransform(layer.value()).Inverse(rows, context);

@@ -6,6 +6,7 @@
 #include "server/base/beneath.h"
 #include "server/base/errors.h"
 #include "server/base/matrix_message.h"
+#include "server/flow/preprocessing_check.h"
 #include "server/flow/spec.h"
 #include "server/registry/names.h"
 #include "server/training/dataset_file.h"
@@ -85,6 +86,29 @@ absl::Status CheckFile(const TrainRequest& request, const std::string& data_root
   return absl::OkStatus();
 }
 
+// Puts named entries at the places of their columns, which are known by name unless the data are a file that is not
+// read yet.
+absl::Status PlaceColumns(const std::vector<size_t>& columns, const ColumnSelection& selection,
+                          const std::string& field, density::v1::Preprocessing* preprocessing) {
+  if (preprocessing == nullptr || preprocessing->columns().empty()) return absl::OkStatus();
+  if (selection.names.empty()) {
+    if (!preprocessing->columns(0).name().empty()) preprocessing->clear_columns();
+    return absl::OkStatus();
+  }
+  std::vector<std::string> names;
+  for (const size_t column : columns) names.push_back(selection.names[column]);
+  return flow::PlaceNamedColumns(names, field, *preprocessing);
+}
+
+absl::Status PlaceColumns(const ColumnSelection& columns, FlowSpec& spec) {
+  absl::Status status = PlaceColumns(columns.context, columns, "spec.context_encoding",
+                                     spec.has_context_encoding() ? spec.mutable_context_encoding() : nullptr);
+  if (!status.ok()) return status;
+  if (spec.layers().empty() || !spec.layers(0).has_preprocessing()) return absl::OkStatus();
+  return PlaceColumns(columns.features, columns, "spec.layers[0].preprocessing",
+                      spec.mutable_layers(0)->mutable_preprocessing());
+}
+
 }  // namespace
 
 absl::StatusOr<FlowSpec> ResolveSpec(const TrainRequest& request, const ColumnSelection& columns) {
@@ -94,9 +118,21 @@ absl::StatusOr<FlowSpec> ResolveSpec(const TrainRequest& request, const ColumnSe
     return InvalidArgument("columns", absl::StrCat("a flow takes at most ", kMaxColumns, " columns"));
   }
   if (request.has_preset()) {
-    return flow::ExpandPreset(request.preset(), static_cast<uint32_t>(features), static_cast<uint32_t>(context));
+    density::v1::Preset preset = request.preset();
+    absl::Status status = PlaceColumns(columns.features, columns, "preset.preprocessing",
+                                       preset.has_preprocessing() ? preset.mutable_preprocessing() : nullptr);
+    if (status.ok()) {
+      status = PlaceColumns(columns.context, columns, "preset.context_encoding",
+                            preset.has_context_encoding() ? preset.mutable_context_encoding() : nullptr);
+    }
+    if (!status.ok()) return status;
+    return flow::ExpandPreset(preset, static_cast<uint32_t>(features), static_cast<uint32_t>(context));
   }
   FlowSpec spec = request.spec();
+  // The columns of a version are those at the same places, whatever they are called now.
+  if (request.warm_start().empty()) {
+    if (absl::Status status = PlaceColumns(columns, spec); !status.ok()) return status;
+  }
   if (absl::Status status = CheckSpecCount("spec.features", spec.features(), features); !status.ok()) return status;
   if (absl::Status status = CheckSpecCount("spec.context_features", spec.context_features(), context); !status.ok()) {
     return status;

@@ -28,8 +28,9 @@ RowTensors ToDoubleTensors(const SelectedRows& rows, size_t features, torch::Dev
 
 RowTensors ForTraining(const RowTensors& rows, const density::v1::FlowSpec& spec) {
   RowTensors tensors = rows;
-  if (!spec.layers(0).has_standardize()) tensors.x = rows.x.to(torch::kFloat32);
-  if (rows.context.defined() && !spec.has_context_preprocessing()) tensors.context = rows.context.to(torch::kFloat32);
+  if (!spec.layers(0).has_standardize() && !spec.layers(0).has_preprocessing()) tensors.x = rows.x.to(torch::kFloat32);
+  const bool exact_context = spec.has_context_preprocessing() || spec.has_context_encoding();
+  if (rows.context.defined() && !exact_context) tensors.context = rows.context.to(torch::kFloat32);
   return tensors;
 }
 

@@ -24,7 +24,7 @@ struct RowTensors {
 /// `rows`, whose first `features` columns are x and whose others are the context, in float64 on `device`.
 RowTensors ToDoubleTensors(const SelectedRows& rows, size_t features, torch::Device device);
 
-/// `rows` as the float32 flow of `spec` takes them: float32, but float64 where it standardises them first, because it
+/// `rows` as the float32 flow of `spec` takes them: float32, but float64 where it preprocesses them first, because it
 /// centres and scales before it rounds.
 RowTensors ForTraining(const RowTensors& rows, const density::v1::FlowSpec& spec);
 

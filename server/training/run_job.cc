@@ -11,6 +11,7 @@
 #include "server/registry/model_store.h"
 #include "server/training/checkpoint.h"
 #include "server/training/columns.h"
+#include "server/training/fit_columns.h"
 #include "server/training/options.h"
 #include "server/training/outcome.h"
 #include "server/training/publish.h"
@@ -36,8 +37,9 @@ absl::StatusOr<PreparedJob> Prepare(FileSystem& files, const std::string& folder
   if (!columns.ok()) return columns.status();
   absl::StatusOr<density::v1::FlowSpec> spec = ResolveSpec(job.request(), *columns);
   if (!spec.ok()) return spec.status();
-  absl::StatusOr<TrainingData> data = PrepareData(*source, *columns, job.request().options());
+  absl::StatusOr<TrainingData> data = PrepareData(*source, *columns, job.request().options(), MissingContext(*spec));
   if (!data.ok()) return data.status();
+  if (absl::Status status = FitColumns(*data, *spec); !status.ok()) return status;
   absl::StatusOr<density::v1::TrainingOptions> options = ResolveOptions(job.request().options(), data->train.rows);
   if (!options.ok()) return options.status();
   return PreparedJob{*std::move(data), std::move(source->description), *std::move(spec), *std::move(options)};
@@ -93,9 +95,12 @@ absl::StatusOr<Published> RunJob(FileSystem& files, const std::string& folder, c
          {"steps", prepared->options.steps()},
          {"from_step", start->checkpoint.has_value() ? start->checkpoint->state.step() : 0},
          {"device", job.device()}});
+    const std::vector<std::string> choices = DescribeChoices(prepared->spec);
+    for (const std::string& choice : choices) Log(LogLevel::kInfo, "column preprocessing", {{"column", choice}});
     absl::StatusOr<TrainedFlow> trained =
         TrainFlow(prepared->spec, prepared->data, prepared->options, torch::Device(job.device()), saving, *start);
     if (!trained.ok()) return trained.status();
+    trained->report.mutable_preprocessing()->Add(choices.begin(), choices.end());
     absl::StatusOr<uint64_t> version = PublishModel(*models, job, *trained, prepared->data, prepared->source);
     if (!version.ok()) return version.status();
     published.set_version(*version);

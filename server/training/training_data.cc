@@ -41,11 +41,18 @@ absl::StatusOr<Table> LoadDataset(FileSystem& files, const TrainingJob& job, con
   return store->Read(job.request().dataset());
 }
 
-absl::Status CheckCells(const SourceData& source, const ColumnSelection& columns, const std::vector<size_t>& order) {
+absl::Status CheckCells(const SourceData& source, const ColumnSelection& columns, const std::vector<size_t>& order,
+                        const std::vector<bool>& missing_context) {
   const Table& table = source.table;
+  const auto may_be_missing = [&](size_t place) {
+    const size_t context = place - columns.features.size();
+    return place >= columns.features.size() && context < missing_context.size() && missing_context[context];
+  };
   for (size_t row = 0; row < table.rows; ++row) {
-    for (const size_t column : order) {
+    for (size_t place = 0; place < order.size(); ++place) {
+      const size_t column = order[place];
       const double value = table.values[row * table.cols + column];
+      if (std::isnan(value) && may_be_missing(place)) continue;
       // What is beyond float32 would become infinite when it is trained on.
       if (std::abs(value) <= std::numeric_limits<float>::max()) continue;
       return InvalidRow(source.field, row,
@@ -101,12 +108,13 @@ absl::StatusOr<SourceData> LoadSource(FileSystem& files, const TrainingJob& job,
 }
 
 absl::StatusOr<TrainingData> PrepareData(const SourceData& source, const ColumnSelection& columns,
-                                         const density::v1::TrainingOptions& options) {
+                                         const density::v1::TrainingOptions& options,
+                                         const std::vector<bool>& missing_context) {
   absl::StatusOr<SplitSizes> split = ComputeSplit(options, source.table.rows);
   if (!split.ok()) return split.status();
   std::vector<size_t> order = columns.features;
   order.insert(order.end(), columns.context.begin(), columns.context.end());
-  if (absl::Status status = CheckCells(source, columns, order); !status.ok()) return status;
+  if (absl::Status status = CheckCells(source, columns, order, missing_context); !status.ok()) return status;
 
   const std::vector<int64_t> rows = SeededPermutation(options.seed(), kSplitStream, source.table.rows);
   TrainingData data;

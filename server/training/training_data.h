@@ -46,8 +46,10 @@ struct TrainingData {
 
 /// Checks the data and splits them by the seed. INVALID_ARGUMENT: too few rows, a non-finite number (with row and
 /// column), a column that is constant in the train split, or that is a linear function of another one so that the
-/// density would be unbounded; each with the column's name and what to do. Precondition: CheckOptions is OK.
+/// density would be unbounded; each with the column's name and what to do. Context column i may hold NaN, a missing
+/// number, where missing_context[i]. Precondition: CheckOptions is OK.
 absl::StatusOr<TrainingData> PrepareData(const SourceData& source, const ColumnSelection& columns,
-                                         const density::v1::TrainingOptions& options);
+                                         const density::v1::TrainingOptions& options,
+                                         const std::vector<bool>& missing_context = {});
 
 }  // namespace densityd::training

@@ -48,6 +48,7 @@ class CtlTrainTest : public CtlTest {
       if (request_.model() == "bad") training.set_error("rows: column \"c\" is constant");
       training.mutable_report()->set_validation_log_likelihood(-1.125);
       training.mutable_report()->set_validation_standard_error(0.01);
+      training.mutable_report()->add_preprocessing("price: integer, log: every number is whole");
       writer.Write(training);
       return grpc::Status::OK;
     };
@@ -63,7 +64,8 @@ TEST_F(CtlTrainTest, TrainUploadsTheFileAndFollowsTheTraining) {
                                "--steps",      "100",   "--optimizer", "adamw", "--alias",           "candidate",
                                "--data",       rows});
   EXPECT_EQ(outcome.code, 0) << outcome.err;
-  EXPECT_THAT(outcome.out, AllOf(HasSubstr("power@4 published by training t1"), HasSubstr("-1.1250 +- 0.0200 nats")));
+  EXPECT_THAT(outcome.out, AllOf(HasSubstr("power@4 published by training t1"), HasSubstr("-1.1250 +- 0.0200 nats"),
+                                 HasSubstr("column price: integer, log: every number is whole")));
   ASSERT_EQ(server_.datasets.messages.size(), 1u);
   EXPECT_THAT(server_.datasets.messages[0].columns(), ElementsAre("a", "b", "month"));
   EXPECT_EQ(request_.dataset(), "d1");
@@ -76,6 +78,44 @@ TEST_F(CtlTrainTest, TrainUploadsTheFileAndFollowsTheTraining) {
   EXPECT_EQ(request_.options().steps(), 100u);
   EXPECT_EQ(request_.options().optimizer(), v1::TrainingOptions::ADAMW);
   EXPECT_EQ(request_.alias(), "candidate");
+}
+
+TEST_F(CtlTrainTest, TrainSaysHowColumnsArePreprocessed) {
+  const std::string rows = Write("rows.csv", "a,b,month\n1,2,3\n4,5,6\n");
+  const Outcome outcome =
+      Ctl({"train", "power", "--preset", "maf", "--preprocess", "a=integer,log,0..", "--preprocess",
+           "x=y=logit,-1.5..100", "--encode-context", "month=categorical,unknown,embedding:4", "--data", rows});
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  const auto& columns = request_.preset().preprocessing().columns();
+  ASSERT_EQ(columns.size(), 2);
+  EXPECT_EQ(columns[0].name(), "a");
+  EXPECT_EQ(columns[0].kind(), v1::ColumnPreprocessing::INTEGER);
+  EXPECT_EQ(columns[0].scaling(), v1::ColumnPreprocessing::LOG);
+  EXPECT_EQ(columns[0].low(), 0);
+  EXPECT_FALSE(columns[0].has_high());
+  EXPECT_EQ(columns[1].name(), "x=y");
+  EXPECT_EQ(columns[1].low(), -1.5);
+  EXPECT_EQ(columns[1].high(), 100);
+  const auto& context = request_.preset().context_encoding().columns(0);
+  EXPECT_EQ(context.kind(), v1::ColumnPreprocessing::CATEGORICAL);
+  EXPECT_TRUE(context.accept_unknown());
+  EXPECT_EQ(context.embedding(), 4);
+}
+
+TEST_F(CtlTrainTest, TrainLeavesThePreprocessingToTheServer) {
+  const std::string rows = Write("rows.csv", "a,b\n1,2\n4,5\n");
+  EXPECT_EQ(Ctl({"train", "power", "--preset", "maf", "--preprocess", "automatic", "--data", rows}).code, 0);
+  EXPECT_TRUE(request_.preset().has_preprocessing());
+  EXPECT_TRUE(request_.preset().preprocessing().columns().empty());
+}
+
+TEST_F(CtlTrainTest, TrainRefusesWordsThatItDoesNotKnow) {
+  const std::string rows = Write("rows.csv", "a,b\n1,2\n4,5\n");
+  for (const std::string value : {"a", "a=cubed", "a=..3", "=log"}) {
+    const Outcome outcome = Ctl({"train", "power", "--preset", "maf", "--preprocess", value, "--data", rows});
+    EXPECT_NE(outcome.code, 0) << value;
+    EXPECT_THAT(outcome.err, HasSubstr("--preprocess " + value));
+  }
 }
 
 TEST_F(CtlTrainTest, ProgressIsLinesWithoutATerminal) {

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <functional>
 #include <limits>
+#include <memory>
 #include <vector>
 
 #include "gtest/gtest.h"
@@ -54,6 +55,31 @@ ColumnRange Range(double min, double max, double center, double spread) {
   range.center = center;
   range.spread = spread;
   return range;
+}
+
+TEST(ConditionalTest, AColumnOfValuesIsSummedOver) {
+  // Probabilities 0.1, 0.2, 0.3 and 0.4 of the values -1, 2, 3 and 7, times e^5, which the other columns account for.
+  const std::vector<double> values = {-1, 2, 3, 7};
+  const LogDensity1 density = [&](double t) {
+    for (size_t i = 0; i < values.size(); ++i) {
+      if (values[i] == t) return 5 + std::log(0.1 * static_cast<double>(i + 1));
+    }
+    return -kInfinity;
+  };
+  ColumnRange range = Range(-1, 7, 3, 2);
+  range.values = std::make_shared<std::vector<double>>(values);
+  const auto [answer, evaluations] = Explain1(2, density, range);
+  EXPECT_EQ(evaluations, 4u);
+  EXPECT_NEAR(answer.surprise, -std::log(0.2), 1e-12);
+  EXPECT_NEAR(answer.tail_probability, 2 * 0.3, 1e-12);
+  EXPECT_EQ(answer.median, 3);
+  EXPECT_EQ(answer.lower, -1);
+  EXPECT_EQ(answer.upper, 7);
+  EXPECT_EQ(answer.error, 0);
+  EXPECT_EQ(Explain1(7, density, range).answer.tail_probability, 0.8);
+  const ColumnAnswer unknown = Explain1(4, density, range).answer;
+  EXPECT_EQ(unknown.surprise, kInfinity);
+  EXPECT_EQ(unknown.median, 3);
 }
 
 TEST(ConditionalTest, NormalAgreesWithItsClosedForm) {

@@ -102,6 +102,12 @@ TEST_P(EveryPreset, StandardisesNothingWhenToldSo) {
   EXPECT_FALSE(spec.has_context_preprocessing());
 }
 
+TEST_P(EveryPreset, PreprocessesColumnsInPlaceOfStandardising) {
+  const FlowSpec spec = Expand(std::string("preprocessing { } name: '") + GetParam() + "'", 5, 0);
+  EXPECT_TRUE(spec.layers(0).has_preprocessing());
+  for (const auto& layer : spec.layers()) EXPECT_FALSE(layer.has_standardize());
+}
+
 TEST_P(EveryPreset, CanLearnItsBase) {
   EXPECT_TRUE(Expand(std::string("learnt_base: true name: '") + GetParam() + "'").base().has_diagonal_normal());
 }
@@ -111,6 +117,32 @@ INSTANTIATE_TEST_SUITE_P(Presets, EveryPreset,
                                          "nsf_ar", "gaussianization", "naf", "planar", "radial", "residual",
                                          "sylvester", "ffjord"),
                          [](const auto& info) { return std::string(info.param); });
+
+TEST(Preset, CircularNsfTakesAnglesInAnyUnit) {
+  const FlowSpec spec = Expand("name: 'circular_nsf' circular: 1 preprocessing {}", 3, 0);
+  EXPECT_EQ(spec.layers(0).preprocessing().columns(1).kind(), density::v1::ColumnPreprocessing::CIRCULAR);
+  EXPECT_EQ(spec.layers(0).preprocessing().columns(0).kind(), density::v1::ColumnPreprocessing::KIND_UNSPECIFIED);
+  EXPECT_TRUE(CheckFlowSpec(spec).ok()) << CheckFlowSpec(spec);
+  const FlowSpec degrees = Expand(
+      "name: 'circular_nsf' preprocessing { columns { kind: CIRCULAR low: 0 high: 360 } columns {} columns {} }", 3, 0);
+  EXPECT_EQ(degrees.layers(0).preprocessing().columns(0).high(), 360);
+}
+
+TEST(Preset, EncodesTheContextInPlaceOfStandardising) {
+  const FlowSpec spec = Expand("name: 'maf' context_encoding { columns { kind: CATEGORICAL } }", 3, 1);
+  EXPECT_FALSE(spec.has_context_preprocessing());
+  EXPECT_EQ(spec.context_encoding().columns(0).kind(), density::v1::ColumnPreprocessing::CATEGORICAL);
+  EXPECT_TRUE(spec.layers(0).has_standardize());
+}
+
+TEST(Preset, RefusesPreprocessingThatIsWrong) {
+  EXPECT_THAT(Refusal("name: 'maf' no_standardize: true preprocessing {}"), StartsWith("preset.no_standardize: "));
+  EXPECT_THAT(Refusal("name: 'maf' preprocessing { columns {} }"), StartsWith("preset.preprocessing.columns: "));
+  EXPECT_THAT(Refusal("name: 'circular_nsf' preprocessing { columns { kind: INTEGER } columns {} columns {} }", 3),
+              StartsWith("preset.preprocessing.columns[0].kind: is INTEGER"));
+  EXPECT_THAT(Refusal("name: 'maf' preprocessing { columns { kind: CIRCULAR } columns {} columns {} }", 3),
+              StartsWith("preset.layers[0].preprocessing.columns[0].kind: CIRCULAR needs"));
+}
 
 TEST(Preset, RealNvpAlternatesEightAffineCouplings) {
   const FlowSpec spec = Expand("name: 'realnvp'");

@@ -48,6 +48,13 @@ TEST_P(BadSpecTest, IsRefusedWithThePathOfTheField) {
 
 std::string Layer(const std::string& layer) { return "features: 3 context_features: 2 layers { " + layer + " }"; }
 
+// A preprocessing whose middle column is `column`.
+std::string Column(const std::string& column) {
+  return Layer("preprocessing { columns {} columns { " + column + " } columns {} }") + " layers { actnorm {} }";
+}
+
+const std::string kColumn = "spec.layers[0].preprocessing.columns[1]";
+
 const BadSpec kBadSpecs[] = {
     {"NoFeatures", "layers { actnorm {} }", "spec.features", "is 0"},
     {"TooManyFeatures", "features: 65537 layers { actnorm {} }", "spec.features", "65536"},
@@ -234,6 +241,50 @@ const BadSpec kBadSpecs[] = {
     {"LogOfABoxThatReachesBelowZero", Layer("bijection { kind: LOG }") + "base { uniform_box { low: -1 } }",
      "spec.layers[0].bijection.kind", "[-1, 1]"},
     {"TooManyParameters", "features: 40000 layers { lu_linear {} }", "spec", "1600040000 learnt parameters"},
+    {"PreprocessingBehindALayer", Layer("actnorm {}") + "layers { preprocessing {} }", "spec.layers[1].preprocessing",
+     "layers[0]"},
+    {"PreprocessingOfTooFewColumns", Layer("preprocessing { columns {} }"), "spec.layers[0].preprocessing.columns",
+     "has 1 entries; there are 3 columns"},
+    {"LogitWithoutEnds", Column("scaling: LOGIT"), kColumn + ".low", "both ends"},
+    {"LogitWithoutHigh", Column("scaling: LOGIT low: 0"), kColumn + ".high", "is not set"},
+    {"HighWithoutLow", Column("high: 3"), kColumn + ".low", "is not set"},
+    {"EndsTheWrongWayRound", Column("scaling: LOGIT low: 3 high: 3"), kColumn + ".high", "above `low`, 3"},
+    {"EndThatIsNotFinite", Column("scaling: LOG low: nan"), kColumn + ".low", "finite"},
+    {"EndOfAnIntegerThatIsNone", Column("kind: INTEGER scaling: LOG low: 0.5"), kColumn + ".low", "whole"},
+    {"EndsThatNothingReads", Column("scaling: STANDARD low: 0"), kColumn + ".low", "applies to LOG"},
+    {"UpperEndOfALog", Column("scaling: LOG low: 0 high: 2"), kColumn + ".high", "applies to LOGIT"},
+    {"CategoriesOfANumber", Column("categories: [1, 2]"), kColumn + ".categories", "CATEGORICAL"},
+    {"OneCategory", Column("kind: CATEGORICAL categories: 1"), kColumn + ".categories", "2 … 1024"},
+    {"CategoryTwice", Column("kind: CATEGORICAL categories: [1, 2, 1]"), kColumn + ".categories[2]", "twice"},
+    {"CategoriesThatFloat32CannotTell", Column("kind: CATEGORICAL categories: [16777216, 16777217]"),
+     kColumn + ".categories[1]", "float32"},
+    {"CategoryWithAnEnd", Column("kind: CATEGORICAL low: 0"), kColumn + ".low", "applies to"},
+    {"CategoryOnALogScale", Column("kind: CATEGORICAL scaling: LOG"), kColumn + ".scaling", "LOGIT or AUTOMATIC"},
+    {"ModelledColumnWithAnEmbedding", Column("kind: CATEGORICAL embedding: 3"), kColumn + ".embedding", "context"},
+    {"ModelledColumnWithMissingNumbers", Column("accept_missing: true"), kColumn + ".accept_missing", "context"},
+    {"PreprocessingScaleOfZero", Column("scaling: STANDARD scale: 0"), kColumn + ".scale", "> 0"},
+    {"PowerAboveTwo", Column("scaling: YEO_JOHNSON power: 2.1"), kColumn + ".power", "[0, 2]"},
+    {"PowerOfALog", Column("scaling: LOG power: 1"), kColumn + ".power", "YEO_JOHNSON"},
+    {"AngleOnALogScale", Column("kind: CIRCULAR scaling: LOG"), kColumn + ".scaling", "CIRCULAR"},
+    {"AngleInAFlowOnTheLine", Column("kind: CIRCULAR"), kColumn + ".kind", "circular_nsf"},
+    {"EncodingWithoutContext", "features: 1 layers { actnorm {} } context_encoding {}", "spec.context_encoding",
+     "context_features is 0"},
+    {"EncodingBesideStandardisation", Layer("actnorm {}") + " context_encoding {} context_preprocessing {}",
+     "spec.context_encoding", "context_preprocessing"},
+    {"EncodingOfTooFewColumns", Layer("actnorm {}") + " context_encoding { columns {} }",
+     "spec.context_encoding.columns", "2 columns"},
+    {"IntegerInTheContext", Layer("actnorm {}") + " context_encoding { columns {} columns { kind: INTEGER } }",
+     "spec.context_encoding.columns[1].kind", "CONTINUOUS"},
+    {"ScaledCategoryInTheContext",
+     Layer("actnorm {}") + " context_encoding { columns { kind: CATEGORICAL scaling: LOGIT } columns {} }",
+     "spec.context_encoding.columns[0].scaling", "embedded"},
+    {"EmbeddingTooWide",
+     Layer("actnorm {}") + " context_encoding { columns { kind: CATEGORICAL embedding: 257 } columns {} }",
+     "spec.context_encoding.columns[0].embedding", "1 … 256"},
+    {"UnknownNumbers", Layer("actnorm {}") + " context_encoding { columns { accept_unknown: true } columns {} }",
+     "spec.context_encoding.columns[0].accept_unknown", "CATEGORICAL"},
+    {"UnknownKindOfColumn", Column("kind: 17"), kColumn + ".kind", "17"},
+    {"UnknownScaling", Column("scaling: 17"), kColumn + ".scaling", "17"},
 };
 
 INSTANTIATE_TEST_SUITE_P(Specs, BadSpecTest, testing::ValuesIn(kBadSpecs),
@@ -242,7 +293,6 @@ INSTANTIATE_TEST_SUITE_P(Specs, BadSpecTest, testing::ValuesIn(kBadSpecs),
 TEST(CheckFlowSpec, RefusesWhatIsNotBuiltWithItsPath) {
   const std::pair<const char*, const char*> specs[] = {
       {"features: 4 image { channels: 1 height: 2 width: 2 } layers { squeeze {} }", "spec.image: "},
-      {"features: 4 layers { actnorm {} } layers { preprocessing {} }", "spec.layers[1].preprocessing: "},
       {"features: 4 layers { coupling { conditioner { conv_resnet {} } } }",
        "spec.layers[0].coupling.conditioner.conv_resnet: "},
   };
@@ -282,6 +332,23 @@ TEST(CheckFitted, NamesTheStandardizeThatIsEmpty) {
   spec.mutable_context_preprocessing()->add_mean(0);
   spec.mutable_context_preprocessing()->add_scale(2);
   EXPECT_TRUE(CheckFitted(spec).ok());
+}
+
+TEST(CheckFitted, NamesThePreprocessingThatIsNotFitted) {
+  const auto unfitted = [](const std::string& columns) {
+    const FlowSpec spec = Parse("features: 2 layers { preprocessing { " + columns + " } } layers { actnorm {} }");
+    EXPECT_TRUE(CheckFlowSpec(spec).ok()) << CheckFlowSpec(spec);
+    return Message(CheckFitted(spec));
+  };
+  const std::string path = "spec.layers[0].preprocessing.columns";
+  const std::string first = "columns { kind: CONTINUOUS scaling: NONE } ";
+  EXPECT_THAT(unfitted(""), StartsWith(path + ": is empty"));
+  EXPECT_THAT(unfitted(first + "columns {}"), StartsWith(path + "[1].kind: "));
+  EXPECT_THAT(unfitted(first + "columns { kind: INTEGER }"), StartsWith(path + "[1].scaling: "));
+  EXPECT_THAT(unfitted(first + "columns { kind: INTEGER scaling: LOG }"), StartsWith(path + "[1].center: "));
+  EXPECT_THAT(unfitted(first + "columns { kind: CONTINUOUS scaling: YEO_JOHNSON }"), StartsWith(path + "[1].power: "));
+  EXPECT_THAT(unfitted(first + "columns { kind: CATEGORICAL }"), StartsWith(path + "[1].categories: "));
+  EXPECT_EQ(unfitted(first + "columns { kind: INTEGER scaling: ROBUST center: 1 scale: 2 }"), "");
 }
 
 TEST(WithDefaults, WritesOutEveryDefaultOnce) {

@@ -111,6 +111,30 @@ std::vector<Case> Cases() {
       {"LeakyRelu", Bijection("kind: LEAKY_RELU_BIJECTION slope: 0.3"), 3, 0, Support::kReal, false},
       {"SomeColumns", Bijection("kind: AFFINE scale: 3 columns: [2, 0]"), 4, 0, Support::kReal, false},
   };
+  const auto columns = [](const std::vector<std::string>& list) {
+    std::string text = "layers { preprocessing { ";
+    for (const std::string& column : list) text += "columns { kind: CONTINUOUS " + column + " } ";
+    return text + "} }";
+  };
+  const std::string power = "scaling: YEO_JOHNSON scale: 2 center: 0.3 power: ";
+  cases.insert(
+      cases.end(),
+      {{"ColumnsLinear",
+        columns({"scaling: STANDARD center: 3 scale: 2", "scaling: ROBUST center: -1 scale: 0.5", "scaling: NONE"}), 3,
+        0, Support::kReal, false},
+       {"ColumnsLog", columns({"scaling: LOG center: 0.2 scale: 1.5", "scaling: LOG low: -3 center: 0 scale: 0.7"}), 2,
+        0, Support::kPositive, false},
+       {"ColumnsLogit",
+        columns({"scaling: LOGIT low: 0 high: 1 center: 0 scale: 1.5",
+                 "scaling: LOGIT low: -1 high: 2 center: 0.2 scale: 1"}),
+        2, 0, Support::kUnit, false},
+       {"ColumnsYeoJohnson", columns({power + "0", power + "0.4", power + "1", power + "1.3", power + "2"}), 5, 0,
+        Support::kReal, false},
+       {"ColumnsMixed",
+        columns({power + "0.5", "scaling: STANDARD center: 1 scale: 2", "scaling: LOG center: 0 scale: 1",
+                 "scaling: LOGIT high: 1 low: 0 center: 0 scale: 2"}) +
+            Coupling(kSmallMlp),
+        4, 2, Support::kUnit, false}});
   const std::string spline = "univariate { rational_quadratic_spline {} } ";
   const std::vector<Case> spline_cases = {
       {"ElementwiseSpline", "layers { elementwise { " + spline + " } }"},

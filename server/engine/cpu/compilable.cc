@@ -12,6 +12,7 @@
 namespace densityd::engine::cpu {
 namespace {
 
+using density::v1::Layer;
 using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 
@@ -53,7 +54,14 @@ constexpr Number kLastKnown[] = {
     {"Orthogonal.Map", 2},
     {"Bijection", 6},
     {"Bijection.Kind", 8},
+    {"Preprocessing", 1},
+    {"ColumnPreprocessing", 13},
+    {"ColumnPreprocessing.Kind", 4},
+    {"ColumnPreprocessing.Scaling", 7},
 };
+/// Numbers beyond those.
+constexpr Number kAlsoKnown[] = {{"Layer", Layer::kPreprocessing},
+                                 {"FlowSpec", density::v1::FlowSpec::kContextEncodingFieldNumber}};
 constexpr std::string_view kColumnLists[] = {"Mask", "Mask.Pattern", "Autoregressive.Order", "Permutation",
                                              "Permutation.Kind"};
 
@@ -62,6 +70,8 @@ bool IsKnown(std::string_view full_name, int number) {
   constexpr std::string_view kPackage = "density.v1.";
   full_name.remove_prefix(std::min(kPackage.size(), full_name.size()));
   if (std::find(std::begin(kColumnLists), std::end(kColumnLists), full_name) != std::end(kColumnLists)) return true;
+  const auto is_it = [&](const Number& one) { return one.type == full_name && one.number == number; };
+  if (std::any_of(std::begin(kAlsoKnown), std::end(kAlsoKnown), is_it)) return true;
   const auto* known = std::find_if(std::begin(kLastKnown), std::end(kLastKnown),
                                    [full_name](const Number& one) { return one.type == full_name; });
   return known != std::end(kLastKnown) && number <= known->number;

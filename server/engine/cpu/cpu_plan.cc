@@ -60,12 +60,14 @@ struct Programs {
   Program forward;
   Program base_density;
   Program base_sample;
+  Edge edge;
 
   Programs(const LoweredFlow& flow, Layout layout, PackedWeights& packed)
       : inverse(MakeProgram(flow, Direction::kInverse, layout, packed)),
         forward(MakeProgram(flow, Direction::kForward, layout, packed)),
         base_density(MakeBaseDensity(flow, inverse.output)),
-        base_sample(MakeBaseSample(flow, forward.input)) {}
+        base_sample(MakeBaseSample(flow, forward.input)),
+        edge(flow.edge) {}
 
   const Program& MapOf(Op op) const { return IsInverse(op) ? inverse : forward; }
   size_t columns() const { return std::max(inverse.columns, forward.columns); }
@@ -78,7 +80,7 @@ void RunPrograms(const Programs& programs, Op op, absl::Span<const RowSpan> span
                  const RunProgram& run) {
   const Program& map = programs.MapOf(op);
   double constant = map.log_abs_det;
-  ReadRowsIntoTable(op, spans, map, place);
+  ReadRowsIntoTable(op, spans, map, programs.edge, place);
   if (op == Op::kSample) {
     run(programs.base_sample);
     constant += programs.base_sample.log_abs_det;
@@ -88,7 +90,7 @@ void RunPrograms(const Programs& programs, Op op, absl::Span<const RowSpan> span
     run(programs.base_density);
     constant += programs.base_density.log_abs_det;
   }
-  WriteRowsFromTable(spans, map, place, constant, op == Op::kSample ? -1 : 1);
+  WriteRowsFromTable(op, spans, map, programs.edge, place, constant);
 }
 
 class CpuPlan final : public Plan {
@@ -101,7 +103,7 @@ class CpuPlan final : public Plan {
     info_.instructions = TargetName();
     info_.precision = NumberType::kFloat32;
     info_.features = flow.features;
-    info_.context_features = flow.context_features;
+    info_.context_features = flow.edge.context.empty() ? flow.context_features : flow.edge.context.size();
     info_.bytes = sizeof(*this) + arena_.bytes() + tile_.bytes() + rows_.bytes();
     info_.tile_rows = kTileRows;
     info_.workspace_bytes = WorkspaceBytes();
@@ -127,15 +129,39 @@ class CpuPlan final : public Plan {
     if (rows > kTileRows) return InternalError("a run has more rows than the plan's tile");
     auto* memory = static_cast<float*>(workspace.Reserve(WorkspaceBytes()));
     if (memory == nullptr) return ResourceExhausted("memory", "not enough memory for a tile of rows");
-    if (rows <= (IsInverse(op) ? few_rows_inverse_ : few_rows_forward_)) {
-      RunRows(op, spans, rows, memory);
+    if (op == Op::kSample && has_discrete_columns_) {
+      RunRoundedSample(spans, rows, memory);
     } else {
-      RunTileOf(op, spans, rows, memory);
+      RunOp(op, spans, rows, memory);
     }
     return absl::OkStatus();
   }
 
  private:
+  void RunOp(Op op, absl::Span<const RowSpan> spans, size_t rows, float* memory) const {
+    if (rows <= (IsInverse(op) ? few_rows_inverse_ : few_rows_forward_)) {
+      RunRows(op, spans, rows, memory);
+    } else {
+      RunTileOf(op, spans, rows, memory);
+    }
+  }
+
+  /// A sample whose rows are rounded to integers and categories: its log p is that of the rows as they are written.
+  void RunRoundedSample(absl::Span<const RowSpan> spans, size_t rows, float* memory) const {
+    std::vector<RowSpan> samples(spans.begin(), spans.end());
+    std::vector<RowSpan> densities = samples;
+    bool wants_log = false;
+    for (size_t i = 0; i < spans.size(); ++i) {
+      const MutableMatrix& output = spans[i].output;
+      wants_log |= spans[i].log.data != nullptr;
+      samples[i].log = {};
+      densities[i].input = {output.data, output.type, output.rows, output.cols};
+      densities[i].output = {};
+    }
+    RunOp(Op::kSample, samples, rows, memory);
+    if (wants_log) RunOp(Op::kLogProb, densities, rows, memory);
+  }
+
   /// Moves the packed weights into one block, each section on a cache line.
   void PlaceWeights(const PackedWeights& packed) {
     const auto lines = [](size_t count) { return (count + kLine - 1) / kLine * kLine; };
@@ -180,6 +206,8 @@ class CpuPlan final : public Plan {
   Weights weights_;
   Programs tile_;
   Programs rows_;
+  const bool has_discrete_columns_ = std::any_of(tile_.edge.columns.begin(), tile_.edge.columns.end(),
+                                                 [](const flow::ColumnForm& form) { return form.is_discrete(); });
   size_t few_rows_inverse_ = FewRowsOf(rows_.inverse);
   size_t few_rows_forward_ = FewRowsOf(rows_.forward);
 };

@@ -106,7 +106,7 @@ UnivariateMap LowerUnivariate(const density::v1::Univariate& univariate) {
 class Lowering {
  public:
   Lowering(const FlowSpec& spec, const TensorReader& tensors)
-      : tensors_(tensors), features_(spec.features()), context_(spec.context_features()) {}
+      : tensors_(tensors), features_(spec.features()), context_(flow::EncodedContextWidth(spec)) {}
 
   /// Appends `layer`, whose tensors begin with `name`. UNIMPLEMENTED where it has no compiled form.
   absl::Status Append(const Layer& layer, const std::string& name, std::vector<LoweredLayer>& to) const {
@@ -198,6 +198,31 @@ class Lowering {
   const int64_t context_;
 };
 
+/// Columns that are all scaled only become a layer like any other, which is folded with its neighbours.
+void LowerPreprocessing(const density::v1::Preprocessing& preprocessing, LoweredFlow& lowered) {
+  DiagonalLayer diagonal;
+  bool is_diagonal = true;
+  for (const auto& column : preprocessing.columns()) {
+    const flow::ColumnForm& form = lowered.edge.columns.emplace_back(flow::FormOf(column));
+    is_diagonal &= form.is_affine();
+    diagonal.center.push_back(form.center);
+    diagonal.factor.push_back(1 / form.scale);
+  }
+  if (!is_diagonal) return;
+  lowered.edge.columns.clear();
+  lowered.layers.push_back(std::move(diagonal));
+}
+
+void LowerContext(const density::v1::Preprocessing& encoding, const TensorReader& tensors, LoweredFlow& lowered) {
+  for (flow::ContextColumn& column : flow::ContextColumns(encoding)) {
+    const std::string name = absl::StrCat("context_encoding.", lowered.edge.context.size());
+    std::vector<double> learnt;
+    if (column.is_category()) learnt = tensors.Vector(name + ".embedding");
+    if (column.has_flag()) learnt = tensors.Vector(name + ".missing");
+    lowered.edge.context.push_back({std::move(column), std::vector<float>(learnt.begin(), learnt.end())});
+  }
+}
+
 }  // namespace
 
 absl::StatusOr<LoweredFlow> LowerFlow(const FlowSpec& given, absl::Span<const registry::Tensor> tensors) {
@@ -212,10 +237,15 @@ absl::StatusOr<LoweredFlow> LowerFlow(const FlowSpec& given, absl::Span<const re
 
   LoweredFlow lowered;
   lowered.features = spec.features();
-  lowered.context_features = spec.context_features();
+  lowered.context_features = static_cast<size_t>(flow::EncodedContextWidth(spec));
+  if (spec.has_context_encoding()) LowerContext(spec.context_encoding(), *reader, lowered);
   if (spec.has_context_preprocessing()) lowered.context = LowerStandardize(spec.context_preprocessing());
   const Lowering lowering(spec, *reader);
   for (int i = 0; i < spec.layers_size(); ++i) {
+    if (spec.layers(i).has_preprocessing()) {
+      LowerPreprocessing(spec.layers(i).preprocessing(), lowered);
+      continue;
+    }
     status = lowering.Append(spec.layers(i), absl::StrCat("layers.", i), lowered.layers);
     if (!status.ok()) return status;
   }

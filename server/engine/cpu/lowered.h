@@ -8,6 +8,7 @@
 #include <variant>
 #include <vector>
 
+#include "server/engine/cpu/edge.h"
 #include "server/engine/cpu/matrix64.h"
 #include "server/engine/cpu/program.h"
 
@@ -94,8 +95,9 @@ using LoweredLayer = std::variant<ConditionedLayer, DiagonalLayer, MatrixLayer, 
 /// A whole flow. The base is N(mean, diag(exp(log_scale))^2), empty vectors for N(0, I).
 struct LoweredFlow {
   size_t features = 0;
-  size_t context_features = 0;
-  DiagonalLayer context;  ///< applied to the context first; empty vectors: nothing is
+  size_t context_features = 0;  ///< as networks see the context
+  DiagonalLayer context;        ///< applied to the context first; empty vectors: nothing is
+  Edge edge;
   std::vector<LoweredLayer> layers;
   std::vector<double> base_mean;
   std::vector<double> base_log_scale;

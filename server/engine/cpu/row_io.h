@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "absl/types/span.h"
+#include "server/engine/cpu/edge.h"
 #include "server/engine/cpu/program.h"
 #include "server/engine/plan.h"
 
@@ -19,13 +20,14 @@ struct TablePlace {
   size_t padded_rows = 0;  ///< rows that are computed: those of the request, then zeros
 };
 
-/// The input of all rows (noise where `op` is kSample), their context, and zero logs. Rows of `spans` follow each
-/// other.
-void ReadRowsIntoTable(Op op, absl::Span<const RowSpan> spans, const Program& program, const TablePlace& place);
+/// The input of all rows (noise where `op` is kSample) and their context, under the maps of `edge`, whose log-slopes
+/// are what the logs begin with. Rows of `spans` follow each other.
+void ReadRowsIntoTable(Op op, absl::Span<const RowSpan> spans, const Program& program, const Edge& edge,
+                       const TablePlace& place);
 
-/// Output and log of all rows. `log_sign` is -1 where the table holds the negative of what is asked for; `constant` is
-/// added before the sign.
-void WriteRowsFromTable(absl::Span<const RowSpan> spans, const Program& program, const TablePlace& place,
-                        double constant, double log_sign);
+/// Output and log of all rows: data under the maps of `edge`, whose log-slopes count, as `constant` does. The table of
+/// a sample holds the negative of what is asked for.
+void WriteRowsFromTable(Op op, absl::Span<const RowSpan> spans, const Program& program, const Edge& edge,
+                        const TablePlace& place, double constant);
 
 }  // namespace densityd::engine::cpu

@@ -80,7 +80,8 @@ class Schedule {
 
   void Emit(const DiagonalLayer& layer) {
     for (double factor : layer.factor) AddLogAbsDet(std::log(std::abs(factor)));
-    if (&layer == std::get_if<DiagonalLayer>(&flow_.layers.front())) return EmitAtEdge(layer);
+    const bool is_first = &layer == std::get_if<DiagonalLayer>(&flow_.layers.front());
+    if (is_first && flow_.edge.columns.empty()) return EmitAtEdge(layer);
     std::vector<MapEntry> entries;
     for (size_t j = 0; j < columns_.size(); ++j) {
       entries.push_back(forward() ? ForwardEntry(columns_[j], layer.center[j], layer.factor[j])

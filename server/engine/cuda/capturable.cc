@@ -40,6 +40,7 @@ std::string ObstacleToGraphs(const density::v1::FlowSpec& spec) {
   if (flow::NoiseColumns(spec.base(), spec.features()) != static_cast<int64_t>(spec.features())) {
     return "base: needs other noise than one number per column";
   }
+  if (spec.has_context_encoding()) return "context_encoding: is not known to be the same steps for all rows";
   for (int i = 0; i < spec.layers_size(); ++i) {
     if (!TakesTheSameSteps(spec.layers(i))) {
       return absl::StrCat("layers[", i, "]: takes steps that depend on the rows, which a CUDA graph cannot");

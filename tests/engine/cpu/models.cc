@@ -2,9 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <utility>
 
 #include "server/engine/philox.h"
+#include "server/flow/column_map.h"
+#include "server/flow/context_column.h"
 #include "server/flow/spec.h"
 
 namespace densityd::engine::cpu {
@@ -156,6 +159,64 @@ density::v1::RationalQuadraticSpline SoftClipSpline(uint32_t bins, double bound)
   return spline;
 }
 
+density::v1::ColumnPreprocessing ColumnOf(density::v1::ColumnPreprocessing::Kind kind,
+                                          density::v1::ColumnPreprocessing::Scaling scaling) {
+  density::v1::ColumnPreprocessing column;
+  column.set_kind(kind);
+  column.set_scaling(scaling);
+  column.set_center(0.3);
+  column.set_scale(1.4);
+  return column;
+}
+
+/// Columns of every form before a flow; only scaled ones where `linear`.
+FlowSpec PreprocessedColumns(const std::string& preset, bool linear) {
+  using Column = density::v1::ColumnPreprocessing;
+  density::v1::Preprocessing preprocessing;
+  auto& columns = *preprocessing.mutable_columns();
+  *columns.Add() = ColumnOf(Column::CONTINUOUS, Column::STANDARD);
+  *columns.Add() = ColumnOf(Column::CONTINUOUS, Column::ROBUST);
+  if (!linear) {
+    *columns.Add() = ColumnOf(Column::CONTINUOUS, Column::LOG);
+    *columns.Add() = ColumnOf(Column::CONTINUOUS, Column::LOGIT);
+    columns.rbegin()->set_low(-5);
+    columns.rbegin()->set_high(2);
+    *columns.Add() = ColumnOf(Column::CONTINUOUS, Column::YEO_JOHNSON);
+    columns.rbegin()->set_power(0.6);
+    *columns.Add() = ColumnOf(Column::INTEGER, Column::LOG);
+    *columns.Add() = ColumnOf(Column::CATEGORICAL, Column::LOGIT);
+    for (double category : {4.0, -1.0, 0.1}) columns.rbegin()->add_categories(category);
+  }
+  FlowSpec spec = PresetSpec(preset, static_cast<uint32_t>(columns.size()), 0, 2, 32);
+  *spec.mutable_layers(0)->mutable_preprocessing() = preprocessing;
+  return spec;
+}
+
+/// A conditional flow whose context has a column of every kind.
+FlowSpec EncodedContext(const std::string& preset) {
+  using Column = density::v1::ColumnPreprocessing;
+  FlowSpec spec = PresetSpec(preset, 4, 5, 2, 32);
+  spec.clear_context_preprocessing();
+  auto& columns = *spec.mutable_context_encoding()->mutable_columns();
+  for (const bool accepts : {false, true}) {
+    *columns.Add() = ColumnOf(Column::CONTINUOUS, accepts ? Column::YEO_JOHNSON : Column::STANDARD);
+    if (accepts) columns.rbegin()->set_power(0.5);
+    columns.rbegin()->set_accept_missing(accepts);
+    auto& category = *columns.Add();
+    category.set_kind(Column::CATEGORICAL);
+    for (double code : {2.0, -1.0, 0.1, 5.0}) category.add_categories(code);
+    category.set_accept_unknown(accepts);
+    category.set_accept_missing(accepts);
+    category.set_embedding(accepts ? 3 : 0);
+  }
+  auto& angle = *columns.Add();
+  angle.set_kind(Column::CIRCULAR);
+  angle.set_low(-20);
+  angle.set_high(20);
+  angle.set_accept_missing(true);
+  return spec;
+}
+
 /// An affine map in every scheme, as `options` says.
 FlowSpec AffineForms(const density::v1::Affine& options) {
   FlowSpec spec;
@@ -242,6 +303,11 @@ std::vector<float> DataRows(const Model& model, size_t rows, uint64_t seed) {
   std::vector<float> numbers = NormalRows(rows, model.spec.features(), seed);
   const auto& first = model.spec.layers(0);
   if (first.has_standardize()) Unstandardize(first.standardize(), numbers);
+  for (size_t i = 0; first.has_preprocessing() && i < numbers.size(); ++i) {
+    const auto& columns = first.preprocessing().columns();
+    const flow::ColumnForm form = flow::FormOf(columns[static_cast<int>(i % columns.size())]);
+    numbers[i] = static_cast<float>(flow::MapToData(form, numbers[i]).value);
+  }
   if (first.has_bijection() && first.bijection().kind() != Bijection::LEAKY_RELU_BIJECTION) {
     for (float& number : numbers) number = 0.05f + 0.9f / (1 + std::exp(-number));
   }
@@ -251,6 +317,17 @@ std::vector<float> DataRows(const Model& model, size_t rows, uint64_t seed) {
 std::vector<float> ContextRows(const Model& model, size_t rows, uint64_t seed) {
   std::vector<float> numbers = NormalRows(rows, model.spec.context_features(), seed);
   if (model.spec.has_context_preprocessing()) Unstandardize(model.spec.context_preprocessing(), numbers);
+  const auto columns = flow::ContextColumns(model.spec.context_encoding());
+  for (size_t i = 0; !columns.empty() && i < numbers.size(); ++i) {
+    const flow::ContextColumn& column = columns[i % columns.size()];
+    // Some of each kind: categories, unknown ones (the row after the last category), missing numbers.
+    const size_t turn = i / columns.size() % 7;
+    if (column.is_category()) {
+      const std::vector<double>& codes = column.form.codes;
+      numbers[i] = turn == 5 && column.accept_unknown ? 99 : static_cast<float>(codes[turn % codes.size()]);
+    }
+    if (turn == 6 && column.accept_missing) numbers[i] = std::numeric_limits<float>::quiet_NaN();
+  }
   return numbers;
 }
 
@@ -302,6 +379,12 @@ std::vector<Model> AllModels() {
     add("spline-layers-" + std::to_string(bins), SplineLayers(Spline(bins, 2 + 0.05 * bins), bins == 3 ? 2 : 0));
   }
   add("affine-layers", AffineLayers());
+  add("columns-maf", PreprocessedColumns("maf", false));
+  add("columns-realnvp", PreprocessedColumns("realnvp", false));
+  add("columns-affine", PreprocessedColumns("affine", false));
+  add("columns-scaled", PreprocessedColumns("realnvp", true));
+  add("encoded-context-maf", EncodedContext("maf"));
+  add("encoded-context-realnvp", EncodedContext("realnvp"));
   add("maf-deep-ordered", DeepAutoregressive(Autoregressive::DENSITY));
   add("iaf-deep-ordered", DeepAutoregressive(Autoregressive::SAMPLING));
   add("exp", WithBijection(Bijection::EXP));

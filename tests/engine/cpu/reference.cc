@@ -1,8 +1,10 @@
 #include "tests/engine/cpu/reference.h"
 
+#include <algorithm>
 #include <memory>
 
 #include "server/engine/weights.h"
+#include "server/flow/column_map.h"
 #include "server/flow/flow.h"
 
 namespace densityd::engine::cpu {
@@ -46,7 +48,12 @@ ReferenceAnswer RunReference(const Model& model, Op op, const std::vector<float>
     case Op::kSample: {
       const Tensor z = flow->BaseFromNoise(numbers, given);
       const flow::Mapped mapped = flow->Forward(z, given);
-      answer = {ToVector(mapped.value), ToVector(flow->BaseLogProb(z, given) - mapped.log_abs_det)};
+      // What is rounded has the density of its cell, not that of the number before.
+      const auto& columns = model.spec.layers(0).preprocessing().columns();
+      const bool is_rounded = std::any_of(columns.begin(), columns.end(),
+                                          [](const auto& column) { return flow::FormOf(column).is_discrete(); });
+      answer = {ToVector(mapped.value), ToVector(is_rounded ? flow->LogProb(mapped.value, given)
+                                                            : flow->BaseLogProb(z, given) - mapped.log_abs_det)};
       break;
     }
   }

@@ -1,0 +1,77 @@
+#include "server/training/fit_columns.h"
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "server/flow/fit_preprocessing.h"
+
+namespace densityd::training {
+namespace {
+
+using density::v1::ColumnPreprocessing;
+using density::v1::FlowSpec;
+using density::v1::Preprocessing;
+using flow::ColumnRole;
+using flow::ColumnRows;
+
+constexpr char kLayer[] = "spec.layers[0].preprocessing";
+
+template <typename Columns>
+void NameColumns(const Columns& schema, Preprocessing& preprocessing) {
+  while (preprocessing.columns_size() < schema.size()) preprocessing.add_columns();
+  for (int i = 0; i < schema.size(); ++i) preprocessing.mutable_columns(i)->set_name(schema[i].name());
+}
+
+absl::Status Fit(const ColumnRows& train, const ColumnRows& validation, ColumnRole role, const std::string& field,
+                 Preprocessing& preprocessing) {
+  absl::Status status = flow::FitPreprocessing(train, validation, role, field, preprocessing);
+  for (const ColumnRows& rows : {train, validation}) {
+    if (status.ok()) status = flow::CheckWithinSupport(rows, role, field, preprocessing);
+  }
+  return status;
+}
+
+std::string Lower(const std::string& name) { return absl::AsciiStrToLower(name); }
+
+void Describe(const Preprocessing& preprocessing, std::vector<std::string>& lines) {
+  for (const ColumnPreprocessing& column : preprocessing.columns()) {
+    if (column.reason().empty()) continue;
+    lines.push_back(absl::StrCat(column.name(), ": ", Lower(ColumnPreprocessing::Kind_Name(column.kind())), ", ",
+                                 Lower(ColumnPreprocessing::Scaling_Name(column.scaling())), ": ", column.reason()));
+  }
+}
+
+}  // namespace
+
+absl::Status FitColumns(const TrainingData& data, FlowSpec& spec) {
+  const size_t width = data.features + data.context_features;
+  if (spec.has_context_encoding()) {
+    Preprocessing& encoding = *spec.mutable_context_encoding();
+    NameColumns(data.schema.context(), encoding);
+    absl::Status status = Fit({data.train.values, width, data.features, data.context_features},
+                              {data.validation.values, width, data.features, data.context_features},
+                              ColumnRole::kContext, "spec.context_encoding", encoding);
+    if (!status.ok()) return status;
+  }
+  if (!spec.layers(0).has_preprocessing()) return absl::OkStatus();
+  Preprocessing& layer = *spec.mutable_layers(0)->mutable_preprocessing();
+  NameColumns(data.schema.features(), layer);
+  return Fit({data.train.values, width, 0, data.features}, {data.validation.values, width, 0, data.features},
+             ColumnRole::kFeatures, kLayer, layer);
+}
+
+std::vector<bool> MissingContext(const FlowSpec& spec) {
+  std::vector<bool> missing;
+  for (const ColumnPreprocessing& column : spec.context_encoding().columns()) {
+    missing.push_back(column.accept_missing());
+  }
+  return missing;
+}
+
+std::vector<std::string> DescribeChoices(const FlowSpec& spec) {
+  std::vector<std::string> lines;
+  Describe(spec.layers(0).preprocessing(), lines);
+  Describe(spec.context_encoding(), lines);
+  return lines;
+}
+
+}  // namespace densityd::training
