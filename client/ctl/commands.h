@@ -6,7 +6,7 @@
 
 namespace densityd::ctl {
 
-void AddRowCommands(CLI::App& app, Session& session);       ///< logprob, inverse, forward
+void AddRowCommands(CLI::App& app, Session& session);       ///< logprob, inverse, forward, score
 void AddExplainCommand(CLI::App& app, Session& session);    ///< explain
 void AddSampleCommand(CLI::App& app, Session& session);     ///< sample
 void AddTrainCommand(CLI::App& app, Session& session);      ///< train

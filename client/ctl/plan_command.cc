@@ -26,7 +26,8 @@ const std::map<std::string, v1::RowOp>& Ops() {
   static const std::map<std::string, v1::RowOp> ops = {{"log_prob", v1::ROW_OP_LOG_PROB},
                                                        {"inverse", v1::ROW_OP_INVERSE},
                                                        {"forward", v1::ROW_OP_FORWARD},
-                                                       {"sample", v1::ROW_OP_SAMPLE}};
+                                                       {"sample", v1::ROW_OP_SAMPLE},
+                                                       {"score", v1::ROW_OP_SCORE}};
   return ops;
 }
 
@@ -127,7 +128,7 @@ absl::Status RunPlan(Session& session, const PlanFlags& flags) {
 
 void DefinePlan(CLI::App& command, PlanFlags& flags) {
   command.add_option("model", flags.model, "Model: name, name@3 (a version) or name@stable (an alias)")->required();
-  command.add_option("--op", flags.op, "Operation: log_prob, inverse, forward or sample")
+  command.add_option("--op", flags.op, "Operation: log_prob, inverse, forward, sample or score")
       ->transform(CLI::CheckedTransformer(Ops()).description(""))
       ->default_str("log_prob");
   command.add_flag("--float64", flags.float64, "The plan that computes in float64");

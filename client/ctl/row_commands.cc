@@ -1,4 +1,4 @@
-// logprob, inverse, forward: rows in, numbers out, in tables of any size.
+// logprob, inverse, forward, score: rows in, numbers out, in tables of any size.
 #include <memory>
 #include <optional>
 #include <string>
@@ -20,7 +20,7 @@ struct RowFlags {
   RowsFlags rows;
   OutputFlags output;
   bool tail_probability = false;
-  bool log_abs_det = false;
+  bool log = false;  ///< log|det| of the map, or log p
   bool float64 = false;
 };
 
@@ -101,15 +101,59 @@ absl::Status RunLogProb(Session& session, const RowFlags& flags) {
   return pipe->writer->Finish();
 }
 
-/// Inverse and Forward.
-absl::Status RunMap(Session& session, const RowFlags& flags, bool inverse) {
+/// An answer of Inverse, Forward or Score.
+struct Mapped {
+  ModelVersion model;
+  Rows<double> rows;
+  std::vector<double> log;
+};
+
+/// What tells Inverse, Forward and Score from each other.
+struct MapCommand {
+  bool base_space;     ///< of the rows that are read
+  const char* prefix;  ///< of the columns' names; null: they are numbered z0, z1, …
+  const char* log;     ///< name of the column that --log-abs-det or --log-prob adds
+  absl::StatusOr<Mapped> (*call)(const Client&, const std::string&, RowsView<double>, const MapOptions<double>&);
+};
+
+absl::StatusOr<Mapped> ToMapped(absl::StatusOr<MapResult<double>> answer) {
+  if (!answer.ok()) return answer.status();
+  return Mapped{std::move(answer->model), std::move(answer->rows), std::move(answer->log_abs_det)};
+}
+
+constexpr MapCommand kInverse = {
+    .base_space = false,
+    .prefix = nullptr,
+    .log = "log_abs_det",
+    .call = [](const Client& client, const std::string& model, RowsView<double> rows,
+               const MapOptions<double>& options) { return ToMapped(client.Inverse(model, rows, options)); }};
+constexpr MapCommand kForward = {
+    .base_space = true,
+    .prefix = "",
+    .log = "log_abs_det",
+    .call = [](const Client& client, const std::string& model, RowsView<double> rows,
+               const MapOptions<double>& options) { return ToMapped(client.Forward(model, rows, options)); }};
+constexpr MapCommand kScore = {
+    .base_space = false,
+    .prefix = "score_",
+    .log = "log_prob",
+    .call = [](const Client& client, const std::string& model, RowsView<double> rows,
+               const MapOptions<double>& options) -> absl::StatusOr<Mapped> {
+      absl::StatusOr<ScoreResult<double>> answer = client.Score(model, rows, options);
+      if (!answer.ok()) return answer.status();
+      return Mapped{std::move(answer->model), std::move(answer->score), std::move(answer->log_prob)};
+    }};
+
+absl::Status RunMap(Session& session, const RowFlags& flags, const MapCommand& map) {
   const absl::StatusOr<Client> client = session.Connect();
   if (!client.ok()) return client.status();
-  absl::StatusOr<RowPipe> pipe = OpenPipe(session, *client, flags, /*base_space=*/!inverse);
+  absl::StatusOr<RowPipe> pipe = OpenPipe(session, *client, flags, map.base_space);
   if (!pipe.ok()) return pipe.status();
   std::vector<std::string> columns = pipe->model.features;
-  for (size_t i = 0; inverse && i < columns.size(); ++i) columns[i] = absl::StrCat("z", i);
-  if (flags.log_abs_det) columns.emplace_back("log_abs_det");
+  for (size_t i = 0; i < columns.size(); ++i) {
+    columns[i] = map.prefix == nullptr ? absl::StrCat("z", i) : absl::StrCat(map.prefix, columns[i]);
+  }
+  if (flags.log) columns.emplace_back(map.log);
   RowProgressView progress(session.streams, flags.output.path != "-");
   ModelRows block;
   while (true) {
@@ -117,8 +161,7 @@ absl::Status RunMap(Session& session, const RowFlags& flags, bool inverse) {
     if (!more.ok()) return more.status();
     if (!*more) break;
     const MapOptions<double> options = {.context = block.context_view(), .precision = PrecisionOf(flags)};
-    absl::StatusOr<MapResult<double>> answer = inverse ? client->Inverse(pipe->model.model, block.rows_view(), options)
-                                                       : client->Forward(pipe->model.model, block.rows_view(), options);
+    absl::StatusOr<Mapped> answer = map.call(*client, pipe->model.model, block.rows_view(), options);
     if (!answer.ok()) return answer.status();
     if (pipe->writer == nullptr) {
       auto writer = TableWriter::Open(flags.output, columns, {{"model", answer->model.ToString()}},
@@ -126,15 +169,16 @@ absl::Status RunMap(Session& session, const RowFlags& flags, bool inverse) {
       if (!writer.ok()) return writer.status();
       pipe->writer = *std::move(writer);
     }
-    if (flags.log_abs_det) AddColumn(answer->log_abs_det, answer->rows.cols, answer->rows.values);
+    if (flags.log) AddColumn(answer->log, answer->rows.cols, answer->rows.values);
     if (absl::Status status = pipe->writer->Write(answer->rows.values); !status.ok()) return status;
     progress.Show(pipe->rows->rows_read(), pipe->rows->share_read());
   }
   return pipe->writer->Finish();
 }
 
-absl::Status RunInverse(Session& session, const RowFlags& flags) { return RunMap(session, flags, /*inverse=*/true); }
-absl::Status RunForward(Session& session, const RowFlags& flags) { return RunMap(session, flags, /*inverse=*/false); }
+absl::Status RunInverse(Session& session, const RowFlags& flags) { return RunMap(session, flags, kInverse); }
+absl::Status RunForward(Session& session, const RowFlags& flags) { return RunMap(session, flags, kForward); }
+absl::Status RunScore(Session& session, const RowFlags& flags) { return RunMap(session, flags, kScore); }
 
 void DefineLogProb(CLI::App& command, RowFlags& flags) {
   DefineCommonFlags(command, flags);
@@ -144,7 +188,12 @@ void DefineLogProb(CLI::App& command, RowFlags& flags) {
 
 void DefineMap(CLI::App& command, RowFlags& flags) {
   DefineCommonFlags(command, flags);
-  command.add_flag("--log-abs-det", flags.log_abs_det, "Add a column with log|det| of the map");
+  command.add_flag("--log-abs-det", flags.log, "Add a column with log|det| of the map");
+}
+
+void DefineScore(CLI::App& command, RowFlags& flags) {
+  DefineCommonFlags(command, flags);
+  command.add_flag("--log-prob", flags.log, "Add a column with log p of each row");
 }
 
 }  // namespace
@@ -165,6 +214,10 @@ void AddRowCommands(CLI::App& app, Session& session) {
                        "  densityctl forward power z.npy -o rows.csv\n"
                        "  densityctl inverse power rows.csv | densityctl forward power > same-rows.csv",
                        DefineMap, RunForward);
+  AddCommand<RowFlags>(app, session, "score", "Gradient of log p by each column, in nats per unit of the column",
+                       "  densityctl score power rows.csv\n"
+                       "  densityctl score power rows.npy --log-prob -o score.npy",
+                       DefineScore, RunScore);
 }
 
 }  // namespace densityd::ctl

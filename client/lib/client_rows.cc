@@ -1,4 +1,4 @@
-// LogProb, Inverse, Forward, Explain and Sample.
+// LogProb, Inverse, Forward, Score, Explain and Sample.
 #include <algorithm>
 #include <cstdint>
 #include <utility>
@@ -34,7 +34,7 @@ void Pin(const v1::ModelVersion& answered, ModelVersion& model, std::string& req
   request_model = model.ToString();
 }
 
-/// Sends rows with a context through `method`, chunk by chunk. `options` are those of LogProb, Inverse or Forward;
+/// Sends rows with a context through `method`, chunk by chunk. `options` are those of the method;
 /// `fill(request)` sets what is special to the method, `take(response, count)` keeps the answer of `count` rows, at
 /// most `max_chunk_rows`. Returns the version that answered.
 template <typename T, typename Impl, typename Request, typename Response, typename Options, typename Fill,
@@ -111,6 +111,26 @@ absl::StatusOr<LogProbResult<T>> LogProbOf(const Impl& impl, std::string_view mo
   return result;
 }
 
+template <typename T, typename Impl>
+absl::StatusOr<ScoreResult<T>> ScoreOf(const Impl& impl, std::string_view model, RowsView<T> rows,
+                                       const MapOptions<T>& options) {
+  ScoreResult<T> result;
+  result.score.rows = rows.rows();
+  result.score.cols = rows.cols();
+  result.score.values.reserve(rows.values().size());
+  result.log_prob.reserve(rows.rows());
+  absl::StatusOr<ModelVersion> answered = CallInChunks(
+      impl, &v1::DensityEstimator::Stub::Score, model, rows, options, [](v1::ScoreRequest&) {},
+      [&](const v1::ScoreResponse& response, size_t count) {
+        absl::Status taken = AppendMatrix(response.score(), count, rows.cols(), "score", result.score.values);
+        taken.Update(AppendVector(response.log_prob(), count, "log_prob", result.log_prob));
+        return taken;
+      });
+  if (!answered.ok()) return answered.status();
+  result.model = *std::move(answered);
+  return result;
+}
+
 /// Rows times columns that the server explains in one request (density_estimator.proto, ExplainRequest.columns).
 constexpr size_t kMaxExplainedNumbers = 4096;
 
@@ -178,6 +198,16 @@ absl::StatusOr<MapResult<float>> Client::Forward(std::string_view model, RowsVie
 absl::StatusOr<MapResult<double>> Client::Forward(std::string_view model, RowsView<double> rows,
                                                   const MapOptions<double>& options) const {
   return Map(*impl_, &v1::DensityEstimator::Stub::Forward, model, rows, options);
+}
+
+absl::StatusOr<ScoreResult<float>> Client::Score(std::string_view model, RowsView<float> rows,
+                                                 const MapOptions<float>& options) const {
+  return ScoreOf(*impl_, model, rows, options);
+}
+
+absl::StatusOr<ScoreResult<double>> Client::Score(std::string_view model, RowsView<double> rows,
+                                                  const MapOptions<double>& options) const {
+  return ScoreOf(*impl_, model, rows, options);
 }
 
 absl::StatusOr<Explanation<float>> Client::Explain(std::string_view model, RowsView<float> rows,

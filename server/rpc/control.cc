@@ -66,8 +66,4 @@ void CallTimer::Log(const absl::Status& status, absl::Duration duration) const {
                           : std::string_view(traceparent->second.data(), traceparent->second.size())});
 }
 
-absl::Status NotServed(telemetry::RpcMethod method) {
-  return absl::UnimplementedError(absl::StrCat(telemetry::RpcMethodName(method), " is not served by this version"));
-}
-
 }  // namespace densityd::rpc

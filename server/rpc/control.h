@@ -103,7 +103,4 @@ std::string SubjectOf(const Request& request) {
   }
 }
 
-/// UNIMPLEMENTED for an RPC that is declared but not served.
-absl::Status NotServed(telemetry::RpcMethod method);
-
 }  // namespace densityd::rpc

@@ -15,7 +15,6 @@ using telemetry::RpcMethod;
 EstimatorService::EstimatorService(training::TrainingManager* trainings, const ControlEnvironment& environment)
     : ControlService(environment), trainings_(trainings) {
   Serve(RpcMethod::kTrain, &EstimatorService::Train);
-  Serve(RpcMethod::kScore, &EstimatorService::Score);
 }
 
 void EstimatorService::PostRowCalls(RowWorker& worker, int depth) {
@@ -24,6 +23,7 @@ void EstimatorService::PostRowCalls(RowWorker& worker, int depth) {
     worker.Post(std::make_shared<RowCall<EstimatorService, SampleRpc>>(worker, *this, worker.queue()));
     worker.Post(std::make_shared<RowCall<EstimatorService, InverseRpc>>(worker, *this, worker.queue()));
     worker.Post(std::make_shared<RowCall<EstimatorService, ForwardRpc>>(worker, *this, worker.queue()));
+    worker.Post(std::make_shared<RowCall<EstimatorService, ScoreRpc>>(worker, *this, worker.queue()));
     worker.Post(std::make_shared<ExplainCall<EstimatorService>>(worker, *this, worker.queue()));
     worker.Post(std::make_shared<SampleStream<EstimatorService>>(worker, *this, worker.queue()));
     worker.Post(std::make_shared<LogProbStream<EstimatorService>>(worker, *this, worker.queue()));
@@ -35,11 +35,6 @@ absl::StatusOr<density::v1::Training> EstimatorService::Train(const density::v1:
   auto status = CheckMessageBytes(request.ByteSizeLong(), environment().max_message_bytes);
   if (!status.ok()) return status;
   return trainings_->Start(request);
-}
-
-absl::StatusOr<density::v1::ScoreResponse> EstimatorService::Score(const density::v1::ScoreRequest& /*request*/,
-                                                                   const Caller& /*caller*/) {
-  return NotServed(RpcMethod::kScore);
 }
 
 }  // namespace densityd::rpc

@@ -20,13 +20,12 @@ template <>
 struct Chain<> {
   using Service = density::v1::DensityEstimator::Service;
 };
-using EstimatorMethods =
-    Chain<density::v1::DensityEstimator::WithAsyncMethod_LogProb, density::v1::DensityEstimator::WithAsyncMethod_Sample,
-          density::v1::DensityEstimator::WithAsyncMethod_Inverse,
-          density::v1::DensityEstimator::WithAsyncMethod_Forward,
-          density::v1::DensityEstimator::WithAsyncMethod_StreamSample,
-          density::v1::DensityEstimator::WithAsyncMethod_StreamLogProb,
-          density::v1::DensityEstimator::WithAsyncMethod_Explain>::Service;
+using EstimatorMethods = Chain<
+    density::v1::DensityEstimator::WithAsyncMethod_LogProb, density::v1::DensityEstimator::WithAsyncMethod_Sample,
+    density::v1::DensityEstimator::WithAsyncMethod_Inverse, density::v1::DensityEstimator::WithAsyncMethod_Forward,
+    density::v1::DensityEstimator::WithAsyncMethod_StreamSample,
+    density::v1::DensityEstimator::WithAsyncMethod_StreamLogProb, density::v1::DensityEstimator::WithAsyncMethod_Score,
+    density::v1::DensityEstimator::WithAsyncMethod_Explain>::Service;
 
 class EstimatorService final : public ControlService<EstimatorMethods> {
  public:
@@ -37,8 +36,6 @@ class EstimatorService final : public ControlService<EstimatorMethods> {
 
  private:
   absl::StatusOr<density::v1::Training> Train(const density::v1::TrainRequest& request, const Caller& caller);
-  /// Declared, not served.
-  absl::StatusOr<density::v1::ScoreResponse> Score(const density::v1::ScoreRequest& request, const Caller& caller);
 
   training::TrainingManager* trainings_;
 };

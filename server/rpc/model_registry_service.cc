@@ -64,7 +64,7 @@ absl::StatusOr<density::v1::PlanDetail> ModelRegistryService::GetPlan(const dens
   if (!handle.ok()) return handle.status();
   // Every servable of this server comes from MakeLoader.
   const auto& model = static_cast<const ServedModel&>(*handle->servable);
-  const absl::StatusOr<const engine::Plan*> plan = model.MadePlan(*precision);
+  const absl::StatusOr<const engine::Plan*> plan = model.MadePlan(*op, *precision);
   if (!plan.ok()) return plan.status();
   density::v1::PlanDetail detail = DescribePlan(**plan, *op);
   detail.set_name(handle->name);

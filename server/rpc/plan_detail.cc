@@ -17,7 +17,7 @@ density::v1::RowOp RowOpOf(engine::Op op) {
     case engine::Op::kSample:
       return density::v1::ROW_OP_SAMPLE;
     case engine::Op::kScore:
-      break;  // no RPC asks for it yet
+      return density::v1::ROW_OP_SCORE;
   }
   return density::v1::ROW_OP_UNSPECIFIED;
 }
@@ -54,6 +54,8 @@ absl::StatusOr<engine::Op> ResolveOp(std::string_view field, density::v1::RowOp 
       return engine::Op::kForward;
     case density::v1::ROW_OP_SAMPLE:
       return engine::Op::kSample;
+    case density::v1::ROW_OP_SCORE:
+      return engine::Op::kScore;
     default:
       return InvalidArgument(field, absl::StrCat(static_cast<int>(op), " is no RowOp"));
   }

@@ -17,7 +17,7 @@ absl::Status RowCallBase::Queue() {
   auto rows = Prepare();
   if (!rows.ok()) return rows.status();
   rows_ = *std::move(rows);
-  plan = rows_.model->plan(rows_.precision);
+  plan = rows_.model->plan(rows_.op, rows_.precision);
   op = rows_.op;
   span = rows_.span;
   bytes = rows_.bytes;

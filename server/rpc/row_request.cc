@@ -269,6 +269,26 @@ absl::StatusOr<RowRequest> PrepareRows(const density::v1::ForwardRequest& reques
   return PrepareMap(engine::Op::kForward, request, models, limits, response);
 }
 
+absl::StatusOr<RowRequest> PrepareRows(const density::v1::ScoreRequest& request, const registry::ModelManager& models,
+                                       const RowLimits& limits, density::v1::ScoreResponse& response) {
+  auto handle = models.Acquire(request.model());
+  if (!handle.ok()) return handle.status();
+  auto rows = PinModel(request, *std::move(handle), response);
+  if (!rows.ok()) return rows.status();
+  rows->op = engine::Op::kScore;
+  const engine::PlanInfo& info = rows->model->plan(rows->op, rows->precision)->info();
+  if (!info.scores) {
+    return absl::UnimplementedError(absl::StrCat("a plan of kind ", info.kind, " on ", info.device,
+                                                 " computes no gradients; a server with --device=cpu does"));
+  }
+  auto encoding = AddInput(request, limits, /*answers_rows=*/true, /*columns=*/1, *rows);
+  if (!encoding.ok()) return encoding.status();
+  rows->span.output = Allocate(*encoding, rows->span.rows, rows->span.input.cols, *response.mutable_score());
+  rows->span.log = Allocate(*encoding, rows->span.rows, *response.mutable_log_prob());
+  rows->bytes = request.ByteSizeLong() + response.ByteSizeLong();
+  return rows;
+}
+
 void CompleteRows(const RowRequest& request, int shard, std::vector<double>& scratch) {
   telemetry::ModelSeries& series = request.model->series();
   series.OnRows(request.op, request.span.rows);

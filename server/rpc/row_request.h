@@ -47,6 +47,9 @@ absl::StatusOr<RowRequest> PrepareRows(const density::v1::InverseRequest& reques
                                        const RowLimits& limits, density::v1::InverseResponse& response);
 absl::StatusOr<RowRequest> PrepareRows(const density::v1::ForwardRequest& request, const registry::ModelManager& models,
                                        const RowLimits& limits, density::v1::ForwardResponse& response);
+/// UNIMPLEMENTED where the device has no plan that computes gradients.
+absl::StatusOr<RowRequest> PrepareRows(const density::v1::ScoreRequest& request, const registry::ModelManager& models,
+                                       const RowLimits& limits, density::v1::ScoreResponse& response);
 
 /// The same for what is to be explained, `columns` columns of each row: room is made by whoever runs it.
 absl::StatusOr<RowRequest> PrepareRows(const density::v1::ExplainRequest& request, size_t columns,

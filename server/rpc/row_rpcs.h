@@ -47,4 +47,14 @@ struct ForwardRpc {
   }
 };
 
+struct ScoreRpc {
+  using Request = density::v1::ScoreRequest;
+  using Response = density::v1::ScoreResponse;
+  static constexpr auto kMethod = telemetry::RpcMethod::kScore;
+  template <typename Service, typename... Args>
+  static void Receive(Service& service, Args... args) {
+    service.RequestScore(args...);
+  }
+};
+
 }  // namespace densityd::rpc

@@ -49,9 +49,10 @@ std::string ServedModel::plan_name() const { return float32_->info().kind; }
 
 bool ServedModel::rows_are_independent() const { return float32_->info().rows_are_independent; }
 
-absl::StatusOr<const engine::Plan*> ServedModel::MadePlan(NumberType precision) const {
-  if (precision == NumberType::kFloat64) return lazy_float64_->Await();
-  return float32_.get();
+absl::StatusOr<const engine::Plan*> ServedModel::MadePlan(engine::Op op, NumberType precision) const {
+  const std::shared_ptr<const engine::Plan>& one = plan(op, precision);
+  if (one == float64_) return lazy_float64_->Await();
+  return one.get();
 }
 
 registry::Loader MakeLoader(PlanSource source, std::string device, telemetry::Metrics& metrics) {

@@ -36,8 +36,13 @@ class ServedModel final : public registry::Servable {
   const std::shared_ptr<const engine::Plan>& plan(NumberType precision) const {
     return precision == NumberType::kFloat64 ? float64_ : float32_;
   }
+  /// Plan that answers `op` in at least `precision`: gradients are computed in float64, by what is the reference for
+  /// the compiled plans.
+  const std::shared_ptr<const engine::Plan>& plan(engine::Op op, NumberType precision) const {
+    return plan(op == engine::Op::kScore ? NumberType::kFloat64 : precision);
+  }
   /// The same, made where it was not, however long that takes. Valid as long as this.
-  absl::StatusOr<const engine::Plan*> MadePlan(NumberType precision) const;
+  absl::StatusOr<const engine::Plan*> MadePlan(engine::Op op, NumberType precision) const;
   const TailProbability& tail_probability() const { return tail_probability_; }
   /// One per column, (D); empty where the version was stored without.
   const std::vector<explain::ColumnRange>& column_ranges() const { return column_ranges_; }

@@ -68,6 +68,14 @@ class CtlTest : public testing::Test {
                                    v1::InverseResponse& response) { return Shift(request, response, 1); };
     server_.estimator.forward = [](grpc::ServerContext&, const v1::ForwardRequest& request,
                                    v1::ForwardResponse& response) { return Shift(request, response, -1); };
+    server_.estimator.score = [](grpc::ServerContext&, const v1::ScoreRequest& request, v1::ScoreResponse& response) {
+      Answered(response.mutable_model());
+      response.mutable_score()->set_rows(request.rows().rows());
+      response.mutable_score()->set_cols(request.rows().cols());
+      for (double number : Numbers(request.rows())) response.mutable_score()->add_values(static_cast<float>(-number));
+      for (size_t row = 0; row < request.rows().rows(); ++row) response.mutable_log_prob()->add_values(0.75f);
+      return grpc::Status::OK;
+    };
     server_.estimator.sample = [](grpc::ServerContext&, const v1::SampleRequest& request,
                                   v1::SampleResponse& response) {
       Answered(response.mutable_model());

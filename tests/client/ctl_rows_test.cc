@@ -71,6 +71,11 @@ TEST_F(CtlTest, TheNameOfTheOutputFileChoosesItsFormat) {
   EXPECT_THAT(npy->values, ElementsAre(6, 3, 0.5));
 }
 
+TEST_F(CtlTest, ScoreNamesTheColumnsThatItsGradientsBelongTo) {
+  EXPECT_EQ(Ctl({"score", "power", "--log-prob"}, "b,month,a\n2,0,5\n-1,0,0.5\n").out,
+            "score_a,score_b,log_prob\n-5,-2,0.75\n-0.5,1,0.75\n");
+}
+
 TEST_F(CtlTest, ForwardOfInverseIsTheIdentityInEveryFormat) {
   const std::string month = Write("month.csv", "month\n7\n");
   for (const std::string format : {"csv", "npy", "json"}) {

@@ -39,6 +39,7 @@ class FakeEstimator : public v1::DensityEstimator::Service {
   Handler<v1::SampleRequest, v1::SampleResponse> sample;
   Handler<v1::InverseRequest, v1::InverseResponse> inverse;
   Handler<v1::ForwardRequest, v1::ForwardResponse> forward;
+  Handler<v1::ScoreRequest, v1::ScoreResponse> score;
   Handler<v1::ExplainRequest, v1::ExplainResponse> explain;
   Handler<v1::TrainRequest, v1::Training> train;
   /// Streams break off with this status after so many chunks, once.
@@ -86,6 +87,9 @@ class FakeEstimator : public v1::DensityEstimator::Service {
   }
   grpc::Status Sample(grpc::ServerContext* c, const v1::SampleRequest* q, v1::SampleResponse* a) override {
     return Handle(sample, *c, *q, *a);
+  }
+  grpc::Status Score(grpc::ServerContext* c, const v1::ScoreRequest* q, v1::ScoreResponse* a) override {
+    return Handle(score, *c, *q, *a);
   }
   grpc::Status Inverse(grpc::ServerContext* c, const v1::InverseRequest* q, v1::InverseResponse* a) override {
     return Handle(inverse, *c, *q, *a);

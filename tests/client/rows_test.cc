@@ -62,6 +62,17 @@ class RowsTest : public testing::Test {
                                        v1::InverseResponse& response) { return Shift(request, response, 1); };
     server_.estimator.forward = [this](grpc::ServerContext&, const v1::ForwardRequest& request,
                                        v1::ForwardResponse& response) { return Shift(request, response, -1); };
+    server_.estimator.score = [this](grpc::ServerContext&, const v1::ScoreRequest& request,
+                                     v1::ScoreResponse& response) {
+      Answered(response.mutable_model());
+      response.mutable_score()->set_rows(request.rows().rows());
+      response.mutable_score()->set_cols(request.rows().cols());
+      for (double number : Numbers(request.rows())) {
+        response.mutable_score()->add_values(static_cast<float>(-10 * number));
+      }
+      for (double sum : RowSums(request.rows())) response.mutable_log_prob()->add_values(static_cast<float>(sum));
+      return grpc::Status::OK;
+    };
     server_.estimator.sample = [this](grpc::ServerContext&, const v1::SampleRequest& request,
                                       v1::SampleResponse& response) {
       sample_requests_.push_back(request);
@@ -208,6 +219,17 @@ TEST_F(RowsTest, InverseAndForwardReturnRowsAndLogDets) {
   EXPECT_EQ(x->rows.values, rows);
   EXPECT_EQ(x->rows.rows, 3u);
   EXPECT_THAT(x->rows[1], ElementsAre(3, 4));
+}
+
+TEST_F(RowsTest, ScoreReturnsGradientsAndDensities) {
+  const std::vector<double> rows = {1, 2, 3, 4, 5, 6};
+  const auto answer = Chunked(2).Score("power", {rows, 2});
+  ASSERT_TRUE(answer.ok()) << answer.status();
+  EXPECT_EQ(answer->model.version, 3u);
+  EXPECT_EQ(answer->score.rows, 3u);
+  EXPECT_EQ(answer->score.cols, 2u);
+  EXPECT_THAT(answer->score.values, ElementsAre(-10, -20, -30, -40, -50, -60));
+  EXPECT_THAT(answer->log_prob, ElementsAre(3, 7, 11));
 }
 
 TEST_F(RowsTest, ASampleInChunksIsTheSampleInOne) {

@@ -60,6 +60,32 @@ class LifecycleTest(harness.ServerTestCase):
         self.assertTrue(all(0 < time["seconds"] < 1 for time in plan["times"]))
         self.assertIn("Not compiled: plans are compiled for float32 only", self.server.ctl("plan", "m", "--float64"))
 
+    def test_a_continuous_flow_is_trained_both_ways_and_served(self):
+        rows = correlated(50, seed=2)
+        for preset, steps in (("flow_matching", 600), ("ffjord", 25)):
+            self.server.ctl("train", preset, "--preset", preset, "--hidden", "32,32", "--steps", steps, "--batch-size", 128,
+                            "--learning-rate", 0.01, "--data", "-", text=csv(correlated(600)))
+            surprising = (3.0, 90.0)
+            scored = numbers(self.server.ctl("logprob", preset, text=csv(rows + [surprising])))
+            self.assertEqual(min(scored), scored[-1], f"{preset}: the planted outlier is the least likely row")
+            z = self.server.ctl("inverse", preset, "--float64", text=csv(rows))
+            for row, back in zip(rows, numbers(self.server.ctl("forward", preset, "--float64", text=z))):
+                for expected, number in zip(row, back):
+                    self.assertAlmostEqual(number, expected, delta=1e-3 * max(1, abs(expected)))
+            # The score of each column is the slope of log p.
+            slopes = numbers(self.server.ctl("score", preset, text=csv(rows[:10])))
+            for column in (0, 1):
+                sides = [[tuple(x + sign * 1e-2 * (j == column) for j, x in enumerate(row)) for row in rows[:10]]
+                         for sign in (1, -1)]
+                above, below = (numbers(self.server.ctl("logprob", preset, "--float64", text=csv(side)))
+                                for side in sides)
+                for slope, (up,), (down,) in zip(slopes, above, below):
+                    expected = (up - down) / 2e-2
+                    self.assertAlmostEqual(slope[column], expected, delta=2e-2 * (1 + abs(expected)))
+            plan = self.server.ctl("plan", preset)
+            self.assertIn("reference-cpu", plan)
+            self.assertIn("continuous", plan)
+
     def test_context_reaches_the_model(self):
         data = csv([(a + 20.0 * (i % 2), b, i % 2) for i, (a, b) in enumerate(correlated(600))], ("a", "b", "side"))
         self.server.ctl("train", "m", *harness.SMALL, "--steps", 300, "--learning-rate", 0.01, "--context-columns",

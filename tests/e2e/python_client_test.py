@@ -147,10 +147,20 @@ class PythonClientTest(harness.ServerTestCase):
         self.assertTrue(status.details[0].Unpack(request))
         self.assertEqual(request.field_violations[0].field, "rows[1]")
 
-    def test_what_is_not_served_yet_says_so(self):
-        with self.assertRaises(grpc.RpcError) as caught:
-            self.estimator.Score(self.density_estimator.ScoreRequest(model="m", rows=self.values([(1.0, 2.0)])))
-        self.assertEqual(caught.exception.code(), grpc.StatusCode.UNIMPLEMENTED)
+    def test_scores_are_the_slopes_of_the_density(self):
+        self.train(rows=self.values(harness.correlated(500)))
+        step = 1e-4
+        x = (1.5, 0.75)
+        around = [x, (x[0] + step, x[1]), (x[0] - step, x[1]), (x[0], x[1] + step), (x[0], x[1] - step)]
+        answer = self.estimator.Score(self.density_estimator.ScoreRequest(model="m", rows=self.values([x])))
+        request = self.density_estimator.LogProbRequest(
+            model="m", precision=self.matrix.PRECISION_FLOAT64,
+            rows=self.matrix.Matrix(rows=5, cols=2, f64_le=struct.pack("<10d", *(number for row in around for number in row))))
+        density = struct.unpack("<5d", self.estimator.LogProb(request).log_prob.f64_le)
+        self.assertAlmostEqual(answer.log_prob.values[0], density[0], delta=1e-5)
+        for column, slope in enumerate(answer.score.values):
+            expected = (density[1 + 2 * column] - density[2 + 2 * column]) / (2 * step)
+            self.assertAlmostEqual(slope, expected, delta=1e-3 * (1 + abs(expected)))
 
 
 if __name__ == "__main__":

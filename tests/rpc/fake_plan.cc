@@ -82,6 +82,7 @@ FakePlan::FakePlan(size_t features, size_t context, NumberType precision, std::s
   info_.features = features;
   info_.context_features = context;
   info_.bytes = 1000;
+  info_.scores = precision == NumberType::kFloat64;
   info_.rows_are_independent = true;
 }
 
@@ -106,6 +107,7 @@ void FakePlan::RunRow(engine::Op op, const engine::RowSpan& span, size_t row) co
     if (op == engine::Op::kSample) Write(x, span.output, row, j);
     if (op == engine::Op::kInverse) Write(2 * x, span.output, row, j);
     if (op == engine::Op::kForward) Write(x / 2, span.output, row, j);
+    if (op == engine::Op::kScore) Write(-x, span.output, row, j);
   }
   const double log_abs_det = static_cast<double>(info_.features) * std::log(2.0);
   if (op == engine::Op::kInverse) log_prob = log_abs_det;

@@ -218,11 +218,23 @@ TEST_F(RowErrorTest, TailProbabilityWithoutCalibration) {
   EXPECT_THAT(status.error_message(), HasSubstr("tail_probability"));
 }
 
-TEST_F(RowErrorTest, RpcsThatAreNotServed) {
-  density::v1::ScoreResponse score;
-  const grpc::Status unary = server_.estimator().Score(Context().get(), {}, &score);
-  EXPECT_EQ(unary.error_code(), grpc::StatusCode::UNIMPLEMENTED);
-  EXPECT_THAT(unary.error_message(), HasSubstr("DensityEstimator/Score is not served"));
+TEST_F(RowErrorTest, ScoresOfBadRows) {
+  const auto score = [this](const density::v1::Matrix& rows, const density::v1::Matrix& context) {
+    density::v1::ScoreRequest request;
+    request.set_model("weather");
+    *request.mutable_rows() = rows;
+    *request.mutable_context() = context;
+    density::v1::ScoreResponse response;
+    return server_.estimator().Score(Context().get(), request, &response);
+  };
+  EXPECT_TRUE(score(Rows(2, {1, 2}), Rows(1, {1})).ok());
+  const grpc::Status wide = score(Rows(3, {1, 2, 3}), Rows(1, {1}));
+  EXPECT_EQ(wide.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_THAT(wide.error_message(), HasSubstr("rows.cols: is 3"));
+  const grpc::Status nan = score(Rows(2, {1, 2, 1, std::nanf("")}), Rows(1, {1}));
+  EXPECT_EQ(nan.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_THAT(nan.error_message(), HasSubstr("row 1"));
+  EXPECT_THAT(score(Rows(2, {1, 2}), {}).error_message(), HasSubstr("context: is required"));
 }
 
 }  // namespace

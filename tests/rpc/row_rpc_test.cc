@@ -93,6 +93,22 @@ TEST_P(RowRpcTest, InverseAndForwardAreEachOthersInverse) {
   for (size_t row = 0; row < 2; ++row) EXPECT_EQ(up[row], -down[row]);
 }
 
+TEST_P(RowRpcTest, ScoreIsAnsweredInFloat64WhateverIsAsked) {
+  for (const auto precision : {density::v1::PRECISION_FLOAT32, density::v1::PRECISION_FLOAT64}) {
+    density::v1::ScoreRequest request;
+    request.set_model("power");
+    request.set_precision(precision);
+    *request.mutable_rows() = Encode(GetParam(), 2, {0, 0, 1, 2, -3, 1});
+    density::v1::ScoreResponse response;
+    const grpc::Status status = server_.estimator().Score(Context().get(), request, &response);
+    ASSERT_TRUE(status.ok()) << status.error_message();
+    EXPECT_EQ(response.model().version(), 1u);
+    EXPECT_EQ(response.score().rows(), 3u);
+    EXPECT_EQ(Decode(GetParam(), response.score()), (std::vector<double>{0, 0, -1, -2, 3, -1}));
+    EXPECT_EQ(Decode(GetParam(), response.log_prob()), (std::vector<double>{0, -2.5, -5}));
+  }
+}
+
 TEST_P(RowRpcTest, SampleNamesItsRowsBySeedAndOffset) {
   density::v1::SampleRequest request;
   request.set_model("power");

@@ -83,19 +83,31 @@ TEST_F(ServedModelTest, TheFloat64PlanIsMadeWhenItIsNeededAndCountsBefore) {
   EXPECT_EQ((*model)->plan(NumberType::kFloat64)->info().features, 2u) << "requests are checked without it";
   EXPECT_EQ(float64_compiled_, 0);
 
-  const auto plan = (*model)->MadePlan(NumberType::kFloat64);
+  const auto plan = (*model)->MadePlan(engine::Op::kLogProb, NumberType::kFloat64);
   ASSERT_TRUE(plan.ok()) << plan.status();
   EXPECT_EQ((*plan)->info().precision, NumberType::kFloat64);
-  EXPECT_TRUE((*model)->MadePlan(NumberType::kFloat64).ok());
+  EXPECT_TRUE((*model)->MadePlan(engine::Op::kLogProb, NumberType::kFloat64).ok());
   EXPECT_EQ(float64_compiled_, 1);
+}
+
+TEST_F(ServedModelTest, GradientsAreComputedInFloat64) {
+  const auto model = Load();
+  ASSERT_TRUE(model.ok()) << model.status();
+  for (const NumberType precision : {NumberType::kFloat32, NumberType::kFloat64}) {
+    EXPECT_EQ((*model)->plan(engine::Op::kScore, precision), (*model)->plan(NumberType::kFloat64));
+    EXPECT_EQ((*model)->plan(engine::Op::kSample, precision), (*model)->plan(precision));
+  }
+  const auto plan = (*model)->MadePlan(engine::Op::kScore, NumberType::kFloat32);
+  ASSERT_TRUE(plan.ok()) << plan.status();
+  EXPECT_EQ((*plan)->info().precision, NumberType::kFloat64);
 }
 
 TEST_F(ServedModelTest, AVersionThatIsGoneFromDiskHasNoFloat64Plan) {
   const auto model = Load();
   ASSERT_TRUE(model.ok()) << model.status();
   read_error_ = NotFound("version", "m@3", "was deleted");
-  EXPECT_TRUE(absl::IsNotFound((*model)->MadePlan(NumberType::kFloat64).status()));
-  EXPECT_TRUE((*model)->MadePlan(NumberType::kFloat32).ok());
+  EXPECT_TRUE(absl::IsNotFound((*model)->MadePlan(engine::Op::kLogProb, NumberType::kFloat64).status()));
+  EXPECT_TRUE((*model)->MadePlan(engine::Op::kLogProb, NumberType::kFloat32).ok());
 }
 
 }  // namespace

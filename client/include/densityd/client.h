@@ -79,6 +79,12 @@ class Client {
   absl::StatusOr<MapResult<double>> Forward(std::string_view model, RowsView<double> rows,
                                             const MapOptions<double>& options = {}) const;
 
+  /// The gradient of log p(x | context) by x at each row x (N, D), with log p.
+  absl::StatusOr<ScoreResult<float>> Score(std::string_view model, RowsView<float> rows,
+                                           const MapOptions<float>& options = {}) const;
+  absl::StatusOr<ScoreResult<double>> Score(std::string_view model, RowsView<double> rows,
+                                            const MapOptions<double>& options = {}) const;
+
   /// `rows` rows drawn from the model.
   template <RowNumber T = float>
   absl::StatusOr<SampleResult<T>> Sample(std::string_view model, uint64_t rows,

@@ -76,7 +76,7 @@ struct LogProbOptions {
   std::optional<absl::Duration> timeout = std::nullopt;  ///< unset: ClientOptions::timeout
 };
 
-/// Options of Inverse and Forward.
+/// Options of Inverse, Forward and Score.
 template <RowNumber T>
 struct MapOptions {
   RowsView<T> context = {};  ///< (N, C), or (1, C) for all rows; for models with context

@@ -35,6 +35,14 @@ struct MapResult {
   std::vector<T> log_abs_det = {};  ///< log|det dz/dx| or log|det dx/dz|, (N)
 };
 
+/// Answer of Score.
+template <RowNumber T>
+struct ScoreResult {
+  ModelVersion model = {};
+  Rows<T> score = {};            ///< d log p(x | context) / dx, (N, D), nats per unit of each column
+  std::vector<T> log_prob = {};  ///< log p(x | context) in nats, (N)
+};
+
 /// Answer of Sample.
 template <RowNumber T>
 struct SampleResult {
