@@ -2,6 +2,7 @@
 // own: it replaces operator new.
 #include <atomic>
 #include <cstdlib>
+#include <iterator>
 #include <memory>
 #include <new>
 #include <vector>
@@ -61,8 +62,9 @@ TEST(ServingAllocationTest, ARequestOfOneRowAllocatesNothing) {
   ASSERT_TRUE(compiled.ok()) << compiled.status().ToString();
   const std::shared_ptr<const engine::Plan> plan = *std::move(compiled);
   std::vector<std::unique_ptr<Job>> jobs;
+  constexpr engine::Op kOps[] = {engine::Op::kLogProb, engine::Op::kInverse, engine::Op::kForward, engine::Op::kSample};
   for (size_t i = 0; i < kJobs; ++i) {
-    jobs.push_back(std::make_unique<Job>(plan, model, static_cast<engine::Op>(i % engine::kOpCount), i % 10));
+    jobs.push_back(std::make_unique<Job>(plan, model, kOps[i % std::size(kOps)], i % 10));
   }
   Scheduler scheduler({.workers = 1}, Clock::Real(), nullptr, nullptr);
   const auto one_by_one = [&] {
