@@ -75,43 +75,58 @@ class HealthWatch final : public HealthCall, public HealthWatcher {
 
   void OnServing(Serving serving) override {
     absl::MutexLock lock(&mutex_);
+    if (end_.has_value()) return;
     next_ = serving;
     Advance();
   }
 
-  void OnEnd() override { End(absl::UnavailableError("the server is stopping")); }
+  void OnEnd() override {
+    absl::MutexLock lock(&mutex_);
+    End(absl::UnavailableError("the server is stopping"));
+  }
 
  private:
   void OnService(absl::StatusOr<std::string> service) override {
-    if (!service.ok()) return End(service.status());
+    if (!service.ok()) {
+      absl::MutexLock lock(&mutex_);
+      return End(service.status());
+    }
     health().Watch(*service, std::static_pointer_cast<HealthWatch>(shared_from_this()));
   }
 
   void OnWritten(bool ok) override {
-    if (!ok) End(absl::CancelledError("the caller went away"));
     absl::MutexLock lock(&mutex_);
     writing_ = false;
+    if (!ok) return EndUnread();
     Advance();
   }
 
-  void OnCancelled() override { End(absl::CancelledError("the caller went away")); }
-
-  /// Ends the stream once what is being written is written. The first call wins.
-  void End(const absl::Status& status) {
+  void OnCancelled() override {
     absl::MutexLock lock(&mutex_);
+    EndUnread();
+  }
+
+  /// Nobody reads any more.
+  void EndUnread() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    next_.reset();
+    End(absl::CancelledError("the caller went away"));
+  }
+
+  /// Ends the stream once the last state is written. The first call wins.
+  void End(const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     if (!end_.has_value()) end_ = status;
     Advance();
   }
 
   void Advance() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     if (writing_ || finished_) return;
-    if (end_.has_value()) {
-      finished_ = true;
-      return Finish(ToGrpcStatus(*end_));
+    if (next_.has_value()) {
+      writing_ = true;
+      return StartWrite(Answer(*std::exchange(next_, std::nullopt)));
     }
-    if (!next_.has_value()) return;
-    writing_ = true;
-    StartWrite(Answer(*std::exchange(next_, std::nullopt)));
+    if (!end_.has_value()) return;
+    finished_ = true;
+    Finish(ToGrpcStatus(*end_));
   }
 
   absl::Mutex mutex_;
