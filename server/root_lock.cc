@@ -18,7 +18,8 @@ absl::StatusOr<FileDescriptor> LockRoot(const std::string& root) {
   if (RetryInterrupted([&] { return flock(folder.get(), LOCK_EX | LOCK_NB); }) == 0) return folder;
   if (errno == EWOULDBLOCK) {
     return FailedPrecondition(
-        "file", root, absl::StrCat(root, ": another densityd owns this root; serve it with --replica, or use another --root"));
+        "file", root,
+        absl::StrCat(root, ": another densityd owns this root; serve it with --replica, or use another --root"));
   }
   Log(LogLevel::kWarning, "the root could not be locked", {{"root", root}, {"error", std::strerror(errno)}});
   return folder;

@@ -63,8 +63,8 @@ TEST(FusedLinearTest, AgreesWithAutogradInFloat64) {
         const WeightMask mask = Mask(shape, masked);
         const std::vector<Tensor> inputs = Inputs(shape, mask);
         const Tensor weights = Normal({shape.rows, shape.outputs}, 4);
-        const Result fused = Compute([&](const auto& in) { return FusedLinear(in[0], in[1], in[2], mask, relu); }, inputs,
-                                 weights.to(torch::kFloat32));
+        const Result fused = Compute([&](const auto& in) { return FusedLinear(in[0], in[1], in[2], mask, relu); },
+                                     inputs, weights.to(torch::kFloat32));
         std::vector<Tensor> exact;
         for (const Tensor& input : inputs) exact.push_back(input.to(torch::kFloat64));
         // Which side of zero an output is on is for float32 to say: at the kink both gradients are right.
@@ -91,7 +91,7 @@ TEST(FusedLinearTest, TheNumberOfThreadsChangesNoBit) {
     const auto run = [&](int count) {
       at::set_num_threads(count);
       return Compute([&](const auto& in) { return FusedLinear(in[0], in[1], in[2], mask, /*relu=*/true); },
-                 Inputs(shape, mask), weights);
+                     Inputs(shape, mask), weights);
     };
     const Result one = run(1);
     const Result three = run(3);
@@ -105,8 +105,8 @@ TEST(FusedLinearTest, ANumberThatIsNotFiniteStaysVisible) {
   const Shape shape = {9, 5, 20};
   std::vector<Tensor> inputs = Inputs(shape, {});
   inputs[0][4][2] = std::numeric_limits<float>::quiet_NaN();
-  const Result result = Compute([](const auto& in) { return FusedLinear(in[0], in[1], in[2], {}, /*relu=*/true); }, inputs,
-                            torch::ones({9, 20}));
+  const Result result = Compute([](const auto& in) { return FusedLinear(in[0], in[1], in[2], {}, /*relu=*/true); },
+                                inputs, torch::ones({9, 20}));
   EXPECT_TRUE(result.y.isnan().any(1).equal(torch::arange(9) == 4));
   EXPECT_TRUE(result.gradients[1].isnan().any().item<bool>());
 }

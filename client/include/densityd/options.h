@@ -22,10 +22,10 @@ struct TlsOptions {
 
 /// When and how often a failed call is repeated.
 ///
-/// Repeated are UNAVAILABLE, CANCELLED (a call that reached a server as it ended), and RESOURCE_EXHAUSTED where the server
-/// says when to come back (RetryInfo); the wait is then at least what the server asked for. Calls that would do something
-/// twice (upload, deletion, cancellation, a compare-and-set) are never repeated once sent: for them the policy only
-/// bounds the wait for a connection.
+/// Repeated are UNAVAILABLE, CANCELLED (a call that reached a server as it ended), and RESOURCE_EXHAUSTED where the
+/// server says when to come back (RetryInfo); the wait is then at least what the server asked for. Calls that would do
+/// something twice (upload, deletion, cancellation, a compare-and-set) are never repeated once sent: for them the
+/// policy only bounds the wait for a connection.
 struct RetryPolicy {
   int max_attempts = 6;  ///< the first one included; 1: never repeat
   absl::Duration initial_backoff = absl::Milliseconds(100);
@@ -40,8 +40,8 @@ struct RetryPolicy {
 
 /// Options of a client.
 struct ClientOptions {
-  /// host:port, dns:///host:port, ipv4:HOST:PORT,HOST:PORT… or unix:PATH. Where it stands for several servers, calls are
-  /// spread over all that can be reached.
+  /// host:port, dns:///host:port, ipv4:HOST:PORT,HOST:PORT… or unix:PATH. Where it stands for several servers, calls
+  /// are spread over all that can be reached.
   std::string address = "127.0.0.1:50051";
   absl::Duration timeout = absl::Seconds(60);  ///< of a whole call, repetitions and chunks included
   RetryPolicy retry = {};
