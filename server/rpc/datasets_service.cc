@@ -14,20 +14,21 @@ using telemetry::RpcMethod;
 DatasetsService::DatasetsService(training::DatasetStore* datasets, training::TrainingManager* trainings,
                                  const ControlEnvironment& environment)
     : ControlService(environment), datasets_(datasets), trainings_(trainings) {
-  Serve(RpcMethod::kDatasetsGet, &DatasetsService::Get);
-  Serve(RpcMethod::kDatasetsList, &DatasetsService::List);
-  Serve(RpcMethod::kDatasetsDelete, &DatasetsService::Delete);
+  Serve(RpcMethod::kDatasetsGet, &DatasetsService::DoGet);
+  Serve(RpcMethod::kDatasetsList, &DatasetsService::DoList);
+  Serve(RpcMethod::kDatasetsDelete, &DatasetsService::DoDelete);
   AddCalls(RpcMethod::kDatasetsUpload, [this](const ControlPosting& posting) {
     return std::make_shared<UploadStream>(posting, datasets_, this->environment());
   });
 }
 
-absl::StatusOr<Dataset> DatasetsService::Get(const density::v1::GetDatasetRequest& request, const Caller& /*caller*/) {
+absl::StatusOr<Dataset> DatasetsService::DoGet(const density::v1::GetDatasetRequest& request,
+                                               const Caller& /*caller*/) {
   return datasets_->Get(request.id());
 }
 
-absl::StatusOr<density::v1::ListDatasetsResponse> DatasetsService::List(const density::v1::ListDatasetsRequest& request,
-                                                                        const Caller& /*caller*/) {
+absl::StatusOr<density::v1::ListDatasetsResponse> DatasetsService::DoList(
+    const density::v1::ListDatasetsRequest& request, const Caller& /*caller*/) {
   auto datasets = datasets_->List();
   if (!datasets.ok()) return datasets.status();
   auto page = TakePage(*std::move(datasets), request.page_size(), request.page_token(),
@@ -39,7 +40,7 @@ absl::StatusOr<density::v1::ListDatasetsResponse> DatasetsService::List(const de
   return response;
 }
 
-absl::StatusOr<density::v1::DeleteDatasetResponse> DatasetsService::Delete(
+absl::StatusOr<density::v1::DeleteDatasetResponse> DatasetsService::DoDelete(
     const density::v1::DeleteDatasetRequest& request, const Caller& /*caller*/) {
   if (auto status = trainings_->DeleteDataset(request.id()); !status.ok()) return status;
   return density::v1::DeleteDatasetResponse();

@@ -15,11 +15,11 @@ class DatasetsService final : public ControlService<density::v1::Datasets::Servi
                   const ControlEnvironment& environment);
 
  private:
-  absl::StatusOr<density::v1::Dataset> Get(const density::v1::GetDatasetRequest& request, const Caller& caller);
-  absl::StatusOr<density::v1::ListDatasetsResponse> List(const density::v1::ListDatasetsRequest& request,
-                                                         const Caller& caller);
-  absl::StatusOr<density::v1::DeleteDatasetResponse> Delete(const density::v1::DeleteDatasetRequest& request,
-                                                            const Caller& caller);
+  absl::StatusOr<density::v1::Dataset> DoGet(const density::v1::GetDatasetRequest& request, const Caller& caller);
+  absl::StatusOr<density::v1::ListDatasetsResponse> DoList(const density::v1::ListDatasetsRequest& request,
+                                                           const Caller& caller);
+  absl::StatusOr<density::v1::DeleteDatasetResponse> DoDelete(const density::v1::DeleteDatasetRequest& request,
+                                                              const Caller& caller);
 
   training::DatasetStore* datasets_;
   training::TrainingManager* trainings_;

@@ -14,7 +14,7 @@ using telemetry::RpcMethod;
 
 EstimatorService::EstimatorService(training::TrainingManager* trainings, const ControlEnvironment& environment)
     : ControlService(environment), trainings_(trainings) {
-  Serve(RpcMethod::kTrain, &EstimatorService::Train);
+  Serve(RpcMethod::kTrain, &EstimatorService::DoTrain);
 }
 
 void EstimatorService::PostRowCalls(RowWorker& worker, int depth) {
@@ -30,8 +30,8 @@ void EstimatorService::PostRowCalls(RowWorker& worker, int depth) {
   }
 }
 
-absl::StatusOr<density::v1::Training> EstimatorService::Train(const density::v1::TrainRequest& request,
-                                                              const Caller& /*caller*/) {
+absl::StatusOr<density::v1::Training> EstimatorService::DoTrain(const density::v1::TrainRequest& request,
+                                                                const Caller& /*caller*/) {
   auto status = CheckMessageBytes(request.ByteSizeLong(), environment().max_message_bytes);
   if (!status.ok()) return status;
   return trainings_->Start(request);

@@ -35,7 +35,7 @@ class EstimatorService final : public ControlService<EstimatorMethods> {
   void PostRowCalls(RowWorker& worker, int depth);
 
  private:
-  absl::StatusOr<density::v1::Training> Train(const density::v1::TrainRequest& request, const Caller& caller);
+  absl::StatusOr<density::v1::Training> DoTrain(const density::v1::TrainRequest& request, const Caller& caller);
 
   training::TrainingManager* trainings_;
 };

@@ -18,15 +18,15 @@ using telemetry::RpcMethod;
 
 ModelRegistryService::ModelRegistryService(registry::ModelManager& models, const ControlEnvironment& environment)
     : ControlService(environment), models_(&models) {
-  Serve(RpcMethod::kModelsList, &ModelRegistryService::List);
-  Serve(RpcMethod::kModelsGet, &ModelRegistryService::Get);
-  Serve(RpcMethod::kModelsGetPlan, &ModelRegistryService::GetPlan);
-  Serve(RpcMethod::kModelsLoad, &ModelRegistryService::Load);
-  Serve(RpcMethod::kModelsUnload, &ModelRegistryService::Unload);
-  Serve(RpcMethod::kModelsDelete, &ModelRegistryService::Delete);
-  Serve(RpcMethod::kModelsSetAlias, &ModelRegistryService::SetAlias);
-  Serve(RpcMethod::kModelsDeleteAlias, &ModelRegistryService::DeleteAlias);
-  Serve(RpcMethod::kModelsReload, &ModelRegistryService::ReloadFromDisk);
+  Serve(RpcMethod::kModelsList, &ModelRegistryService::DoList);
+  Serve(RpcMethod::kModelsGet, &ModelRegistryService::DoGet);
+  Serve(RpcMethod::kModelsGetPlan, &ModelRegistryService::DoGetPlan);
+  Serve(RpcMethod::kModelsLoad, &ModelRegistryService::DoLoad);
+  Serve(RpcMethod::kModelsUnload, &ModelRegistryService::DoUnload);
+  Serve(RpcMethod::kModelsDelete, &ModelRegistryService::DoDelete);
+  Serve(RpcMethod::kModelsSetAlias, &ModelRegistryService::DoSetAlias);
+  Serve(RpcMethod::kModelsDeleteAlias, &ModelRegistryService::DoDeleteAlias);
+  Serve(RpcMethod::kModelsReload, &ModelRegistryService::DoReloadFromDisk);
   AddCalls(RpcMethod::kModelsExport, [this](const ControlPosting& posting) {
     return std::make_shared<ExportStream>(posting, *models_, this->environment());
   });
@@ -35,7 +35,7 @@ ModelRegistryService::ModelRegistryService(registry::ModelManager& models, const
   });
 }
 
-absl::StatusOr<density::v1::ListModelsResponse> ModelRegistryService::List(
+absl::StatusOr<density::v1::ListModelsResponse> ModelRegistryService::DoList(
     const density::v1::ListModelsRequest& request, const Caller& caller) {
   auto models = models_->List();
   if (!models.ok()) return models.status();
@@ -49,13 +49,13 @@ absl::StatusOr<density::v1::ListModelsResponse> ModelRegistryService::List(
   return response;
 }
 
-absl::StatusOr<density::v1::ModelDetail> ModelRegistryService::Get(const density::v1::GetModelRequest& request,
-                                                                   const Caller& /*caller*/) {
+absl::StatusOr<density::v1::ModelDetail> ModelRegistryService::DoGet(const density::v1::GetModelRequest& request,
+                                                                     const Caller& /*caller*/) {
   return models_->Get(request.model());
 }
 
-absl::StatusOr<density::v1::PlanDetail> ModelRegistryService::GetPlan(const density::v1::GetPlanRequest& request,
-                                                                      const Caller& /*caller*/) {
+absl::StatusOr<density::v1::PlanDetail> ModelRegistryService::DoGetPlan(const density::v1::GetPlanRequest& request,
+                                                                        const Caller& /*caller*/) {
   const absl::StatusOr<engine::Op> op = ResolveOp("op", request.op());
   if (!op.ok()) return op.status();
   const absl::StatusOr<NumberType> precision = ResolvePrecision("precision", request.precision());
@@ -72,33 +72,33 @@ absl::StatusOr<density::v1::PlanDetail> ModelRegistryService::GetPlan(const dens
   return detail;
 }
 
-absl::StatusOr<density::v1::VersionInfo> ModelRegistryService::Load(const density::v1::LoadModelRequest& request,
-                                                                    const Caller& /*caller*/) {
+absl::StatusOr<density::v1::VersionInfo> ModelRegistryService::DoLoad(const density::v1::LoadModelRequest& request,
+                                                                      const Caller& /*caller*/) {
   return models_->Load(request.model());
 }
 
-absl::StatusOr<density::v1::VersionInfo> ModelRegistryService::Unload(const density::v1::UnloadModelRequest& request,
-                                                                      const Caller& /*caller*/) {
+absl::StatusOr<density::v1::VersionInfo> ModelRegistryService::DoUnload(const density::v1::UnloadModelRequest& request,
+                                                                        const Caller& /*caller*/) {
   return models_->Unload(request.model());
 }
 
-absl::StatusOr<density::v1::DeleteModelResponse> ModelRegistryService::Delete(
+absl::StatusOr<density::v1::DeleteModelResponse> ModelRegistryService::DoDelete(
     const density::v1::DeleteModelRequest& request, const Caller& /*caller*/) {
   if (auto status = models_->Delete(request.name(), request.version()); !status.ok()) return status;
   return density::v1::DeleteModelResponse();
 }
 
-absl::StatusOr<density::v1::Aliases> ModelRegistryService::SetAlias(const density::v1::SetAliasRequest& request,
-                                                                    const Caller& /*caller*/) {
+absl::StatusOr<density::v1::Aliases> ModelRegistryService::DoSetAlias(const density::v1::SetAliasRequest& request,
+                                                                      const Caller& /*caller*/) {
   return models_->SetAlias(request);
 }
 
-absl::StatusOr<density::v1::Aliases> ModelRegistryService::DeleteAlias(const density::v1::DeleteAliasRequest& request,
-                                                                       const Caller& /*caller*/) {
+absl::StatusOr<density::v1::Aliases> ModelRegistryService::DoDeleteAlias(const density::v1::DeleteAliasRequest& request,
+                                                                         const Caller& /*caller*/) {
   return models_->DeleteAlias(request);
 }
 
-absl::StatusOr<density::v1::ReloadFromDiskResponse> ModelRegistryService::ReloadFromDisk(
+absl::StatusOr<density::v1::ReloadFromDiskResponse> ModelRegistryService::DoReloadFromDisk(
     const density::v1::ReloadFromDiskRequest& request, const Caller& /*caller*/) {
   return models_->ReloadFromDisk(request.model(), /*retry_failed=*/true);
 }

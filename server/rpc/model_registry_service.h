@@ -15,19 +15,20 @@ class ModelRegistryService final : public ControlService<density::v1::ModelRegis
   ModelRegistryService(registry::ModelManager& models, const ControlEnvironment& environment);
 
  private:
-  absl::StatusOr<density::v1::ListModelsResponse> List(const density::v1::ListModelsRequest& request,
-                                                       const Caller& caller);
-  absl::StatusOr<density::v1::ModelDetail> Get(const density::v1::GetModelRequest& request, const Caller& caller);
-  absl::StatusOr<density::v1::PlanDetail> GetPlan(const density::v1::GetPlanRequest& request, const Caller& caller);
-  absl::StatusOr<density::v1::VersionInfo> Load(const density::v1::LoadModelRequest& request, const Caller& caller);
-  absl::StatusOr<density::v1::VersionInfo> Unload(const density::v1::UnloadModelRequest& request, const Caller& caller);
-  absl::StatusOr<density::v1::DeleteModelResponse> Delete(const density::v1::DeleteModelRequest& request,
-                                                          const Caller& caller);
-  absl::StatusOr<density::v1::Aliases> SetAlias(const density::v1::SetAliasRequest& request, const Caller& caller);
-  absl::StatusOr<density::v1::Aliases> DeleteAlias(const density::v1::DeleteAliasRequest& request,
-                                                   const Caller& caller);
-  absl::StatusOr<density::v1::ReloadFromDiskResponse> ReloadFromDisk(const density::v1::ReloadFromDiskRequest& request,
-                                                                     const Caller& caller);
+  absl::StatusOr<density::v1::ListModelsResponse> DoList(const density::v1::ListModelsRequest& request,
+                                                         const Caller& caller);
+  absl::StatusOr<density::v1::ModelDetail> DoGet(const density::v1::GetModelRequest& request, const Caller& caller);
+  absl::StatusOr<density::v1::PlanDetail> DoGetPlan(const density::v1::GetPlanRequest& request, const Caller& caller);
+  absl::StatusOr<density::v1::VersionInfo> DoLoad(const density::v1::LoadModelRequest& request, const Caller& caller);
+  absl::StatusOr<density::v1::VersionInfo> DoUnload(const density::v1::UnloadModelRequest& request,
+                                                    const Caller& caller);
+  absl::StatusOr<density::v1::DeleteModelResponse> DoDelete(const density::v1::DeleteModelRequest& request,
+                                                            const Caller& caller);
+  absl::StatusOr<density::v1::Aliases> DoSetAlias(const density::v1::SetAliasRequest& request, const Caller& caller);
+  absl::StatusOr<density::v1::Aliases> DoDeleteAlias(const density::v1::DeleteAliasRequest& request,
+                                                     const Caller& caller);
+  absl::StatusOr<density::v1::ReloadFromDiskResponse> DoReloadFromDisk(
+      const density::v1::ReloadFromDiskRequest& request, const Caller& caller);
 
   registry::ModelManager* models_;
   std::atomic<int> imports_{0};

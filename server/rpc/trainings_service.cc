@@ -14,19 +14,19 @@ using telemetry::RpcMethod;
 
 TrainingsService::TrainingsService(training::TrainingManager* trainings, const ControlEnvironment& environment)
     : ControlService(environment), trainings_(trainings) {
-  Serve(RpcMethod::kTrainingsGet, &TrainingsService::Get);
-  Serve(RpcMethod::kTrainingsList, &TrainingsService::List);
-  Serve(RpcMethod::kTrainingsCancel, &TrainingsService::Cancel);
+  Serve(RpcMethod::kTrainingsGet, &TrainingsService::DoGet);
+  Serve(RpcMethod::kTrainingsList, &TrainingsService::DoList);
+  Serve(RpcMethod::kTrainingsCancel, &TrainingsService::DoCancel);
   AddCalls(RpcMethod::kTrainingsWatch, [this](const ControlPosting& posting) {
     return std::make_shared<WatchStream>(posting, trainings_, this->environment(), watches_);
   });
 }
 
-absl::StatusOr<Training> TrainingsService::Get(const density::v1::GetTrainingRequest& request, const Caller& caller) {
+absl::StatusOr<Training> TrainingsService::DoGet(const density::v1::GetTrainingRequest& request, const Caller& caller) {
   return GetOwn(caller, RpcMethod::kTrainingsGet, request.id());
 }
 
-absl::StatusOr<density::v1::ListTrainingsResponse> TrainingsService::List(
+absl::StatusOr<density::v1::ListTrainingsResponse> TrainingsService::DoList(
     const density::v1::ListTrainingsRequest& request, const Caller& caller) {
   if (!request.model().empty()) {
     if (auto status = registry::CheckModelName("model", request.model()); !status.ok()) return status;
@@ -42,8 +42,8 @@ absl::StatusOr<density::v1::ListTrainingsResponse> TrainingsService::List(
   return response;
 }
 
-absl::StatusOr<Training> TrainingsService::Cancel(const density::v1::CancelTrainingRequest& request,
-                                                  const Caller& caller) {
+absl::StatusOr<Training> TrainingsService::DoCancel(const density::v1::CancelTrainingRequest& request,
+                                                    const Caller& caller) {
   auto training = GetOwn(caller, RpcMethod::kTrainingsCancel, request.id());
   if (training.ok()) training = trainings_->Cancel(request.id());
   if (!training.ok()) return training;

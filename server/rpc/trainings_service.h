@@ -20,10 +20,11 @@ class TrainingsService final : public ControlService<density::v1::Trainings::Ser
   void EndWatches() { watches_.EndAll(); }
 
  private:
-  absl::StatusOr<density::v1::Training> Get(const density::v1::GetTrainingRequest& request, const Caller& caller);
-  absl::StatusOr<density::v1::ListTrainingsResponse> List(const density::v1::ListTrainingsRequest& request,
-                                                          const Caller& caller);
-  absl::StatusOr<density::v1::Training> Cancel(const density::v1::CancelTrainingRequest& request, const Caller& caller);
+  absl::StatusOr<density::v1::Training> DoGet(const density::v1::GetTrainingRequest& request, const Caller& caller);
+  absl::StatusOr<density::v1::ListTrainingsResponse> DoList(const density::v1::ListTrainingsRequest& request,
+                                                            const Caller& caller);
+  absl::StatusOr<density::v1::Training> DoCancel(const density::v1::CancelTrainingRequest& request,
+                                                 const Caller& caller);
 
   /// A training of a model that `caller` may touch. NOT_FOUND; PERMISSION_DENIED.
   absl::StatusOr<density::v1::Training> GetOwn(const Caller& caller, telemetry::RpcMethod method,
