@@ -67,7 +67,8 @@ struct SplineAxis {
 #pragma GCC unroll 8
     for (size_t k = bins - 2; k >= bins / 2; --k) upper.Add(power[k]);
     scale = hn::Div(hn::Set(d, 2 * form.bound - static_cast<float>(bins) * smallest), hn::Add(lower.sum, upper.sum));
-    middle = hn::MulAdd(lower.sum, scale, hn::Set(d, static_cast<float>(bins / 2) * smallest - form.bound));
+    const size_t lower_bins = bins / 2;
+    middle = hn::MulAdd(lower.sum, scale, hn::Set(d, static_cast<float>(lower_bins) * smallest - form.bound));
   }
 
   /// Powers whose largest is 1.
