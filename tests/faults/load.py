@@ -5,10 +5,8 @@ import subprocess
 import threading
 import time
 
-import grpc
-
 import harness
-from outside import generated
+from api import Api
 from trial import check, resident_bytes, total, trial
 
 LOAD = harness.BUILD / "bin" / "densityd_load"
@@ -69,13 +67,10 @@ def overload(context):
 def cancellations(context):
     server = context.server("--workers", "1")
     server.train("m", flags=LARGE)
-    messages, stubs = generated(context)
+    api = Api(context, server)
     rows = 64
-    request = messages["density_estimator"].LogProbRequest(
-        model="m", rows=messages["matrix"].Matrix(rows=rows, cols=2, values=[1.0] * 2 * rows))
-    channel = grpc.insecure_channel(server.address)
-    context.defer(channel.close)
-    log_prob = stubs["density_estimator"].DensityEstimatorStub(channel).LogProb
+    request = api.log_prob(rows, values=[1.0] * 2 * rows)
+    log_prob = api.estimator.LogProb
     for _ in range(50):
         log_prob(request)
     computed, answered = _rows(server)

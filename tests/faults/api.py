@@ -1,0 +1,40 @@
+"""The API of a server in Python, generated from the protos here and now."""
+
+import importlib
+import pathlib
+import tempfile
+
+import grpc
+
+import python_client_test
+
+
+class Api:
+    """Messages (`density`, `training`, `dataset`, `models`, `Matrix`) and stubs on one connection, which ends with the
+    trial."""
+
+    def __init__(self, context, server, options=()):
+        python_client_test.generate(pathlib.Path(tempfile.mkdtemp(dir=context.folder)))
+        self.Matrix = _messages("matrix").Matrix
+        self.density = _messages("density_estimator")
+        self.training = _messages("training")
+        self.dataset = _messages("datasets")
+        self.models = _messages("model_registry")
+        channel = grpc.insecure_channel(server.address, list(options))
+        context.defer(channel.close)
+        self.estimator = _stubs("density_estimator").DensityEstimatorStub(channel)
+        self.trainings = _stubs("training").TrainingsStub(channel)
+        self.datasets = _stubs("datasets").DatasetsStub(channel)
+        self.registry = _stubs("model_registry").ModelRegistryStub(channel)
+
+    def log_prob(self, rows, **matrix):
+        """A request about `rows` rows of two columns of the model m."""
+        return self.density.LogProbRequest(model="m", rows=self.Matrix(rows=rows, cols=2, **matrix))
+
+
+def _messages(name):
+    return importlib.import_module(f"density.v1.{name}_pb2")
+
+
+def _stubs(name):
+    return importlib.import_module(f"density.v1.{name}_pb2_grpc")
