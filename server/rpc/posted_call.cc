@@ -14,7 +14,7 @@ PostedCall::PostedCall(RowWorker& worker, Kind kind) : worker_(&worker) {
 }
 
 PostedCall::~PostedCall() {
-  if (arrived_) worker_->OnCallGone();
+  if (posted_) worker_->OnCallGone();
 }
 
 PostedCall::Tag* PostedCall::Arm(Event event) {
@@ -24,6 +24,8 @@ PostedCall::Tag* PostedCall::Arm(Event event) {
 }
 
 void PostedCall::Post() {
+  posted_ = true;
+  worker_->OnCallPosted();
   // This tag comes only for calls that arrive, so it is armed then.
   context_.AsyncNotifyWhenDone(&tags_[static_cast<size_t>(Event::kEnded)]);
   Request(Arm(Event::kArrived));
@@ -35,7 +37,6 @@ void PostedCall::Handle(Tag& tag, bool ok) {
     case Event::kArrived:
       if (!ok) break;
       call->arrival_ = call->worker_->environment().clock->Now();
-      call->arrived_ = true;
       call->worker_->OnCallArrived(call->Another());
       call->Arm(Event::kEnded);
       call->Begin();

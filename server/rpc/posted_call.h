@@ -78,7 +78,7 @@ class PostedCall : public std::enable_shared_from_this<PostedCall> {
   grpc::ServerContext context_;
   RowWorker* worker_;
   std::array<Tag, kEvents> tags_;
-  bool arrived_ = false;
+  bool posted_ = false;
   absl::Time arrival_;
 };
 

@@ -174,7 +174,6 @@ void RowWorker::Stop() {
 }
 
 void RowWorker::OnCallArrived(const std::shared_ptr<PostedCall>& next) {
-  calls_.fetch_add(1, std::memory_order_relaxed);
   if (!stopping_.load(std::memory_order_acquire)) Post(next);
 }
 

@@ -53,11 +53,13 @@ class RowWorker {
   const RowEnvironment& environment() const { return *environment_; }
   grpc::ServerCompletionQueue& queue() { return *queue_; }
 
+  /// A call was handed to gRPC.
+  void OnCallPosted() { calls_.fetch_add(1, std::memory_order_relaxed); }
   /// A call arrived on this worker; `next` takes its place.
   void OnCallArrived(const std::shared_ptr<PostedCall>& next);
   /// A stream has begun. On the worker's thread.
   void AddStream(const std::shared_ptr<RowStream>& stream);
-  /// gRPC has no more use for a call that arrived. Thread-safe.
+  /// gRPC has no more use for a call that was posted. Thread-safe.
   void OnCallGone();
 
  private:
@@ -89,7 +91,10 @@ class RowWorker {
   const std::unique_ptr<grpc::ServerCompletionQueue> queue_;
   const RowEnvironment* environment_;
 
-  std::atomic<int> calls_{0};  ///< calls that arrived and are not gone
+  /// Calls that were posted and are not gone. Those that have not arrived count too: one may lie in the queue when the
+  /// server has ended (it waits for connections, not for calls whose peer is gone), and may not be taken from a queue
+  /// that was closed.
+  std::atomic<int> calls_{0};
   std::atomic<bool> stopping_{false};
   std::atomic<bool> ending_streams_{false};
   std::atomic<bool> wake_pending_{false};

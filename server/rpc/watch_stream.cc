@@ -77,9 +77,10 @@ absl::Status WatchStream::Watch() {
   }
   const auto training = trainings_->Get(request.id());
   if (!training.ok()) return training.status();
-  const absl::Status own =
-      Authorizer::CheckModel(timer_.caller(), telemetry::RpcMethod::kTrainingsWatch, training->model());
-  if (!own.ok()) return own;
+  if (auto status = Authorizer::CheckModel(timer_.caller(), telemetry::RpcMethod::kTrainingsWatch, training->model());
+      !status.ok()) {
+    return status;
+  }
   // The manager keeps its watchers; a watcher that kept the stream would keep it for ever.
   auto token = trainings_->Watch(
       request.id(),

@@ -151,6 +151,23 @@ TEST_F(RowConcurrencyTest, StoppingLetsCallsInFlightEnd) {
   EXPECT_FALSE(late.status.ok());
 }
 
+TEST(RowWorkers, StopAmongCallsWhoseCallersAreGone) {
+  // gRPC waits for connections when it ends, not for calls that lie in a worker's queue while their caller is gone.
+  for (int round = 0; round < 20; ++round) {
+    TestServer server({.workers = 2});
+    std::vector<std::unique_ptr<grpc::ClientContext>> contexts;
+    std::vector<std::unique_ptr<grpc::ClientWriter<density::v1::ImportModelRequest>>> writers;
+    density::v1::VersionInfo info;
+    for (int call = 0; call < 30; ++call) {
+      contexts.push_back(Context());
+      writers.push_back(server.registry().Import(contexts.back().get(), &info));
+    }
+    for (const auto& context : contexts) context->TryCancel();
+    server.Stop(absl::ZeroDuration());
+    for (const auto& writer : writers) EXPECT_FALSE(writer->Finish().ok());
+  }
+}
+
 TEST(RowWorkers, ShareManyConnectionsAndLargeRequests) {
   TestServer server({.workers = 3});
   server.Publish("power", 2);

@@ -45,6 +45,8 @@ ReferenceAnswer RunReference(const Model& model, Op op, const std::vector<float>
       answer = {ToVector(mapped.value), ToVector(mapped.log_abs_det)};
       break;
     }
+    case Op::kScore:  // Has no compiled form.
+      break;
     case Op::kSample: {
       const Tensor z = flow->BaseFromNoise(numbers, given);
       const flow::Mapped mapped = flow->Forward(z, given);
