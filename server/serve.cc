@@ -124,11 +124,10 @@ absl::StatusOr<std::unique_ptr<training::TrainingManager>> OpenTrainings(const F
       [&models](const std::string& model, uint64_t version) { return models.OnPublished(model, version); });
 }
 
-/// What the server that owns the root has, and a replica has not.
+/// What the server that owns the root has, and a replica has not, beside its trainings.
 struct Ownership {
   FileDescriptor lock;
   std::optional<training::DatasetStore> datasets;
-  std::unique_ptr<training::TrainingManager> trainings;
 };
 
 /// Takes the root, and clears away what a server that died has left there.
@@ -177,13 +176,14 @@ absl::Status Serve(const Flags& given) {
   registry::ModelManager models(*store, rpc::MakeLoader(PlansOf(flags, *store), flags.device, *metrics),
                                 max_model_bytes, {on_change});
   models.LoadAll();
+  std::unique_ptr<training::TrainingManager> trainings;
   metrics->AddSource(std::make_unique<telemetry::ProcessMetrics>());
   if (!flags.replica) {
-    auto trainings = OpenTrainings(flags, *ownership.datasets, models);
-    if (!trainings.ok()) return trainings.status();
-    ownership.trainings = *std::move(trainings);
-    metrics->AddSource(std::make_unique<telemetry::TrainingMetrics>(
-        [&trainings = *ownership.trainings] { return trainings.List(/*model=*/""); }));
+    auto opened = OpenTrainings(flags, *ownership.datasets, models);
+    if (!opened.ok()) return opened.status();
+    trainings = *std::move(opened);
+    metrics->AddSource(
+        std::make_unique<telemetry::TrainingMetrics>([&trainings] { return trainings->List(/*model=*/""); }));
   }
 
   auto authorizer = rpc::Authorizer::Open(flags.auth_file, Clock::Real());
@@ -198,7 +198,7 @@ absl::Status Serve(const Flags& given) {
 
   auto server = rpc::Server::Start(flags.server, {.models = &models,
                                                   .datasets = flags.replica ? nullptr : &*ownership.datasets,
-                                                  .trainings = ownership.trainings.get(),
+                                                  .trainings = trainings.get(),
                                                   .metrics = metrics.get(),
                                                   .access_log = &access_log,
                                                   .health = &health,
@@ -222,11 +222,11 @@ absl::Status Serve(const Flags& given) {
   const int signal = signals.Wait();
   Log(LogLevel::kInfo, "signal", {{"signal", signal}});
   // They write their checkpoints while calls end.
-  if (ownership.trainings != nullptr) ownership.trainings->Stop();
+  if (trainings != nullptr) trainings->Stop();
   DrainAndStop(flags, signals, **server);
   endpoint.reset();
   poll.reset();
-  ownership.trainings.reset();
+  trainings.reset();
   Log(LogLevel::kInfo, "stopped");
   return absl::OkStatus();
 }

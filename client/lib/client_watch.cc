@@ -17,7 +17,7 @@ bool IsFinal(v1::TrainingState state) {
 
 /// What a watch has seen, across connections.
 struct Seen {
-  v1::Training last;
+  v1::Training last;  ///< the last state of the last stream that had one
   bool any = false;       ///< whether `last` is set
   bool finished = false;  ///< whether the watch is over: a final state, or the caller has seen enough
 };
@@ -35,10 +35,15 @@ RetryPolicy PatientPolicy(RetryPolicy policy) {
 absl::Status ReadStream(grpc::ClientReader<v1::Training>& reader, grpc::ClientContext& context,
                         const Client::OnTraining& on_training, client_internal::Backoff& backoff, Seen& seen) {
   v1::Training training;
+  bool is_first = true;
   while (reader.Read(&training)) {
+    // After a reconnection the server may begin with a state that was reported already. One from before that means that
+    // the server knows less than it did, as after its root was restored: what it says now holds.
+    const bool is_known = seen.any && (is_first ? training.revision() == seen.last.revision()
+                                                : training.revision() <= seen.last.revision());
+    is_first = false;
+    if (is_known && !IsFinal(training.state())) continue;
     backoff.Reset();
-    // After a reconnection the server begins with the current state, which may have been reported already.
-    if (seen.any && training.revision() <= seen.last.revision()) continue;
     seen.any = true;
     seen.last = std::move(training);
     const bool go_on = on_training == nullptr || on_training(seen.last);

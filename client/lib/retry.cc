@@ -39,6 +39,8 @@ void Backoff::Reset() {
 }
 
 std::optional<absl::Duration> Backoff::Next(const absl::Status& status) {
+  // The budget is for failing: what a stream or a watch took before its connection broke does not count.
+  if (attempts_ == 0) start_ = environment_->Now();
   ++attempts_;
   const std::optional<absl::Duration> asked = RetryDelay(status);
   // Nobody here cancels a call: a server that ends answers so what arrives at the last moment (gRPC's doing, not ours).

@@ -88,8 +88,9 @@ MappedNumber UnshapeNumber(const ColumnForm& form, double u) {
   }
 }
 
-/// x of y.
+/// x of y; NaN of NaN.
 double Quantize(const ColumnForm& form, double y) {
+  if (std::isnan(y)) return y;
   if (!form.codes.empty()) {
     return form.codes[static_cast<size_t>(std::clamp(std::floor(y), form.smallest, form.largest))];
   }

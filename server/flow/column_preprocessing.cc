@@ -155,8 +155,10 @@ Tensor Preprocessing::Quantize(const Tensor& y) const {
   if (!any_discrete_) return y.clamp(smallest_, largest_);
   Tensor x = torch::where(is_discrete_ > 0, y.floor(), y).clamp(smallest_, largest_);
   for (const Codes& one : codes_) {
-    const Tensor index = x.select(1, one.column).to(torch::kInt64);
-    x = x.index_copy(1, torch::full({1}, one.column, index.options()), one.codes.index_select(0, index).unsqueeze(1));
+    const Tensor place = x.select(1, one.column);
+    const Tensor index = place.nan_to_num(0).to(torch::kInt64);
+    const Tensor code = torch::where(place.isnan(), place, one.codes.index_select(0, index));
+    x = x.index_copy(1, torch::full({1}, one.column, index.options()), code.unsqueeze(1));
   }
   return x;
 }

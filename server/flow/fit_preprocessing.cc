@@ -29,9 +29,10 @@ constexpr double kGain = 0.05;
 constexpr double kOutliers = 2;
 constexpr int kMaxCategories = 1024;
 
-/// The noise of row `row`: a sequence that fills [0, 1) evenly (multiples of the golden ratio).
+/// The noise of row `row`: a sequence that fills (0, 1) evenly (multiples of the golden ratio). Never 0: the smallest
+/// whole number of a column would lie on the edge of its support.
 double Noise(size_t row) {
-  const double turns = static_cast<double>(row) * std::numbers::phi;
+  const double turns = static_cast<double>(row + 1) * std::numbers::phi;
   return turns - std::floor(turns);
 }
 

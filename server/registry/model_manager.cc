@@ -62,11 +62,14 @@ struct ModelManager::Impl {
   /// Held while a version is loaded or deleted: one at a time, so that the memory in use is known. Never held by
   /// Acquire, Unload, List or Get.
   absl::Mutex changes;
+  /// Held from listing the versions on disk to taking them up, so that nobody forgets what came after its list. Last.
+  absl::Mutex refreshing;
   /// Held from reading aliases to following them, so that who follows last has read last.
   absl::Mutex following;
 };
 
 absl::Status ModelManager::Impl::Refresh(const std::string& name) {
+  absl::MutexLock lock(&refreshing);
   const absl::StatusOr<std::vector<uint64_t>> versions = store.Versions(name);
   if (absl::IsNotFound(versions.status())) catalog.Forget(name, {});
   if (!versions.ok()) return versions.status();

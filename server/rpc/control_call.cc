@@ -35,7 +35,7 @@ std::shared_ptr<PostedCall> ControlCall::Another() const { return posting_.metho
 void ControlCall::OnEvent(Event event, bool ok) {
   if (event == Event::kRead) OnRead(ok);
   if (event == Event::kWritten) OnWritten(ok);
-  if (event == Event::kFinished) OnFinished();
+  if (event == Event::kFinished) OnFinished(ok);
 }
 
 void ControlCall::StartRead() { stream_.Read(&message_, Arm(Event::kRead)); }

@@ -38,8 +38,8 @@ class ControlCall : public PostedCall {
   virtual void OnRead(bool /*ok*/) {}
   /// What was written went, or (not ok) the caller is gone.
   virtual void OnWritten(bool /*ok*/) {}
-  /// gRPC has no more use for the call, but for telling that it ended.
-  virtual void OnFinished() {}
+  /// gRPC has no more use for the call, but for telling that it ended. Not ok: what was finished with did not go out.
+  virtual void OnFinished(bool /*ok*/) {}
 
   /// Asks for the caller's next message.
   void StartRead();

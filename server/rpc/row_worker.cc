@@ -141,6 +141,10 @@ bool RowWorker::Drain() {
 void RowWorker::Wake() {
   if (wake_pending_.exchange(true, std::memory_order_acq_rel)) return;
   absl::MutexLock lock(&wake_mutex_);
+  SetAlarm();
+}
+
+void RowWorker::SetAlarm() {
   if (closed_) return;
   alarm_.Set(queue_.get(), gpr_inf_past(GPR_CLOCK_MONOTONIC), this);
 }
@@ -178,8 +182,15 @@ void RowWorker::OnCallArrived(const std::shared_ptr<PostedCall>& next) {
 }
 
 void RowWorker::OnCallGone() {
-  // The last call may go on another worker's thread, while this one sleeps.
-  if (calls_.fetch_sub(1, std::memory_order_acq_rel) == 1 && stopping_.load(std::memory_order_acquire)) Wake();
+  int calls = calls_.load(std::memory_order_relaxed);
+  while (calls > 1) {
+    if (calls_.compare_exchange_weak(calls, calls - 1, std::memory_order_acq_rel)) return;
+  }
+  // The last call may go on another thread, while this worker's sleeps. It is counted under the mutex, so that the
+  // worker, which then closes its queue and may be destroyed, is still there when this one wakes it.
+  absl::MutexLock lock(&wake_mutex_);
+  calls_.fetch_sub(1, std::memory_order_acq_rel);
+  if (!wake_pending_.exchange(true, std::memory_order_acq_rel)) SetAlarm();
 }
 
 void RowWorker::CloseIfDone() {

@@ -84,6 +84,7 @@ class RowWorker {
   bool Compute();
   /// Handles what was put aside meanwhile.
   void TakeBack();
+  void SetAlarm() ABSL_EXCLUSIVE_LOCKS_REQUIRED(wake_mutex_);
   /// Closes the queue when there is nothing left to wait for.
   void CloseIfDone();
 

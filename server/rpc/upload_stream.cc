@@ -68,20 +68,25 @@ void UploadStream::Commit() {
   if (writer_ == nullptr) return End(InvalidArgument("rows", "the stream ended before its first message"));
   auto dataset = writer_->Commit();
   if (!dataset.ok()) return End(dataset.status());
-  // The end of a stream and the news that it broke are independent events. Storing took long enough for the second to
-  // have come; a caller who never learnt the id has no use for the dataset.
-  if (context().IsCancelled()) {
-    const absl::Status deleted = datasets_->Delete(dataset->id());
-    if (!deleted.ok()) {
-      Log(LogLevel::kWarning, "dataset of a broken upload remains",
-          {{"dataset", dataset->id()}, {"error", ToStd(deleted.message())}});
-    }
-    return End(CallerGone());
-  }
+  stored_ = dataset->id();
   timer_.SetMade(NameOf(*dataset));
   writer_.reset();
   timer_.ReportStream(absl::OkStatus());
   FinishWith(*dataset);
+}
+
+void UploadStream::OnFinished(bool ok) {
+  // A stream that broke ends for its reader like one that its caller closed, and the news that it broke may come long
+  // after. But nothing goes out on it any more.
+  if (ok || stored_.empty()) return;
+  if (!Run(*environment_->executor, [this] { Revoke(); }).ok()) Revoke();
+}
+
+void UploadStream::Revoke() {
+  if (const absl::Status deleted = datasets_->Delete(stored_); !deleted.ok()) {
+    Log(LogLevel::kWarning, "dataset of a broken upload remains",
+        {{"dataset", stored_}, {"error", ToStd(deleted.message())}});
+  }
 }
 
 void UploadStream::End(const absl::Status& status) {

@@ -21,11 +21,14 @@ class UploadStream final : public ControlCall {
   void Begin() override;
   void OnRead(bool ok) override;
   void OnCancelled() override {}  // A read fails then, and the next step sees why.
+  void OnFinished(bool ok) override;
 
   /// Runs one step on the executor; a step ends by reading on or by finishing.
   void Step(void (UploadStream::*step)());
   void StoreChunk();
   void Commit();
+  /// Deletes what was stored for a caller who does not know of it.
+  void Revoke();
   absl::Status Append();
   void End(const absl::Status& status);
 
@@ -35,6 +38,7 @@ class UploadStream final : public ControlCall {
 
   std::unique_ptr<training::DatasetWriter> writer_;
   uint64_t chunks_ = 0;
+  std::string stored_;  ///< the dataset's id, once it is stored
 };
 
 }  // namespace densityd::rpc

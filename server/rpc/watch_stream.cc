@@ -57,6 +57,8 @@ void WatchStream::OnRead(bool ok) {
   {
     absl::MutexLock lock(&mutex_);
     reading_ = false;
+    // The news that the caller is gone may come before the end of its request.
+    if (ending_) return Advance();
   }
   if (!ok) return End(absl::CancelledError("the call ended before its request"));
   open_->Add(self);
@@ -142,7 +144,7 @@ void WatchStream::OnWritten(bool ok) {
 
 void WatchStream::OnCancelled() { End(absl::CancelledError("the caller went away")); }
 
-void WatchStream::OnFinished() {
+void WatchStream::OnFinished(bool /*ok*/) {
   std::unique_ptr<training::WatchToken> token;
   {
     absl::MutexLock lock(&mutex_);

@@ -48,7 +48,7 @@ class WatchStream final : public ControlCall {
   void OnRead(bool ok) override;
   void OnWritten(bool ok) override;
   void OnCancelled() override;
-  void OnFinished() override;
+  void OnFinished(bool ok) override;
 
   /// Takes the request and begins to watch. On the executor.
   absl::Status Watch();

@@ -63,8 +63,7 @@ absl::StatusOr<std::optional<Published>> FindPublished(const registry::ModelStor
       *published.mutable_report() = manifest->report();
       return published;
     }
-    // Whatever is older than the job cannot come from it.
-    if (FromTimestamp(manifest->create_time()) < FromTimestamp(job.create_time())) break;
+    // One that is older than the job does not end the search: it may have been imported later.
   }
   return std::nullopt;
 }

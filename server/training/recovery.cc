@@ -98,9 +98,10 @@ absl::StatusOr<RecoveredTraining> RecoverUnfinished(FileSystem& files, TrainingS
   }
   recovered.ended_now = Settle(told, max_deaths, recovered);
   if (!recovered.ended_now) {
-    // As it stands: the next server must not count this death again.
-    if (has_begun) {
-      if (absl::Status status = store.WriteRun(id, recovered.record); !status.ok()) return status;
+    if (!has_begun) return recovered;
+    if (const absl::Status status = store.WriteRun(id, recovered.record); !status.ok()) {
+      Log(LogLevel::kError, "how often a training was interrupted could not be stored; the next server counts anew",
+          {{"training", id}, {"error", ToStd(status.message())}});
     }
     return recovered;
   }
@@ -127,6 +128,20 @@ absl::StatusOr<RecoveredTraining> Recover(FileSystem& files, TrainingStore& stor
   recovered.job = *std::move(job);
   recovered.training = *std::move(outcome);
   return recovered;
+}
+
+// A training whose folder told `error`.
+RecoveredTraining LeftAlone(const TrainingStore& store, const std::string& id, const absl::Status& error) {
+  RecoveredTraining unread;
+  unread.is_left_alone = true;
+  if (absl::StatusOr<TrainingJob> job = store.ReadJob(id); job.ok()) {
+    unread.training = QueuedTraining(*job);
+    unread.job = *std::move(job);
+  }
+  unread.training.set_id(id);
+  unread.training.set_revision(1);
+  Fail(error, unread.training);
+  return unread;
 }
 
 }  // namespace
@@ -159,13 +174,9 @@ absl::StatusOr<std::vector<RecoveredTraining>> RecoverTrainings(FileSystem& file
       all.push_back(*std::move(recovered));
       continue;
     }
-    Log(LogLevel::kError, "a stored training is damaged",
+    Log(LogLevel::kError, "a stored training could not be read; it is left as it is",
         {{"training", id}, {"error", ToStd(recovered.status().message())}});
-    RecoveredTraining damaged;
-    damaged.training.set_id(id);
-    Fail(recovered.status(), damaged.training);
-    damaged.training.set_revision(1);
-    all.push_back(std::move(damaged));
+    all.push_back(LeftAlone(store, id, recovered.status()));
   }
   std::sort(all.begin(), all.end(), [](const RecoveredTraining& a, const RecoveredTraining& b) {
     return FromTimestamp(a.training.create_time()) < FromTimestamp(b.training.create_time());

@@ -20,11 +20,13 @@ struct RecoveredTraining {
   density::v1::Training training;
   bool cancelled = false;  ///< a client asked for that, and it has not ended yet
   bool ended_now = false;  ///< its outcome was found and written just now
+  /// It could not be read, and counts as FAILED until a server can: nothing in its folder may be changed or removed.
+  bool is_left_alone = false;
 };
 
 /// All trainings, oldest first. One whose process is gone without an outcome gets one now, on disk too, where it
-/// published, failed, was cancelled, or died too often (`max_deaths`, see NoteDeath); else it is queued again. A
-/// damaged folder becomes a FAILED training with DATA_LOSS, and is left as it is.
+/// published, failed, was cancelled, or died too often (`max_deaths`, see NoteDeath); else it is queued again. One that
+/// cannot be read becomes FAILED, with DATA_LOSS where it is damaged, and is left alone.
 absl::StatusOr<std::vector<RecoveredTraining>> RecoverTrainings(FileSystem& files, TrainingStore& store,
                                                                 const registry::ModelStore& models, int max_deaths);
 

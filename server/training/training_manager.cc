@@ -65,6 +65,7 @@ class TrainingManager::Impl {
     std::shared_ptr<LiveTraining> live;
     std::shared_ptr<TrainingRun> run;  // while it runs
     bool cancelled = false;            // a client asked for that
+    bool is_left_alone = false;        // see RecoveredTraining
   };
 
   // A Train call in progress: nobody else uses its key or deletes its dataset meanwhile.
@@ -140,8 +141,11 @@ absl::Status TrainingManager::Impl::Recover() {
       }
     }
     absl::MutexLock lock(&mutex_);
+    const std::string id = recovered.training.id();
     AddEntry(recovered.job, std::move(recovered.record), std::move(recovered.training));
-    if (recovered.cancelled) entries_.find(recovered.job.id())->second.cancelled = true;
+    Entry& entry = entries_.find(id)->second;
+    entry.cancelled = recovered.cancelled;
+    entry.is_left_alone = recovered.is_left_alone;
   }
   ForgetOld();
   return absl::OkStatus();
@@ -493,7 +497,7 @@ void TrainingManager::Impl::ForgetOld() {
       absl::MutexLock lock(&mutex_);
       const auto entry = entries_.find(id);
       // Its thread may not be done with it, or another one may have forgotten it.
-      if (entry == entries_.end() || entry->second.run != nullptr) continue;
+      if (entry == entries_.end() || entry->second.run != nullptr || entry->second.is_left_alone) continue;
       ids_by_key_.erase(entry->second.job.request().idempotency_key());
       entries_.erase(entry);
     }

@@ -268,6 +268,26 @@ TEST(TrainTest, IsRepeatedWithOneKey) {
   EXPECT_EQ(keys[3], "mine");
 }
 
+TEST(WatchTest, AServerThatKnowsLessThanItDidIsBelieved) {
+  FakeServer server;
+  std::atomic<int> connections = 0;
+  server.trainings.watch = [&](const v1::WatchTrainingRequest&, grpc::ServerWriter<v1::Training>& writer) {
+    const int connection = ++connections;
+    if (connection == 1) writer.Write(State(100));
+    if (connection == 2) writer.Write(State(3));
+    if (connection == 3) writer.Write(State(3, v1::FAILED));
+    return connection == 3 ? grpc::Status::OK : kDown;
+  };
+  std::vector<uint64_t> revisions;
+  auto last = server.Connect().Watch("t1", [&](const v1::Training& training) {
+    revisions.push_back(training.revision());
+    return true;
+  });
+  ASSERT_TRUE(last.ok()) << last.status();
+  EXPECT_EQ(last->state(), v1::FAILED);
+  EXPECT_THAT(revisions, ElementsAre(100, 3, 3));
+}
+
 TEST(WatchTest, EndsWhenTheCallerHasSeenEnough) {
   FakeServer server;
   server.trainings.watch = [&](const v1::WatchTrainingRequest&, grpc::ServerWriter<v1::Training>& writer) {

@@ -106,6 +106,14 @@ TEST_F(RetryTest, NoAttemptStartsAfterTheBudget) {
   EXPECT_THAT(environment_.sleeps, ElementsAre(absl::Seconds(1), absl::Seconds(2), absl::Seconds(3), absl::Seconds(3)));
 }
 
+TEST_F(RetryTest, WhatAStreamTookBeforeItBrokeIsNotOfItsBudget) {
+  Backoff backoff(policy_, absl::InfiniteFuture(), environment_);
+  environment_.now += 10 * policy_.budget;
+  EXPECT_EQ(backoff.Next(absl::UnavailableError("down")), absl::Seconds(1));
+  environment_.now += policy_.budget;
+  EXPECT_EQ(backoff.Next(absl::UnavailableError("down")), std::nullopt);
+}
+
 TEST_F(RetryTest, NoWaitEndsAfterTheDeadline) {
   RetryFailing(absl::UnavailableError("down"), absl::Seconds(2)).IgnoreError();
   EXPECT_THAT(environment_.sleeps, ElementsAre(absl::Seconds(1)));

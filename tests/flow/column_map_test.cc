@@ -131,6 +131,8 @@ TEST(ColumnMap, CategoriesAreTheirIndicesInTheOrderGiven) {
   for (double code : {7.0, -1.0, 0.1}) EXPECT_EQ(MapToData(form, MapToBase(form, code).value).value, code);
   EXPECT_EQ(MapToData(form, 1e300).value, 0.1);
   EXPECT_EQ(MapToData(form, -1e300).value, 7);
+  // What a flow makes of numbers beyond its range is no category.
+  EXPECT_TRUE(std::isnan(MapToData(form, std::numeric_limits<double>::quiet_NaN()).value));
 }
 
 TEST(ColumnMap, SaysWhereXCanBe) {

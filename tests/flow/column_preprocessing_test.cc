@@ -90,6 +90,13 @@ TEST(PreprocessingTransform, SamplesAreOfTheColumnsKindAndWithinItsSupport) {
   }
 }
 
+TEST(PreprocessingTransform, WhatIsNoNumberStaysNone) {
+  Preprocessing transform(Columns());
+  transform.eval();
+  const Mapped x = transform.Forward(torch::full({1, kCount}, std::nan(""), torch::kFloat64), Tensor());
+  EXPECT_TRUE(x.value.isnan().all().item<bool>()) << x.value;
+}
+
 TEST(PreprocessingTransform, TrainingNoiseFillsTheCellAndEvaluationHasNone) {
   Preprocessing transform(
       Columns("columns { kind: INTEGER scaling: NONE } columns { kind: CONTINUOUS scaling: NONE }"));

@@ -166,6 +166,12 @@ INSTANTIATE_TEST_SUITE_P(
                ColumnPreprocessing::LOGIT, "only 0 and 1 occur"}),
     [](const auto& info) { return info.param.name; });
 
+TEST(FitPreprocessing, TheChoiceDoesNotDependOnWhichRowIsFirst) {
+  auto counts = Column([](double z) { return std::floor(std::exp(3 + z)); });
+  counts[0] = 0;
+  EXPECT_EQ(Fitted("", counts).scaling(), ColumnPreprocessing::LOG);
+}
+
 TEST(FitPreprocessing, AutomaticTakesTheEndsThatAreGiven) {
   const auto column = Column([](double z) { return 50 + 5 * z; });
   EXPECT_EQ(Fitted("low: 0", column).scaling(), ColumnPreprocessing::LOG);

@@ -6,6 +6,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <filesystem>
 #include <fstream>
 #include <limits>
 #include <string>
@@ -447,6 +448,34 @@ TEST_F(TrainingManagerTest, ADamagedTrainingIsReportedAndTheOthersServed) {
   EXPECT_EQ(manager().Get(good.id())->state(), SUCCEEDED);
   EXPECT_EQ(manager().Get(bad.id())->state(), FAILED);
   EXPECT_EQ(manager().Get(bad.id())->error_code(), static_cast<int>(absl::StatusCode::kDataLoss));
+}
+
+TEST_F(TrainingManagerTest, WhatCouldNotBeReadIsLeftAloneHoweverManyEnded) {
+  TrainRequest request = SmallRequest("publish");
+  request.set_idempotency_key("key");
+  const std::string unread = RunToEnd(manager(), request).id();
+  const std::string damaged = RunToEnd(manager(), SmallRequest("publish")).id();
+  for (int i = 0; i < 3; ++i) RunToEnd(manager(), SmallRequest("publish"));
+  fixture_.options.keep_finished = 1;
+  fixture_.Close();
+  // A folder in the place of a file is an I/O error, as a failing disk gives.
+  const std::string outcome = fixture_.TrainingFolder(unread) + "/outcome";
+  std::filesystem::rename(outcome, outcome + ".kept");
+  std::filesystem::create_directory(outcome);
+  densityd::testing::WriteFile(fixture_.TrainingFolder(damaged) + "/job", "rubbish");
+  fixture_.Open();
+  EXPECT_EQ(manager().Get(unread)->state(), FAILED);
+  EXPECT_NE(manager().Get(unread)->error_code(), static_cast<int>(absl::StatusCode::kDataLoss));
+  // Whoever repeats the request does not start another one.
+  EXPECT_EQ(manager().Start(request)->id(), unread);
+  EXPECT_TRUE(std::filesystem::exists(fixture_.TrainingFolder(damaged) + "/job"));
+  EXPECT_EQ(manager().List("").size(), 3);
+  fixture_.Close();
+  std::filesystem::remove(outcome);
+  std::filesystem::rename(outcome + ".kept", outcome);
+  fixture_.options.keep_finished = 100;
+  fixture_.Open();
+  EXPECT_EQ(manager().Get(unread)->state(), SUCCEEDED);
 }
 
 TEST_F(TrainingManagerTest, ListIsNewestFirstAndByModel) {

@@ -32,7 +32,7 @@ struct RetryPolicy {
   absl::Duration max_backoff = absl::Seconds(5);
   double multiplier = 2;                      ///< growth of the back-off from one attempt to the next
   double jitter = 0.5;                        ///< each wait is shortened by a random share of up to this much
-  absl::Duration budget = absl::Seconds(20);  ///< no repetition starts later than this after the first attempt
+  absl::Duration budget = absl::Seconds(20);  ///< no repetition starts later than this after the first failure
   /// In place of max_attempts and budget, for a Watch that has seen its training: how long a server may take to come
   /// back.
   absl::Duration watch_budget = absl::Minutes(10);
