@@ -17,7 +17,7 @@ bool IsFinal(v1::TrainingState state) {
 
 /// What a watch has seen, across connections.
 struct Seen {
-  v1::Training last;  ///< the last state of the last stream that had one
+  v1::Training last;      ///< the last state of the last stream that had one
   bool any = false;       ///< whether `last` is set
   bool finished = false;  ///< whether the watch is over: a final state, or the caller has seen enough
 };

@@ -54,6 +54,7 @@ class Acceptor {
   const std::shared_ptr<ConnectionCounts>& counts() const { return counts_; }
   /// Connections that are open now.
   size_t open() { return table_.Open(); }
+  ConnectionTable& connections() { return table_; }
 
   /// Connects as anybody would and waits until the server says something or hangs up, whichever its credentials make it
   /// do. UNAVAILABLE where it does neither within `timeout`.

@@ -1,9 +1,11 @@
 #include "server/rpc/connection_table.h"
 
+#include <arpa/inet.h>
 #include <netinet/in.h>
 
 #include <cstring>
 
+#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 
 namespace densityd::rpc {
@@ -34,6 +36,29 @@ std::string AddressKey(const sockaddr_storage& peer) {
 
 }  // namespace
 
+bool ConnectionTable::Socket::IsOpen() const { return cookie != 0 && CookieOf(fd) == cookie; }
+
+std::string ConnectionTable::NameOf(const sockaddr_storage& peer) {
+  char text[INET6_ADDRSTRLEN];
+  if (peer.ss_family == AF_INET) {
+    const auto& v4 = reinterpret_cast<const sockaddr_in&>(peer);
+    return absl::StrCat("ipv4:", inet_ntop(AF_INET, &v4.sin_addr, text, sizeof(text)), ":", ntohs(v4.sin_port));
+  }
+  if (peer.ss_family != AF_INET6) return "";
+  const auto& v6 = reinterpret_cast<const sockaddr_in6&>(peer);
+  if (IN6_IS_ADDR_V4MAPPED(&v6.sin6_addr)) {
+    const char* name = inet_ntop(AF_INET, v6.sin6_addr.s6_addr + 12, text, sizeof(text));
+    return absl::StrCat("ipv4:", name, ":", ntohs(v6.sin6_port));
+  }
+  return absl::StrCat("ipv6:%5B", inet_ntop(AF_INET6, &v6.sin6_addr, text, sizeof(text)), "%5D:", ntohs(v6.sin6_port));
+}
+
+ConnectionTable::Socket ConnectionTable::Find(uint64_t key) {
+  absl::MutexLock lock(&mutex_);
+  const auto found = sockets_.find(key);
+  return found == sockets_.end() ? Socket() : found->second;
+}
+
 ConnectionTable::Verdict ConnectionTable::Admit(int fd, const sockaddr_storage& peer) {
   const std::string key = AddressKey(peer);
   absl::MutexLock lock(&mutex_);
@@ -44,7 +69,11 @@ ConnectionTable::Verdict ConnectionTable::Admit(int fd, const sockaddr_storage& 
     Sweep(entries);
     if (entries.size() >= limits_.per_address) return Verdict::kTooManyOfAddress;
   }
-  entries.push_back({fd, CookieOf(fd)});
+  const Socket socket = {fd, CookieOf(fd)};
+  const std::string name = NameOf(peer);
+  const uint64_t connection = name.empty() ? 0 : KeyOf(name);
+  entries.push_back({socket, connection});
+  if (!name.empty()) sockets_[connection] = socket;
   ++count_;
   return Verdict::kAdmitted;
 }
@@ -62,8 +91,13 @@ void ConnectionTable::Sweep() {
 }
 
 void ConnectionTable::Sweep(Entries& entries) {
-  count_ -= std::erase_if(entries,
-                          [](const Entry& entry) { return entry.cookie == 0 || CookieOf(entry.fd) != entry.cookie; });
+  count_ -= std::erase_if(entries, [&](const Entry& entry) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+    if (entry.socket.IsOpen()) return false;
+    // The peer may have connected again from the same port.
+    const auto known = sockets_.find(entry.key);
+    if (known != sockets_.end() && known->second.cookie == entry.socket.cookie) sockets_.erase(known);
+    return true;
+  });
 }
 
 }  // namespace densityd::rpc

@@ -5,11 +5,13 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 
@@ -27,6 +29,14 @@ class ConnectionTable {
  public:
   enum class Verdict { kAdmitted, kTooMany, kTooManyOfAddress };
 
+  struct Socket {
+    int fd = -1;
+    uint64_t cookie = 0;
+
+    /// Whether `fd` still stands for this socket.
+    bool IsOpen() const;
+  };
+
   explicit ConnectionTable(ConnectionLimits limits) : limits_(limits) {}
 
   /// Enters the open socket `fd` of `peer` unless a limit is reached.
@@ -35,10 +45,17 @@ class ConnectionTable {
   /// Connections that are open now.
   size_t Open();
 
+  /// What stands for a connection whose peer gRPC calls `peer`.
+  static uint64_t KeyOf(const std::string& peer) { return std::hash<std::string>()(peer); }
+  /// As gRPC names a peer; empty for one without a port.
+  static std::string NameOf(const sockaddr_storage& peer);
+  /// The socket of a TCP connection that was entered; one that is not open where there is none.
+  Socket Find(uint64_t key);
+
  private:
   struct Entry {
-    int fd = -1;
-    uint64_t cookie = 0;
+    Socket socket;
+    uint64_t key = 0;
   };
   using Entries = std::vector<Entry>;
 
@@ -47,7 +64,8 @@ class ConnectionTable {
 
   const ConnectionLimits limits_;
   absl::Mutex mutex_;
-  std::map<std::string, Entries> connections_ ABSL_GUARDED_BY(mutex_);  ///< by address
+  std::map<std::string, Entries> connections_ ABSL_GUARDED_BY(mutex_);     ///< by address
+  absl::flat_hash_map<uint64_t, Socket> sockets_ ABSL_GUARDED_BY(mutex_);  ///< by key
   size_t count_ ABSL_GUARDED_BY(mutex_) = 0;
   absl::Time swept_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
 };

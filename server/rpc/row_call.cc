@@ -3,6 +3,7 @@
 #include <utility>
 #include <vector>
 
+#include "server/rpc/answer_cork.h"
 #include "server/rpc/row_worker.h"
 
 namespace densityd::rpc {
@@ -22,7 +23,7 @@ absl::Status RowCallBase::Queue() {
   span = rows_.span;
   bytes = rows_.bytes;
   deadline = Deadline();
-  client = Client();
+  client = connection_ = Client();
   // Before Submit: another worker may run the rows, and call Done, before Submit returns.
   queued_ = shared_from_this();
   absl::Status submitted = environment().scheduler->Submit(worker().index(), *this);
@@ -36,6 +37,7 @@ void RowCallBase::Done(absl::Status status) {
     thread_local std::vector<double> scratch;
     CompleteRows(rows_, worker().index(), scratch);
   }
+  AnswerCork::BeforeAnswer(connection_);
   Answer(status);
 }
 

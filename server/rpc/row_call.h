@@ -36,6 +36,7 @@ class RowCallBase : public WorkerCall, public serving::RowJob {
   absl::Status Queue();
   void Answer(const absl::Status& status);
 
+  uint64_t connection_ = 0;
   std::shared_ptr<PostedCall> queued_;  ///< this, while the scheduler has it: its peer may go meanwhile
   RowRequest rows_;
 };

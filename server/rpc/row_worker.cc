@@ -23,8 +23,9 @@ int64_t MonotonicNanoseconds() {
 
 }  // namespace
 
-RowWorker::RowWorker(int index, std::unique_ptr<grpc::ServerCompletionQueue> queue, const RowEnvironment& environment)
-    : index_(index), queue_(std::move(queue)), environment_(&environment) {}
+RowWorker::RowWorker(int index, std::unique_ptr<grpc::ServerCompletionQueue> queue, const RowEnvironment& environment,
+                     ConnectionTable& connections)
+    : index_(index), queue_(std::move(queue)), environment_(&environment), cork_(connections) {}
 
 void RowWorker::Run() {
   while (Await()) {
@@ -64,7 +65,11 @@ void RowWorker::Handle(const Arrived& arrived) {
 
 bool RowWorker::Compute() {
   turn_.fetch_add(1, std::memory_order_relaxed);
-  const bool computed = environment_->scheduler->RunOne(index_);
+  bool computed = false;
+  {
+    const AnswerCork::Turn corked(cork_);
+    computed = environment_->scheduler->RunOne(index_);
+  }
   turn_.fetch_add(1, std::memory_order_seq_cst);
   if (stood_in_.load(std::memory_order_seq_cst)) TakeBack();
   return computed;

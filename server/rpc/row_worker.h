@@ -17,6 +17,7 @@
 #include "absl/time/time.h"
 #include "grpcpp/alarm.h"
 #include "grpcpp/completion_queue.h"
+#include "server/rpc/answer_cork.h"
 #include "server/rpc/worker_call.h"
 
 namespace densityd::rpc {
@@ -25,7 +26,8 @@ class RowStream;
 
 class RowWorker {
  public:
-  RowWorker(int index, std::unique_ptr<grpc::ServerCompletionQueue> queue, const RowEnvironment& environment);
+  RowWorker(int index, std::unique_ptr<grpc::ServerCompletionQueue> queue, const RowEnvironment& environment,
+            ConnectionTable& connections);
 
   /// Posts a call; before Run, or on the worker's thread.
   void Post(const std::shared_ptr<PostedCall>& call) { call->Post(); }
@@ -111,6 +113,7 @@ class RowWorker {
   absl::Mutex stand_in_mutex_;
   std::vector<Arrived> aside_ ABSL_GUARDED_BY(stand_in_mutex_);
 
+  AnswerCork cork_;
   std::vector<std::weak_ptr<RowStream>> streams_;  ///< those that are over among them
   size_t streams_to_sweep_ = 16;                   ///< at this many the latter are removed
   int events_since_tile_ = 0;

@@ -130,7 +130,8 @@ absl::Status Server::Listen() {
   builder.RegisterService(&models_);
   builder.RegisterService(&health_);
   for (int i = 0; i < options_.workers; ++i) {
-    workers_.push_back(std::make_unique<RowWorker>(i, builder.AddCompletionQueue(), row_environment_));
+    workers_.push_back(
+        std::make_unique<RowWorker>(i, builder.AddCompletionQueue(), row_environment_, acceptor_->connections()));
   }
   server_ = builder.BuildAndStart();
   if (server_ == nullptr) return InternalError("gRPC did not start");

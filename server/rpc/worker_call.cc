@@ -4,6 +4,7 @@
 #include <string>
 #include <utility>
 
+#include "server/rpc/connection_table.h"
 #include "server/rpc/row_worker.h"
 
 namespace densityd::rpc {
@@ -32,7 +33,7 @@ absl::Status WorkerCall::Admit(std::string_view model) const {
   return authorizer == nullptr ? absl::OkStatus() : authorizer->Admit(context(), method_, model).status;
 }
 
-uint64_t WorkerCall::Client() const { return std::hash<std::string>()(context().peer()); }
+uint64_t WorkerCall::Client() const { return ConnectionTable::KeyOf(context().peer()); }
 
 void WorkerCall::Report(const absl::Status& status, uint64_t rows, Duration meaning) const {
   const absl::Duration duration = environment().clock->Now() - arrival();
