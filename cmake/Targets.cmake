@@ -23,6 +23,23 @@ if(DENSITYD_SANITIZE)
   endif()
 endif()
 
+# Vector kernels, compiled once per target of Highway. They are built for speed in every configuration: unoptimised
+# intrinsics make tests crawl. Contraction is off because each fused multiply-add is written out; the compiler adding
+# others would make the bits depend on the target. Sanitizers instrument every vector of the register blocks: at -O3
+# the engine's was not compiled after eight minutes. GCC takes the 64-bin form of a spline, whose loops it does not
+# unroll, for one that reads what was not written.
+if(DENSITYD_SANITIZE)
+  set(DENSITYD_KERNEL_OPTIONS -O1)
+else()
+  set(DENSITYD_KERNEL_OPTIONS -O3)
+endif()
+list(APPEND DENSITYD_KERNEL_OPTIONS -ffp-contract=off -Wno-maybe-uninitialized)
+# Highway 1.0 has NEON with this extension only, and structures of vectors want it for the whole file.
+set(DENSITYD_NEON_OPTIONS -march=armv8-a+crypto)
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64)$")
+  list(APPEND DENSITYD_KERNEL_OPTIONS ${DENSITYD_NEON_OPTIONS})
+endif()
+
 # densityd_library(name SOURCES file... [DEPS target...])
 # A static library; headers are included from the project's root.
 function(densityd_library name)

@@ -8,8 +8,9 @@ BUILD_PACKAGES=(
 )
 # What the tests, the lint and the demo call.
 TOOL_PACKAGES=(
-  clang-format clang-tidy curl git gnuplot-nox prometheus python3-grpcio python3-importlib-resources python3-jsonschema
-  python3-numpy python3-packaging python3-protobuf python3-typing-extensions python3-yaml
+  clang-format clang-tidy curl g++-aarch64-linux-gnu git gnuplot-nox prometheus python3-grpcio
+  python3-importlib-resources python3-jsonschema python3-numpy python3-packaging python3-protobuf
+  python3-typing-extensions python3-yaml
 )
 # kubectl also comes in packages of others, which exclude Debian's.
 command -v kubectl >/dev/null || TOOL_PACKAGES+=(kubernetes-client)
