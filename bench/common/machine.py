@@ -42,7 +42,7 @@ def describe():
         "processor": _processor(),
         "cores": os.cpu_count(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
-        "system": f"{platform.freedesktop_os_release()['PRETTY_NAME']}, Linux {platform.release()}",
+        "system": f"{platform.freedesktop_os_release()['PRETTY_NAME']}, Linux {platform.release().split('-')[0]}",
         "versions": {
             "compiler": _output("c++", "--version").partition("\n")[0],
             "gRPC (C++)": _output("pkg-config", "--modversion", "grpc++"),
