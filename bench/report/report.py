@@ -95,7 +95,7 @@ def bars_section(runs):
               + (f"; {result['note']}" if result["note"] else "")
               for run in runs.values() for result in run["bars"] if not result["met"]]
     if missed:
-        text += "\nMissed:\n" + "\n".join(missed) + "\n"
+        text += "\nMissed ([why](engine.md#bars-that-such-a-core-does-not-reach)):\n" + "\n".join(missed) + "\n"
     return text
 
 
