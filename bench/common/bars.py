@@ -55,5 +55,8 @@ BARS = {
     "poisson_p99": _at_most("service", "p99, Poisson / constant arrivals, 70 % load", 2),
     "reload_p99": _at_most("service", "p99, while versions are swapped / before", 1.25),
     "failed_calls": _at_most("service", "failed calls", 0, ""),
+    "quality_table": _at_least("quality", "log-likelihood - (zuko's - its 2 standard errors)", 0, "nats"),
+    "quality_gaussian": _at_least("quality", "log-likelihood - that of a Gaussian", 0, "nats"),
+    "quality_anomalies": _at_least("quality", "area under the ROC curve - that of another detector", 0, ""),
     "training_zuko": _at_least("training", "steps/s / zuko's, batch 512", 1.7),
 }

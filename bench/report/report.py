@@ -1,7 +1,8 @@
-"""Writes docs/benchmarks.md, and its picture, from the JSON files of the benchmarks: nothing on the page is typed.
+"""Writes docs/benchmarks.md with its picture, and docs/quality.md, from the JSON files of the benchmarks: nothing on the
+pages is typed.
 
-Reads engine.json, service.json and training.json of build/bench/, as the whole runs leave them; a part that was not run
-is said to be absent. Run it through `./scripts/bench report`.
+Reads engine.json, service.json, training.json and quality.json of build/bench/, as the whole runs leave them; what was
+not run is left out. Run it through `./scripts/bench report`.
 """
 
 import argparse
@@ -10,6 +11,10 @@ import pathlib
 import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+from markdown import number, table  # noqa: E402
+from quality_page import quality_page  # noqa: E402
+
 PROJECT = HERE.parents[1]
 SUITES = ("engine", "service", "training")
 PRESETS = {"realnvp": "RealNVP", "maf": "MAF", "nsf_coupling": "NSF, coupling", "nsf_ar": "NSF, autoregressive"}
@@ -29,31 +34,15 @@ core, taken within a round and then the median over the rounds, because clocks o
 """
 
 
-def number(value):
-    """Three significant digits, without exponent."""
-    if value is None:
-        return "–"
-    if value >= 100:
-        return f"{value:,.0f}"
-    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
-
-
 def milliseconds(us):
     return number(us / 1000) if us is not None else "–"
-
-
-def table(head, rows, words=1):
-    """A Markdown table; all columns but the first `words` are numbers."""
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * words + "---:|" * (len(head) - words)]
-    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
-    return "\n".join(lines) + "\n"
 
 
 def model_name(entry):
     return f"{PRESETS[entry['preset']]}, D = {entry['features']}, {entry['hidden']}x2, {entry['layers']} layers"
 
 
-def run_section(runs):
+def run_section(runs, suites=SUITES):
     rows = []
     for name, run in runs.items():
         rows.append([f"`{run['command']}`", run["date"], f"{run['seconds'] / 60:.0f} min", f"`{run['commit']}`"])
@@ -66,13 +55,14 @@ def run_section(runs):
     simd = runs.get("engine", {}).get("simd_target")
     text += f"; SIMD target {simd}.\n" if simd else ".\n"
     text += "Versions: " + ", ".join(f"{name} {version}" for name, version in versions.items() if version) + ".\n"
-    absent = [name for name in SUITES if name not in runs]
+    absent = [name for name in suites if name not in runs]
     if absent:
         text += "\nNot run: " + ", ".join(f"`./scripts/bench {name}`" for name in absent) + ".\n"
     return text
 
 
-def bars_section(runs):
+def bars_section(runs, why=""):
+    """`why`: a link to what limits the figures, for those that miss."""
     groups = {}
     for run in runs.values():
         for result in run["bars"]:
@@ -95,7 +85,7 @@ def bars_section(runs):
               + (f"; {result['note']}" if result["note"] else "")
               for run in runs.values() for result in run["bars"] if not result["met"]]
     if missed:
-        text += "\nMissed ([why](engine.md#bars-that-such-a-core-does-not-reach)):\n" + "\n".join(missed) + "\n"
+        text += f"\nMissed{why}:\n" + "\n".join(missed) + "\n"
     return text
 
 
@@ -203,14 +193,14 @@ def page(runs, picture):
     parts = [INTRODUCTION]
     if picture:
         parts.append(f"![How many times faster than Python's libraries]({picture})\n")
-    parts += [run_section(runs), bars_section(runs)]
+    parts += [run_section(runs), bars_section(runs, " ([why](engine.md#bars-that-such-a-core-does-not-reach))")]
     parts += [SECTIONS[name](run) for name, run in runs.items()]
     return "\n".join(parts)
 
 
-def read_runs(folder):
+def read_runs(folder, suites):
     runs = {}
-    for name in SUITES:
+    for name in suites:
         path = folder / f"{name}.json"
         if path.exists():
             runs[name] = json.loads(path.read_text(encoding="utf-8"))
@@ -224,9 +214,16 @@ def main():
     parser.add_argument("--docs", type=pathlib.Path, default=PROJECT / "docs", help="folder to write into")
     parser.add_argument("--no-picture", action="store_true", help="do without matplotlib")
     options = parser.parse_args()
-    runs = read_runs(options.results)
+    runs = read_runs(options.results, SUITES)
+    quality = read_runs(options.results, ("quality",))
+    if not runs and not quality:
+        sys.exit(f"{options.results} holds no results: run ./scripts/bench engine, service, training and quality first")
+    if quality:
+        text = quality_page(quality["quality"], run_section(quality, suites=()), bars_section(quality))
+        (options.docs / "quality.md").write_text(text, encoding="utf-8")
+        print(f"wrote {options.docs / 'quality.md'}")
     if not runs:
-        sys.exit(f"{options.results} holds no results: run ./scripts/bench engine, service and training first")
+        return
     picture = None
     if "engine" in runs and not options.no_picture:
         from picture import draw  # pylint: disable=import-outside-toplevel

@@ -101,6 +101,19 @@ class Control:
             raise RuntimeError(f"the training of {model} failed: {training.error}")
         return training
 
+    def log_prob(self, model, rows):
+        """log p of `rows` (float32, (N, D)): (N,), in nats."""
+        import numpy  # pylint: disable=import-outside-toplevel
+        from density.v1 import density_estimator_pb2, matrix_pb2
+
+        chunks = []
+        for begin in range(0, len(rows), 4096):
+            chunk = rows[begin:begin + 4096].astype("<f4")
+            request = density_estimator_pb2.LogProbRequest(
+                model=model, rows=matrix_pb2.Matrix(rows=len(chunk), cols=rows.shape[1], f32_le=chunk.tobytes()))
+            chunks.append(numpy.frombuffer(self._estimator.LogProb(request).log_prob.f32_le, "<f4"))
+        return numpy.concatenate(chunks)
+
     def set_alias(self, model, alias, version):
         """Points `alias` at `version`, which is loaded first where it is not."""
         from density.v1 import model_registry_pb2  # pylint: disable=import-outside-toplevel

@@ -7,6 +7,9 @@ PEERS_REQUIREMENTS=(
   grpcio-tools==1.76.0
 )
 
+# Anomaly detectors, for `bench quality` alone.
+DETECTOR_REQUIREMENTS=(scikit-learn==1.7.2)
+
 # oneDNN, whose matrix product is the engine's yardstick.
 PEERS_PACKAGES=(libdnnl-dev python3-venv)
 
@@ -21,4 +24,9 @@ install_peers() {
   python3 -m venv "$PEERS_FOLDER.partial"
   "$PEERS_FOLDER.partial/bin/pip" install --quiet --disable-pip-version-check "${PEERS_REQUIREMENTS[@]}"
   mv -T "$PEERS_FOLDER.partial" "$PEERS_FOLDER"
+}
+
+# install_detectors: into the same environment.
+install_detectors() {
+  "$PEERS_FOLDER/bin/python" -m pip install --quiet --disable-pip-version-check "${DETECTOR_REQUIREMENTS[@]}"
 }

@@ -155,14 +155,14 @@ class ReportTest(unittest.TestCase):
                  "bars": [{"bar": "one_row", "figure": "1 row", "where": "maf", "value": 30.0, "wanted": "at most 25 us",
                            "met": False, "note": "why"}]}
 
-    def page(self, **runs):
+    def page(self, *, name="benchmarks", **runs):
         with tempfile.TemporaryDirectory() as folder:
-            for name, figures in runs.items():
-                pathlib.Path(folder, f"{name}.json").write_text(json.dumps({**self.run_facts, **figures}), encoding="utf-8")
+            for suite, figures in runs.items():
+                pathlib.Path(folder, f"{suite}.json").write_text(json.dumps({**self.run_facts, **figures}), encoding="utf-8")
             with contextlib.redirect_stdout(io.StringIO()), mock.patch.object(
                     sys, "argv", ["report.py", f"--results={folder}", f"--docs={folder}", "--no-picture"]):
                 report.main()
-            return pathlib.Path(folder, "benchmarks.md").read_text(encoding="utf-8")
+            return pathlib.Path(folder, f"{name}.md").read_text(encoding="utf-8")
 
     def test_the_page_holds_what_was_measured(self):
         loads = [{"load": "1 row, c=1", "server": "densityd", "p50_us": 61.0, "p99_us": 70.0, "p999_us": 80.0,
@@ -179,6 +179,22 @@ class ReportTest(unittest.TestCase):
         for expected in ("| MAF, D = 6, 256x2, 8 layers | 12.3 |", "one call takes about 99 s", "| 4.50 |", "1.90x",
                          "| 1 row, c=1 | densityd | 61.0 |", "350,000", "3.00x", "1 row, maf: 30.0 (at most 25 us); why",
                          "2026-01-02 03:04 UTC", "nsf_ar/6/256/8"):
+            self.assertIn(expected, page)
+        self.assertNotIn("Not run", page)
+
+    def test_the_page_of_densities_holds_what_was_measured(self):
+        nats = {"mean": -1.25, "error": 0.0625, "seconds": 10}
+        page = self.page(name="quality", quality={
+            "flow": "5 transforms",
+            "tables": [{"table": "power", "features": 6, "rows": 16000, "gaussian": {"mean": -7.875, "error": 0.5},
+                        "presets": [{"preset": "maf", "steps": 3000, "densityd": nats,
+                                     "zuko": {"mean": -1.5, "error": 0.125, "seconds": 30}}]}],
+            "anomalies": [{"table": name, "seeds": 2, "steps": 1000,
+                           "areas": {"densityd": [0.5, 1.0], "isolation forest": [0.75, 0.75]}}
+                          for name in ("shuttle", "pendigits")]})
+        for expected in ("| power | 6 | 16,000 | MAF | -1.250 ± 0.062 | -1.500 ± 0.125 | -7.875 ± 0.500 | 300 | 100 |",
+                         "| shuttle | 0.750 (0.500 … 1.000) | 0.750 (0.750 … 0.750) |", "| mean | 0.750 | 0.750 |",
+                         "3,000 steps", "1 row, maf: 30.0"):
             self.assertIn(expected, page)
         self.assertNotIn("Not run", page)
 
