@@ -133,6 +133,15 @@ void AddLimits(CLI::App& app, Flags& flags) {
       ->check(CLI::PositiveNumber)
       ->capture_default_str()
       ->group("Limits");
+  app.add_option("--max-client-rows-per-second", server.client_limits.rows_per_second,
+                 "Rows that one client (a name in --auth-file, else a certificate, else an address) may ask for per "
+                 "second; 0: no limit")
+      ->capture_default_str()
+      ->group("Limits");
+  app.add_option("--max-client-calls", server.client_limits.calls,
+                 "Calls that one client may have in flight; 0: no limit")
+      ->capture_default_str()
+      ->group("Limits");
   app.add_option("--max-connections", server.connections.total, "Connections that may be open")
       ->check(CLI::PositiveNumber)
       ->capture_default_str()

@@ -21,6 +21,7 @@
 #include "server/root_lock.h"
 #include "server/rpc/audit_log.h"
 #include "server/rpc/authorizer.h"
+#include "server/rpc/client_metrics.h"
 #include "server/rpc/health.h"
 #include "server/rpc/listen.h"
 #include "server/rpc/served_model.h"
@@ -186,9 +187,14 @@ absl::Status Serve(const Flags& given) {
         std::make_unique<telemetry::TrainingMetrics>([&trainings] { return trainings->List(/*model=*/""); }));
   }
 
-  auto authorizer = rpc::Authorizer::Open(flags.auth_file, Clock::Real());
+  auto authorizer = rpc::Authorizer::Open(flags.auth_file, Clock::Real(), /*poll_interval=*/absl::Seconds(2),
+                                          flags.server.client_limits);
   if (!authorizer.ok()) return authorizer.status();
   const bool authorized = (*authorizer)->in_use();
+  if (authorized) {
+    metrics->AddSource(
+        std::make_unique<rpc::ClientMetrics>([&authorizer = **authorizer] { return authorizer.Quotas(); }));
+  }
   rpc::AuditLog audit_log(FileSystem::Real(), flags.audit_log, Clock::Real());
   if (auto status = audit_log.CheckWritable(); !status.ok()) return status;
   std::unique_ptr<registry::RootPoll> poll;

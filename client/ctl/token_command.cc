@@ -1,4 +1,6 @@
 // token: bearer tokens for servers with --auth-file. Speaks to no server.
+#include <cstdint>
+#include <optional>
 #include <string>
 
 #include "client/ctl/commands.h"
@@ -12,6 +14,8 @@ struct CreateFlags {
   std::string rights = "infer";
   std::string models = "*";
   std::string expires;
+  std::optional<uint64_t> max_rows_per_second;
+  std::optional<uint64_t> max_calls;
 };
 
 /// A value of the file of grants: what would end the word, or begin a comment, is no part of it.
@@ -29,6 +33,10 @@ absl::Status RunCreate(Session& session, const CreateFlags& flags) {
                       << "name=" << flags.name << " token=" << TokenId(token) << ":" << TokenDigest(token)
                       << " rights=" << flags.rights << " models=" << flags.models;
   if (!flags.expires.empty()) session.streams.err << " expires=" << flags.expires;
+  if (flags.max_rows_per_second.has_value()) {
+    session.streams.err << " max_rows_per_second=" << *flags.max_rows_per_second;
+  }
+  if (flags.max_calls.has_value()) session.streams.err << " max_calls=" << *flags.max_calls;
   session.streams.err << "\nThe token, for its owner alone, is on the standard output.\n";
   session.streams.out << token << "\n";
   return absl::OkStatus();
@@ -46,6 +54,9 @@ void DefineCreate(CLI::App& command, CreateFlags& flags) {
       ->capture_default_str();
   command.add_option("--expires", flags.expires, "First day (UTC) on which it no longer holds, such as 2027-01-31")
       ->check(OneWord());
+  command.add_option("--max-rows-per-second", flags.max_rows_per_second,
+                     "Rows that who has it may ask for per second; 0: no limit; unset: as the server's flag says");
+  command.add_option("--max-calls", flags.max_calls, "Calls that who has it may have in flight; likewise");
 }
 
 }  // namespace

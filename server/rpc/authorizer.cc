@@ -22,19 +22,6 @@ constexpr uint64_t kMaxFileBytes = 16 << 20;
 constexpr char kHeader[] = "authorization";
 constexpr std::string_view kScheme = "bearer ";
 
-/// The names in the client's certificate, which TLS has verified.
-std::vector<std::string> CertificateNames(const grpc::ServerContextBase& context) {
-  const std::shared_ptr<const grpc::AuthContext> auth = context.auth_context();
-  std::vector<std::string> names;
-  if (auth == nullptr || !auth->IsPeerAuthenticated()) return names;
-  for (const char* property : {"x509_subject_alternative_name", "x509_common_name"}) {
-    for (const grpc::string_ref& value : auth->FindPropertyValues(property)) {
-      names.emplace_back(value.data(), value.size());
-    }
-  }
-  return names;
-}
-
 /// The token of an `authorization` header; UNAUTHENTICATED where it is of another kind.
 absl::StatusOr<std::string_view> BearerToken(std::string_view header) {
   if (!absl::StartsWithIgnoreCase(ToAbsl(header), ToAbsl(kScheme))) {
@@ -63,9 +50,22 @@ absl::Status Denied(const Grant& grant, telemetry::RpcMethod method, const Permi
 
 }  // namespace
 
+std::vector<std::string> CertificateNames(const grpc::ServerContextBase& context) {
+  const std::shared_ptr<const grpc::AuthContext> auth = context.auth_context();
+  std::vector<std::string> names;
+  if (auth == nullptr || !auth->IsPeerAuthenticated()) return names;
+  for (const char* property : {"x509_subject_alternative_name", "x509_common_name"}) {
+    for (const grpc::string_ref& value : auth->FindPropertyValues(property)) {
+      names.emplace_back(value.data(), value.size());
+    }
+  }
+  return names;
+}
+
 absl::StatusOr<std::unique_ptr<Authorizer>> Authorizer::Open(std::string file, const Clock& clock,
-                                                             absl::Duration poll_interval) {
-  auto authorizer = std::unique_ptr<Authorizer>(new Authorizer(std::move(file), clock));
+                                                             absl::Duration poll_interval,
+                                                             serving::QuotaLimits limits) {
+  auto authorizer = std::unique_ptr<Authorizer>(new Authorizer(std::move(file), clock, limits));
   if (!authorizer->in_use()) return authorizer;
   if (absl::Status status = authorizer->Load(); !status.ok()) return Annotate(status, "--auth-file");
   authorizer->poll_ = std::thread([raw = authorizer.get(), poll_interval] { raw->Poll(poll_interval); });
@@ -102,8 +102,29 @@ absl::Status Authorizer::Load() {
   // A file that is wrong is complained of once, not at every look.
   stamp_ = *stamp;
   if (!grants.ok()) return grants.status();
+  AttachQuotas(*grants);
   grants_ = std::make_shared<const Grants>(*std::move(grants));
   return absl::OkStatus();
+}
+
+void Authorizer::AttachQuotas(Grants& grants) {
+  std::map<std::string, std::shared_ptr<serving::ClientQuota>> quotas;
+  grants.ForEach([&](Grant& grant) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    std::shared_ptr<serving::ClientQuota>& quota = quotas[grant.name];
+    if (quota == nullptr) {
+      const serving::QuotaLimits limits = {
+          .rows_per_second = grant.max_rows_per_second.value_or(limits_.rows_per_second),
+          .calls = grant.max_calls.value_or(limits_.calls)};
+      if (const auto known = quotas_.find(grant.name); known != quotas_.end()) {
+        quota = known->second;
+        quota->set_limits(limits);
+      } else {
+        quota = std::make_shared<serving::ClientQuota>(grant.name, limits);
+      }
+    }
+    grant.quota = quota;
+  });
+  quotas_ = std::move(quotas);
 }
 
 void Authorizer::Refresh() {
@@ -136,6 +157,13 @@ void Authorizer::Poll(absl::Duration interval) {
 std::shared_ptr<const Grants> Authorizer::grants() const {
   absl::ReaderMutexLock lock(&mutex_);
   return grants_;
+}
+
+std::vector<std::shared_ptr<const serving::ClientQuota>> Authorizer::Quotas() const {
+  absl::ReaderMutexLock lock(&mutex_);
+  std::vector<std::shared_ptr<const serving::ClientQuota>> list;
+  for (const auto& [name, quota] : quotas_) list.push_back(quota);
+  return list;
 }
 
 absl::StatusOr<Caller> Authorizer::Identify(const grpc::ServerContextBase& context) const {

@@ -1,10 +1,12 @@
 // Who calls, and whether he may.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
 #include <thread>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
@@ -42,14 +44,18 @@ struct Admission {
   absl::Status status;
 };
 
+/// The names in a client's certificate, which TLS has verified: alternative names first.
+std::vector<std::string> CertificateNames(const grpc::ServerContextBase& context);
+
 /// Reads the file of grants and reads it again when it changes. A file that became unreadable or wrong leaves the
 /// grants as they were, and says so in the log. Thread-safe.
 class Authorizer {
  public:
   /// `file` empty: everybody may do everything. INVALID_ARGUMENT naming the line; NOT_FOUND; FAILED_PRECONDITION where
-  /// others than the owner and his group may write the file.
+  /// others than the owner and his group may write the file. `limits` are of grants that say nothing of theirs.
   static absl::StatusOr<std::unique_ptr<Authorizer>> Open(std::string file, const Clock& clock,
-                                                          absl::Duration poll_interval = absl::Seconds(2));
+                                                          absl::Duration poll_interval = absl::Seconds(2),
+                                                          serving::QuotaLimits limits = {});
   ~Authorizer();
 
   /// Who calls, and whether he may call `method` for `model` (a reference such as "power@stable", or empty where the
@@ -66,6 +72,9 @@ class Authorizer {
 
   bool in_use() const { return !file_.empty(); }
 
+  /// The accounts of all names in the file, by name.
+  std::vector<std::shared_ptr<const serving::ClientQuota>> Quotas() const;
+
   /// Reads the file now if it has changed. The poll does this; tests need not wait for it.
   void Refresh();
 
@@ -78,17 +87,22 @@ class Authorizer {
     bool operator==(const Stamp&) const = default;
   };
 
-  Authorizer(std::string file, const Clock& clock) : file_(std::move(file)), clock_(&clock) {}
+  Authorizer(std::string file, const Clock& clock, serving::QuotaLimits limits)
+      : file_(std::move(file)), clock_(&clock), limits_(limits) {}
   absl::StatusOr<Stamp> ReadStamp() const;
   absl::Status Load();
+  /// Gives each grant the account of its name, which outlives what the file said before.
+  void AttachQuotas(Grants& grants) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Poll(absl::Duration interval);
   std::shared_ptr<const Grants> grants() const;
   absl::StatusOr<Caller> Identify(const grpc::ServerContextBase& context) const;
 
   const std::string file_;
   const Clock* const clock_;
+  const serving::QuotaLimits limits_;
   mutable absl::Mutex mutex_;
   std::shared_ptr<const Grants> grants_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, std::shared_ptr<serving::ClientQuota>> quotas_ ABSL_GUARDED_BY(mutex_);  ///< by name
   Stamp stamp_ ABSL_GUARDED_BY(mutex_);
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   absl::Mutex loading_;  ///< one load at a time

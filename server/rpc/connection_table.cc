@@ -3,10 +3,9 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 
-#include <cstring>
-
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "server/rpc/address_key.h"
 
 namespace densityd::rpc {
 namespace {
@@ -19,19 +18,6 @@ uint64_t CookieOf(int fd) {
   uint64_t cookie = 0;
   socklen_t length = sizeof(cookie);
   return getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &length) == 0 ? cookie : 0;
-}
-
-/// What counts as one address; empty for peers without.
-std::string AddressKey(const sockaddr_storage& peer) {
-  constexpr size_t kPrefixBytes = 8;
-  if (peer.ss_family == AF_INET) {
-    const auto& v4 = reinterpret_cast<const sockaddr_in&>(peer).sin_addr;
-    return {reinterpret_cast<const char*>(&v4), sizeof(v4)};
-  }
-  if (peer.ss_family != AF_INET6) return "";
-  const in6_addr& v6 = reinterpret_cast<const sockaddr_in6&>(peer).sin6_addr;
-  if (IN6_IS_ADDR_V4MAPPED(&v6)) return {reinterpret_cast<const char*>(&v6) + 12, 4};
-  return {reinterpret_cast<const char*>(&v6), kPrefixBytes};
 }
 
 }  // namespace

@@ -8,6 +8,11 @@ namespace densityd::rpc {
 
 absl::Status CallTimer::Admit() {
   if (auto status = CheckCaller(); !status.ok()) return status;
+  auto counted = in_flight_.Begin(environment_->clients->Of(*context_, context_->peer(), caller_).quota);
+  if (!counted.ok()) {
+    environment_->metrics->OnRejected("client_calls");
+    return counted;
+  }
   if (!environment_->replica || !PermissionOf(method_).owner_only) return absl::OkStatus();
   return FailedPrecondition("server", "replica",
                             absl::StrCat(telemetry::RpcMethodName(method_),
@@ -25,7 +30,8 @@ absl::Status CallTimer::CheckCaller() {
   return admission.status;
 }
 
-grpc::Status CallTimer::End(const absl::Status& status) const {
+grpc::Status CallTimer::End(const absl::Status& status) {
+  in_flight_ = serving::CallInFlight();
   // Who is not known changed nothing, and could fill the disk with lines.
   if (known_ && environment_->audit_log != nullptr && PermissionOf(method_).audited) {
     environment_->audit_log->Record({.who = caller_.name(),
@@ -38,14 +44,14 @@ grpc::Status CallTimer::End(const absl::Status& status) const {
   return ToGrpcStatus(environment_->hidden_root.In(status));
 }
 
-grpc::Status CallTimer::Report(const absl::Status& status) const {
+grpc::Status CallTimer::Report(const absl::Status& status) {
   const absl::Duration duration = environment_->clock->Now() - arrival_;
   environment_->metrics->OnRequest(environment_->metrics->shared_shard(), method_, status.code(), duration);
   if (environment_->access_log->Wants(status, duration)) Log(status, duration);
   return End(status);
 }
 
-grpc::Status CallTimer::ReportStream(const absl::Status& status) const {
+grpc::Status CallTimer::ReportStream(const absl::Status& status) {
   const absl::Duration duration = environment_->clock->Now() - arrival_;
   environment_->metrics->OnRequest(environment_->metrics->shared_shard(), method_, status.code(), duration);
   if (!status.ok()) Log(status, duration);

@@ -14,6 +14,7 @@
 #include "server/base/hidden_root.h"
 #include "server/rpc/audit_log.h"
 #include "server/rpc/authorizer.h"
+#include "server/rpc/clients.h"
 #include "server/rpc/executor.h"
 #include "server/rpc/status.h"
 #include "server/telemetry/access_log.h"
@@ -30,9 +31,10 @@ struct ControlEnvironment {
   uint64_t max_message_bytes = uint64_t{64} << 20;
   uint64_t max_import_bytes = uint64_t{16} << 30;
   const Authorizer* authorizer = nullptr;  ///< null: everybody may do everything
-  AuditLog* audit_log = nullptr;           ///< null: none
-  HiddenRoot hidden_root = {};             ///< what callers are not told
-  bool replica = false;                    ///< another server owns the root
+  Clients* clients = nullptr;
+  AuditLog* audit_log = nullptr;  ///< null: none
+  HiddenRoot hidden_root = {};    ///< what callers are not told
+  bool replica = false;           ///< another server owns the root
 };
 
 /// Measures one call, from its arrival to Report. Use while the call's context lives.
@@ -45,7 +47,8 @@ class CallTimer {
   void Begin() { arrival_ = environment_->clock->Now(); }
   /// The model, training or dataset that the call names, for the log: once that is known.
   void SetSubject(std::string subject) { subject_ = std::move(subject); }
-  /// Whether the call is let in. To be asked once, before anything is looked up.
+  /// Whether the call is let in. To be asked once, before anything is looked up. The call counts as in flight
+  /// until it is reported.
   absl::Status Admit();
   /// Who calls: after Admit.
   const Caller& caller() const { return caller_; }
@@ -54,14 +57,14 @@ class CallTimer {
 
   /// Counts the call and, where it failed or was slow, logs it; where it changed something, or its caller may not, it
   /// is audited. Returns what the caller is to be told.
-  grpc::Status Report(const absl::Status& status) const;
+  grpc::Status Report(const absl::Status& status);
   /// The same for a stream, whose length says nothing: it is logged only where it failed.
-  grpc::Status ReportStream(const absl::Status& status) const;
+  grpc::Status ReportStream(const absl::Status& status);
 
  private:
   absl::Status CheckCaller();
   void Log(const absl::Status& status, absl::Duration duration) const;
-  grpc::Status End(const absl::Status& status) const;
+  grpc::Status End(const absl::Status& status);
 
   const ControlEnvironment* environment_;
   telemetry::RpcMethod method_;
@@ -71,6 +74,7 @@ class CallTimer {
   Caller caller_;
   bool known_ = false;  ///< the caller's credentials are good, or none are needed
   std::string made_;
+  serving::CallInFlight in_flight_;
 };
 
 /// What a call made, for the audit log.

@@ -21,13 +21,15 @@ absl::Status ExplainCallBase::Prepare() {
   if (auto status = Admit(model_name()); !status.ok()) return status;
   auto status = CheckMessageBytes(request_.ByteSizeLong(), shared.limits.max_message_bytes);
   if (!status.ok()) return status;
+  // Asks whether anything is owed; what is computed is counted when it is known, round by round.
+  if (status = TakeRows(0); !status.ok()) return status;
   auto prepared = PrepareExplain(request_, *shared.models, shared.limits, response_);
   if (!prepared.ok()) return prepared.status();
   explain_ = *std::move(prepared);
   plan = explain_.rows.model->plan(explain_.rows.precision);
   op = engine::Op::kLogProb;
   deadline = Deadline();
-  client = Client();
+  client = client_id();
   const ConstMatrix& context = explain_.rows.span.context;
   context_.resize(context.rows * context.cols);
   engine::ReadRows(context, context_.data());
@@ -58,8 +60,12 @@ absl::Status ExplainCallBase::Queue() {
   bytes = request_.ByteSizeLong() + (rows + points) * (features + context_cols + 1) * sizeof(double);
   // Before Submit: another worker may run the rows, and call Done, before Submit returns.
   queued_ = shared_from_this();
+  ChargeRows(points);
   absl::Status submitted = environment().scheduler->Submit(worker().index(), *this);
-  if (!submitted.ok()) queued_.reset();
+  if (!submitted.ok()) {
+    queued_.reset();
+    ReturnRows(points);
+  }
   return submitted;
 }
 

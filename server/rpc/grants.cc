@@ -5,6 +5,7 @@
 #include <set>
 #include <utility>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "server/base/errors.h"
@@ -75,8 +76,10 @@ class LineParser {
     if (key == "rights") return TakeRights(value);
     if (key == "models") return TakeModels(value);
     if (key == "expires") return TakeExpiry(value);
+    if (key == "max_rows_per_second") return TakeLimit(key, value, grant_.max_rows_per_second);
+    if (key == "max_calls") return TakeLimit(key, value, grant_.max_calls);
     if (key != "name" && key != "certificate") {
-      return Bad(key, "is none of name, token, certificate, rights, models, expires");
+      return Bad(key, "is none of name, token, certificate, rights, models, expires, max_rows_per_second, max_calls");
     }
     (key == "name" ? grant_.name : grant_.certificate) = std::move(value);
     return absl::OkStatus();
@@ -114,9 +117,20 @@ class LineParser {
     return Bad("expires", "is no day such as 2027-01-31");
   }
 
+  static absl::Status TakeLimit(const std::string& key, const std::string& value, std::optional<uint64_t>& limit) {
+    const bool digits = value.find_first_not_of("0123456789") == std::string::npos;
+    uint64_t number = 0;
+    if (!digits || !absl::SimpleAtoi(value, &number)) return Bad(key, "is no whole number");
+    limit = number;
+    return absl::OkStatus();
+  }
+
   Grant grant_;
   std::set<std::string> seen_;
 };
+
+/// What one name's lines must agree on.
+using Quota = std::pair<std::optional<uint64_t>, std::optional<uint64_t>>;
 
 }  // namespace
 
@@ -130,6 +144,7 @@ bool Grant::CoversAll() const { return std::find(models.begin(), models.end(), "
 
 absl::StatusOr<Grants> Grants::Parse(std::string_view text, std::string_view file) {
   Grants grants;
+  std::map<std::string, Quota> quotas;  // by name
   int number = 0;
   for (const absl::string_view line : absl::StrSplit(ToAbsl(text), '\n')) {
     ++number;
@@ -139,6 +154,11 @@ absl::StatusOr<Grants> Grants::Parse(std::string_view text, std::string_view fil
     const std::string where = absl::StrCat(ToAbsl(file), ", line ", number);
     absl::StatusOr<Grant> grant = LineParser().Parse(words);
     if (!grant.ok()) return InvalidArgument(where, std::string(grant.status().message()));
+    const Quota quota(grant->max_rows_per_second, grant->max_calls);
+    if (quotas.try_emplace(grant->name, quota).first->second != quota) {
+      return InvalidArgument(where, absl::StrCat("max_rows_per_second or max_calls is not what another line of ",
+                                                 Quote(grant->name), " says; lines of one name share its quota"));
+    }
     const bool is_token = !grant->token_id.empty();
     auto& table = is_token ? grants.tokens_ : grants.certificates_;
     const std::string key = is_token ? grant->token_id : grant->certificate;
@@ -147,6 +167,12 @@ absl::StatusOr<Grants> Grants::Parse(std::string_view text, std::string_view fil
     }
   }
   return grants;
+}
+
+void Grants::ForEach(absl::FunctionRef<void(Grant&)> visit) {
+  for (auto* table : {&tokens_, &certificates_}) {
+    for (auto& [key, grant] : *table) visit(grant);
+  }
 }
 
 absl::StatusOr<const Grant*> Grants::OfToken(std::string_view token, absl::Time now) const {

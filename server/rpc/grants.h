@@ -3,12 +3,16 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "server/serving/client_quota.h"
 
 namespace densityd::rpc {
 
@@ -28,6 +32,11 @@ struct Grant {
   uint32_t rights = 0;       ///< bit 1 << Right
   std::vector<std::string> models;
   absl::Time expires = absl::InfiniteFuture();
+  std::optional<uint64_t> max_rows_per_second;  ///< unset: as for those without one; 0: no limit
+  std::optional<uint64_t> max_calls;            ///< in flight; likewise
+
+  /// The account of all grants of this name; null until they are in use.
+  std::shared_ptr<serving::ClientQuota> quota;
 
   bool Has(Right right) const { return (rights >> static_cast<int>(right) & 1) != 0; }
   /// Whether one of the patterns, in which * stands for any characters, is the model's name.
@@ -42,8 +51,9 @@ class Grants {
   /// One grant a line, words of KEY=VALUE between blanks; # begins a comment:
   ///   name=ci token=<id>:<sha256> rights=infer,train models=power*,gas expires=2027-01-31
   ///   name=dashboard certificate=dash.example.org rights=metrics
-  /// `models` is * where it is absent; `expires` is the first day (UTC) on which it no longer holds. INVALID_ARGUMENT
-  /// naming `file` and line.
+  ///   name=batch token=<id>:<sha256> rights=infer max_rows_per_second=100000 max_calls=8
+  /// `models` is * where it is absent; `expires` is the first day (UTC) on which it no longer holds. Lines of one name
+  /// share its quota, and must say the same of it. INVALID_ARGUMENT naming `file` and line.
   static absl::StatusOr<Grants> Parse(std::string_view text, std::string_view file);
 
   /// The grant of a token; UNAUTHENTICATED without saying what is wrong with it, except for a token that was valid and
@@ -51,6 +61,9 @@ class Grants {
   absl::StatusOr<const Grant*> OfToken(std::string_view token, absl::Time now) const;
   /// The grant of the first of a certificate's names that has one; null where none has.
   const Grant* OfCertificate(const std::vector<std::string>& names, absl::Time now) const;
+
+  /// Calls `visit` with each grant; before the grants are shared.
+  void ForEach(absl::FunctionRef<void(Grant&)> visit);
 
   size_t size() const { return tokens_.size() + certificates_.size(); }
 

@@ -1,5 +1,6 @@
 #include "server/rpc/row_call.h"
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -15,6 +16,15 @@ void RowCallBase::Begin() {
 
 absl::Status RowCallBase::Queue() {
   if (auto status = Admit(model_name()); !status.ok()) return status;
+  // More than that is refused for what it is, whatever its caller owes.
+  const uint64_t rows = std::min(asked_rows(), environment().limits.max_request_rows);
+  if (auto status = TakeRows(rows); !status.ok()) return status;
+  absl::Status submitted = PrepareAndSubmit();
+  if (!submitted.ok()) ReturnRows(rows);
+  return submitted;
+}
+
+absl::Status RowCallBase::PrepareAndSubmit() {
   auto rows = Prepare();
   if (!rows.ok()) return rows.status();
   rows_ = *std::move(rows);
@@ -23,7 +33,7 @@ absl::Status RowCallBase::Queue() {
   span = rows_.span;
   bytes = rows_.bytes;
   deadline = Deadline();
-  client = connection_ = Client();
+  client = client_id();
   // Before Submit: another worker may run the rows, and call Done, before Submit returns.
   queued_ = shared_from_this();
   absl::Status submitted = environment().scheduler->Submit(worker().index(), *this);
@@ -37,7 +47,7 @@ void RowCallBase::Done(absl::Status status) {
     thread_local std::vector<double> scratch;
     CompleteRows(rows_, worker().index(), scratch);
   }
-  AnswerCork::BeforeAnswer(connection_);
+  AnswerCork::BeforeAnswer(connection());
   Answer(status);
 }
 

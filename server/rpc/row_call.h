@@ -25,6 +25,8 @@ class RowCallBase : public WorkerCall, public serving::RowJob {
   void Done(absl::Status status) final;
 
  protected:
+  /// The rows that are asked for, as the caller says.
+  virtual uint64_t asked_rows() const = 0;
   /// Prepares the rows. The answer is in place when they have run.
   virtual absl::StatusOr<RowRequest> Prepare() = 0;
   virtual void Finish(const grpc::Status& status, Tag* finished) = 0;
@@ -32,11 +34,11 @@ class RowCallBase : public WorkerCall, public serving::RowJob {
  private:
   void Begin() final;
   void OnCancelled() final { cancelled.store(true, std::memory_order_relaxed); }
-  /// Prepares and queues. On an error nothing is queued.
+  /// Lets the call in and queues its rows. On an error nothing is queued.
   absl::Status Queue();
+  absl::Status PrepareAndSubmit();
   void Answer(const absl::Status& status);
 
-  uint64_t connection_ = 0;
   std::shared_ptr<PostedCall> queued_;  ///< this, while the scheduler has it: its peer may go meanwhile
   RowRequest rows_;
 };
@@ -61,6 +63,14 @@ class RowCall final : public RowCallBase {
     auto status = CheckMessageBytes(request_.ByteSizeLong(), shared.limits.max_message_bytes);
     if (!status.ok()) return status;
     return PrepareRows(request_, *shared.models, shared.limits, response_);
+  }
+
+  uint64_t asked_rows() const override {
+    if constexpr (requires { request_.rows().rows(); }) {
+      return request_.rows().rows();
+    } else {
+      return request_.rows();
+    }
   }
 
   void Finish(const grpc::Status& status, Tag* finished) override {

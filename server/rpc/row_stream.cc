@@ -83,7 +83,7 @@ void RowStream::Append(std::unique_ptr<Chunk> owned, absl::StatusOr<RowRequest> 
   chunk.span = chunk.rows_.span;
   chunk.bytes = chunk.rows_.bytes;
   chunk.deadline = Deadline();
-  chunk.client = Client();
+  chunk.client = client_id();
   rows_begun_ += chunk.span.rows;
   bytes_ += chunk.bytes;
   Submit(chunk);
@@ -91,7 +91,12 @@ void RowStream::Append(std::unique_ptr<Chunk> owned, absl::StatusOr<RowRequest> 
 
 void RowStream::Submit(Chunk& chunk) {
   chunk.queued_ = shared_from_this();
-  absl::Status submitted = environment().scheduler->Submit(worker().index(), chunk);
+  const size_t rows = chunk.span.rows;
+  absl::Status submitted = TakeRows(rows);
+  if (submitted.ok()) {
+    submitted = environment().scheduler->Submit(worker().index(), chunk);
+    if (!submitted.ok()) ReturnRows(rows);
+  }
   if (submitted.ok()) {
     refused_ = nullptr;
     backoff_ = kFirstBackoff;

@@ -14,6 +14,7 @@
 #include "server/registry/model_manager.h"
 #include "server/rpc/acceptor.h"
 #include "server/rpc/acceptor_watch.h"
+#include "server/rpc/clients.h"
 #include "server/rpc/control.h"
 #include "server/rpc/credentials.h"
 #include "server/rpc/datasets_service.h"
@@ -41,7 +42,8 @@ struct ServerOptions {
   uint64_t max_import_bytes = uint64_t{16} << 30;
   size_t max_queued_rows = 4 << 20;
   size_t max_queued_bytes = size_t{2} << 30;
-  int max_concurrent_streams = 256;  ///< calls at once on one connection
+  serving::QuotaLimits client_limits;  ///< of clients without a quota of their own (Grant)
+  int max_concurrent_streams = 256;    ///< calls at once on one connection
   ConnectionLimits connections;
   absl::Duration handshake_timeout = absl::Seconds(10);  ///< TLS and HTTP/2 together
   absl::Duration max_connection_idle = absl::Minutes(30);
@@ -93,6 +95,7 @@ class Server {
   const ServerParts parts_;
   Executor executor_;
   serving::Scheduler scheduler_;
+  Clients clients_;
   const RowEnvironment row_environment_;
   const ControlEnvironment control_environment_;
   EstimatorService estimator_;

@@ -1,6 +1,5 @@
 #include "server/rpc/worker_call.h"
 
-#include <functional>
 #include <string>
 #include <utility>
 
@@ -28,14 +27,39 @@ absl::Time WorkerCall::Deadline() const {
   return deadline - arrival() > kLongestDeadline ? absl::InfiniteFuture() : deadline;
 }
 
-absl::Status WorkerCall::Admit(std::string_view model) const {
-  const Authorizer* authorizer = environment().authorizer;
-  return authorizer == nullptr ? absl::OkStatus() : authorizer->Admit(context(), method_, model).status;
+absl::Status WorkerCall::Admit(std::string_view model) {
+  Caller caller;
+  if (const Authorizer* authorizer = environment().authorizer; authorizer != nullptr) {
+    Admission admission = authorizer->Admit(context(), method_, model);
+    if (!admission.status.ok()) return admission.status;
+    caller = std::move(admission.caller);
+  }
+  const std::string peer = context().peer();
+  connection_ = ConnectionTable::KeyOf(peer);
+  Client client = environment().clients->Of(context(), peer, caller);
+  client_id_ = client.id;
+  absl::Status status = in_flight_.Begin(std::move(client.quota));
+  if (!status.ok()) environment().metrics->OnRejected("client_calls");
+  return status;
 }
 
-uint64_t WorkerCall::Client() const { return ConnectionTable::KeyOf(context().peer()); }
+absl::Status WorkerCall::TakeRows(uint64_t rows) const {
+  if (in_flight_.quota() == nullptr) return absl::OkStatus();
+  absl::Status status = in_flight_.quota()->TakeRows(rows, environment().clock->Now());
+  if (!status.ok()) environment().metrics->OnRejected("client_rows");
+  return status;
+}
 
-void WorkerCall::Report(const absl::Status& status, uint64_t rows, Duration meaning) const {
+void WorkerCall::ChargeRows(uint64_t rows) const {
+  if (in_flight_.quota() != nullptr) in_flight_.quota()->ChargeRows(rows, environment().clock->Now());
+}
+
+void WorkerCall::ReturnRows(uint64_t rows) const {
+  if (in_flight_.quota() != nullptr) in_flight_.quota()->ReturnRows(rows);
+}
+
+void WorkerCall::Report(const absl::Status& status, uint64_t rows, Duration meaning) {
+  in_flight_ = serving::CallInFlight();
   const absl::Duration duration = environment().clock->Now() - arrival();
   environment().metrics->OnRequest(worker().index(), method_, status.code(), duration);
   telemetry::AccessLog& log = *environment().access_log;

@@ -9,6 +9,7 @@
 #include "server/base/clock.h"
 #include "server/registry/model_manager.h"
 #include "server/rpc/authorizer.h"
+#include "server/rpc/clients.h"
 #include "server/rpc/posted_call.h"
 #include "server/rpc/row_request.h"
 #include "server/serving/scheduler.h"
@@ -26,6 +27,7 @@ struct RowEnvironment {
   const Clock* clock = nullptr;
   RowLimits limits;
   const Authorizer* authorizer = nullptr;  ///< null: everybody may do everything
+  Clients* clients = nullptr;
 };
 
 class WorkerCall : public PostedCall {
@@ -40,21 +42,35 @@ class WorkerCall : public PostedCall {
   /// When the caller gives up; InfiniteFuture where it did not say.
   absl::Time Deadline() const;
 
-  /// Who asks: a connection. To the scheduler all calls of one are of one client.
-  uint64_t Client() const;
+  /// Whether the caller may ask this of `model`, and have another call in flight: to be asked once, before anything is
+  /// looked up. The call counts as in flight until Report.
+  absl::Status Admit(std::string_view model);
+  /// Who asks, for the scheduler: after Admit.
+  uint64_t client_id() const { return client_id_; }
 
-  /// Whether the caller may ask this of `model`: to be asked before anything is looked up.
-  absl::Status Admit(std::string_view model) const;
+  /// Where the answer goes, see ConnectionTable::KeyOf: after Admit.
+  uint64_t connection() const { return connection_; }
+
+  /// Takes rows of the client's quota: before memory is taken for them.
+  absl::Status TakeRows(uint64_t rows) const;
+  /// Counts rows that the call turned out to need.
+  void ChargeRows(uint64_t rows) const;
+  /// Gives back rows that were taken and will not be computed.
+  void ReturnRows(uint64_t rows) const;
 
   enum class Duration {
     kTellsSlowness,  ///< the call is logged where it was slow
     kTellsNothing,   ///< of a stream: it is logged only where it failed
   };
-  /// Counts and, where it is of interest, logs the call. Before it is finished.
-  void Report(const absl::Status& status, uint64_t rows, Duration meaning) const;
+  /// Counts and, where it is of interest, logs the call, which is no longer in flight then: its caller may send the
+  /// next one as soon as this is answered. Before it is finished.
+  void Report(const absl::Status& status, uint64_t rows, Duration meaning);
 
  private:
   const telemetry::RpcMethod method_;
+  uint64_t connection_ = 0;
+  uint64_t client_id_ = 0;
+  serving::CallInFlight in_flight_;
 };
 
 }  // namespace densityd::rpc

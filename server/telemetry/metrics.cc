@@ -37,7 +37,8 @@ const char* CodeLabel(int code) {
   return kNames[static_cast<size_t>(code)];
 }
 
-constexpr const char* kReasons[] = {"rows", "bytes", "deadline", "cancelled", "other"};
+constexpr const char* kReasons[] = {"rows",        "bytes",        "deadline", "cancelled",
+                                    "client_rows", "client_calls", "other"};
 
 }  // namespace
 
@@ -49,7 +50,7 @@ Metrics::Metrics(int workers)
                     .Register(registry_)),
       rejected_(prometheus::BuildCounter()
                     .Name("densityd_rejected_total")
-                    .Help("Row requests that were refused or given up before they were computed, by reason.")
+                    .Help("Requests that were refused or given up before they were computed, by reason.")
                     .Register(registry_)),
       model_bytes_(prometheus::BuildGauge()
                        .Name("densityd_model_bytes")

@@ -129,6 +129,8 @@ TEST_F(CtlTest, TokenCreateKeepsTheTokenOutOfTheServersLine) {
   EXPECT_THAT(outcome.err, testing::HasSubstr(" rights=infer,train models=pow* expires=2027-01-31\n"));
   EXPECT_THAT(outcome.err, Not(testing::HasSubstr(token)));
   EXPECT_EQ(RunCtl({"token", "create", "two words"}).code, 2);
+  EXPECT_THAT(RunCtl({"token", "create", "ci", "--max-rows-per-second", "1000", "--max-calls", "8"}).err,
+              testing::HasSubstr(" max_rows_per_second=1000 max_calls=8\n"));
 }
 
 }  // namespace

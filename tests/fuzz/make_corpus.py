@@ -141,7 +141,7 @@ def seeds():
     yield "matrix/lies", matrix(2**40, 2**40, 5, b"")
     yield "grants/all", (b"# who may do what\nname=ci token=0123456789abcdef:" + b"a" * 64 +
                          b" rights=infer,train models=power*,gas expires=2027-01-31\n\n"
-                         b"name=dash certificate=dash.example.org rights=metrics\n")
+                         b"name=dash certificate=dash.example.org rights=metrics max_rows_per_second=1000 max_calls=8\n")
     yield "grants/twice", b"name=a certificate=x rights=admin\nname=a certificate=x rights=admin\n"
     for name, spec in specs():
         yield f"flow_spec/{name}", json.dumps(spec).encode()

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <optional>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -71,6 +72,25 @@ TEST(Grants, HoldUntilTheDayOnWhichTheyExpire) {
   EXPECT_EQ(grants->OfCertificate({"b"}, later), nullptr);
 }
 
+TEST(Grants, MaySayWhatQuotaANameHas) {
+  const auto grants = Grants::Parse("name=a certificate=a rights=infer max_rows_per_second=100000 max_calls=8\n"
+                                    "name=b certificate=b rights=infer max_calls=0\n"
+                                    "name=a certificate=a2 rights=train max_rows_per_second=100000 max_calls=8\n",
+                                    "grants");
+  ASSERT_TRUE(grants.ok()) << grants.status();
+  const Grant& a = *grants->OfCertificate({"a"}, kNow);
+  EXPECT_EQ(a.max_rows_per_second, 100'000u);
+  EXPECT_EQ(a.max_calls, 8u);
+  const Grant& b = *grants->OfCertificate({"b"}, kNow);
+  EXPECT_EQ(b.max_rows_per_second, std::nullopt);
+  EXPECT_EQ(b.max_calls, 0u);
+  const auto differs = Grants::Parse("name=a certificate=a rights=infer max_calls=8\n"
+                                     "name=a certificate=b rights=infer\n",
+                                     "grants");
+  EXPECT_EQ(differs.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(differs.status().message()), HasSubstr("line 2"));
+}
+
 TEST(Grants, PatternsMatchWithStarsAlone) {
   Grant grant;
   grant.models = {"a*b*c", "[x]", "d**"};
@@ -94,6 +114,10 @@ TEST(Grants, NameTheLineThatIsWrongAndNeverATokenInIt) {
            "name=a name=b rights=infer " + good,
            "name=a rights=infer colour=red " + good,
            "name=a rights=infer expires=tomorrow " + good,
+           "name=a rights=infer max_calls=many " + good,
+           "name=a rights=infer max_calls=-1 " + good,
+           "name=a rights=infer max_calls=1.5 " + good,
+           "name=a rights=infer max_rows_per_second=18446744073709551616 " + good,
            "name=a rights=infer token=" + token,
            std::string("name=a rights=infer token=12:34"),
            std::string("hello"),

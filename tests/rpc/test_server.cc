@@ -70,6 +70,7 @@ TestServer::TestServer(const Settings& settings)
   server.workers = settings.workers;
   server.limits = settings.limits;
   server.max_queued_rows = settings.max_queued_rows;
+  server.client_limits = settings.client_limits;
   server_ = Need(Server::Start(server, {.models = models_.get(),
                                         .datasets = datasets_.get(),
                                         .trainings = trainings_.get(),

@@ -28,6 +28,7 @@ class TestServer {
     int workers = 1;
     RowLimits limits = {};
     size_t max_queued_rows = 4 << 20;
+    serving::QuotaLimits client_limits = {};
     uint64_t max_dataset_bytes = 1 << 20;
     const Authorizer* authorizer = nullptr;
     AuditLog* audit_log = nullptr;

@@ -1,5 +1,5 @@
-// A request of one row allocates nothing in scheduler and engine once both have seen their like. In a program of its
-// own: it replaces operator new.
+// A request of one row allocates nothing in quota, scheduler and engine once both have seen their like. In a program of
+// its own: it replaces operator new.
 #include <atomic>
 #include <cstdlib>
 #include <iterator>
@@ -10,6 +10,7 @@
 #include "gtest/gtest.h"
 #include "server/base/clock.h"
 #include "server/engine/cpu/cpu_plan.h"
+#include "server/serving/client_quota.h"
 #include "server/serving/scheduler.h"
 #include "tests/engine/cpu/models.h"
 #include "tests/engine/cpu/run.h"
@@ -67,15 +68,21 @@ TEST(ServingAllocationTest, ARequestOfOneRowAllocatesNothing) {
     jobs.push_back(std::make_unique<Job>(plan, model, kOps[i % std::size(kOps)], i % 10));
   }
   Scheduler scheduler({.workers = 1}, Clock::Real(), nullptr, nullptr);
+  const auto quota =
+      std::make_shared<ClientQuota>("client", QuotaLimits{.rows_per_second = uint64_t{1} << 40, .calls = kJobs});
+  const auto submit = [&](Job& job) {
+    CallInFlight call;
+    return call.Begin(quota).ok() && quota->TakeRows(1, absl::Now()).ok() && scheduler.Submit(0, job).ok();
+  };
   const auto one_by_one = [&] {
     for (const auto& job : jobs) {
-      ASSERT_TRUE(scheduler.Submit(0, *job).ok());
+      ASSERT_TRUE(submit(*job));
       while (scheduler.RunOne(0)) {
       }
     }
   };
   const auto together = [&] {
-    for (const auto& job : jobs) ASSERT_TRUE(scheduler.Submit(0, *job).ok());
+    for (const auto& job : jobs) ASSERT_TRUE(submit(*job));
     while (scheduler.RunOne(0)) {
     }
   };
