@@ -26,6 +26,11 @@ void DefineConnection(CLI::App& app, ConnectionFlags& flags) {
       ->add_option("--max-message-bytes", flags.max_message_bytes,
                    "Largest message; at most the server's --max-message-bytes. Larger tables are split")
       ->capture_default_str();
+  group
+      ->add_option("--priority", flags.priority,
+                   "interactive, or batch: rows are computed when no interactive ones wait")
+      ->check(CLI::IsMember({"interactive", "batch"}))
+      ->capture_default_str();
   group->add_flag("--tls", flags.tls, "Encrypt, trusting the system's certificate authorities");
   group->add_option("--tls-ca", flags.tls_ca, "Encrypt, trusting the certificate authorities in this PEM file");
   group->add_option("--tls-cert", flags.tls_cert, "Client certificate, a PEM file (mutual TLS)");

@@ -49,6 +49,7 @@ absl::StatusOr<Client> Session::Connect() const {
   absl::StatusOr<std::string> token = ReadToken();
   if (!token.ok()) return token.status();
   options.token = *std::move(token);
+  if (connection.priority == "batch") options.priority = Priority::kBatch;
   options.insecure_token_over_plain_text = connection.insecure_token;
   absl::StatusOr<Client> client = Client::Connect(std::move(options));
   if (client.ok() || !absl::StrContains(client.status().message(), "as plain text")) return client;

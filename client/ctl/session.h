@@ -37,6 +37,7 @@ struct ConnectionFlags {
   std::string tls_server_name;
   std::string token_file;
   bool insecure_token = false;
+  std::string priority = "interactive";
 };
 
 /// One run of densityctl. Not thread-safe.

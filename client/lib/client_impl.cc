@@ -33,6 +33,7 @@ absl::Time Client::Impl::Deadline(const std::optional<absl::Duration>& timeout) 
 
 void Client::Impl::Prepare(grpc::ClientContext& context, absl::Time deadline) const {
   if (!options.token.empty()) context.AddMetadata("authorization", "Bearer " + options.token);
+  if (options.priority == Priority::kBatch) context.AddMetadata("densityd-priority", "batch");
   if (deadline != absl::InfiniteFuture()) context.set_deadline(absl::ToChronoTime(deadline));
 }
 

@@ -30,6 +30,7 @@ absl::Status ExplainCallBase::Prepare() {
   op = engine::Op::kLogProb;
   deadline = Deadline();
   client = client_id();
+  priority = rows_priority();
   const ConstMatrix& context = explain_.rows.span.context;
   context_.resize(context.rows * context.cols);
   engine::ReadRows(context, context_.data());

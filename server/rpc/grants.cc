@@ -76,10 +76,16 @@ class LineParser {
     if (key == "rights") return TakeRights(value);
     if (key == "models") return TakeModels(value);
     if (key == "expires") return TakeExpiry(value);
+    if (key == "priority") {
+      grant_.always_batch = value == "batch";
+      return grant_.always_batch ? absl::OkStatus() : Bad(key, "is not batch, which is all that it may be");
+    }
     if (key == "max_rows_per_second") return TakeLimit(key, value, grant_.max_rows_per_second);
     if (key == "max_calls") return TakeLimit(key, value, grant_.max_calls);
     if (key != "name" && key != "certificate") {
-      return Bad(key, "is none of name, token, certificate, rights, models, expires, max_rows_per_second, max_calls");
+      return Bad(key,
+                 "is none of name, token, certificate, rights, models, expires, priority, max_rows_per_second, "
+                 "max_calls");
     }
     (key == "name" ? grant_.name : grant_.certificate) = std::move(value);
     return absl::OkStatus();

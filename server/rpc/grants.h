@@ -32,6 +32,7 @@ struct Grant {
   uint32_t rights = 0;       ///< bit 1 << Right
   std::vector<std::string> models;
   absl::Time expires = absl::InfiniteFuture();
+  bool always_batch = false;                    ///< its rows have the priority batch, whatever it asks for
   std::optional<uint64_t> max_rows_per_second;  ///< unset: as for those without one; 0: no limit
   std::optional<uint64_t> max_calls;            ///< in flight; likewise
 
@@ -51,7 +52,7 @@ class Grants {
   /// One grant a line, words of KEY=VALUE between blanks; # begins a comment:
   ///   name=ci token=<id>:<sha256> rights=infer,train models=power*,gas expires=2027-01-31
   ///   name=dashboard certificate=dash.example.org rights=metrics
-  ///   name=batch token=<id>:<sha256> rights=infer max_rows_per_second=100000 max_calls=8
+  ///   name=batch token=<id>:<sha256> rights=infer priority=batch max_calls=8
   /// `models` is * where it is absent; `expires` is the first day (UTC) on which it no longer holds. Lines of one name
   /// share its quota, and must say the same of it. INVALID_ARGUMENT naming `file` and line.
   static absl::StatusOr<Grants> Parse(std::string_view text, std::string_view file);

@@ -34,6 +34,7 @@ absl::Status RowCallBase::PrepareAndSubmit() {
   bytes = rows_.bytes;
   deadline = Deadline();
   client = client_id();
+  priority = rows_priority();
   // Before Submit: another worker may run the rows, and call Done, before Submit returns.
   queued_ = shared_from_this();
   absl::Status submitted = environment().scheduler->Submit(worker().index(), *this);

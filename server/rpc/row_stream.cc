@@ -84,6 +84,7 @@ void RowStream::Append(std::unique_ptr<Chunk> owned, absl::StatusOr<RowRequest> 
   chunk.bytes = chunk.rows_.bytes;
   chunk.deadline = Deadline();
   chunk.client = client_id();
+  chunk.priority = rows_priority();
   rows_begun_ += chunk.span.rows;
   bytes_ += chunk.bytes;
   Submit(chunk);

@@ -1,13 +1,20 @@
 #include "server/rpc/worker_call.h"
 
 #include <string>
+#include <string_view>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+#include "server/base/errors.h"
+#include "server/base/strings.h"
 #include "server/rpc/connection_table.h"
 #include "server/rpc/row_worker.h"
 
 namespace densityd::rpc {
 namespace {
+
+/// Metadata that says whether somebody waits for the rows (docs/operations.md, "Priorities").
+constexpr char kPriorityKey[] = "densityd-priority";
 
 /// A call without deadline says the year 2262; anything beyond this is none.
 constexpr absl::Duration kLongestDeadline = absl::Hours(24 * 365);
@@ -16,6 +23,15 @@ std::string_view MetadataOf(const grpc::ServerContext& context, const char* key)
   const auto entry = context.client_metadata().find(key);
   if (entry == context.client_metadata().end()) return {};
   return {entry->second.data(), entry->second.size()};
+}
+
+/// What the caller asks for.
+absl::StatusOr<serving::Priority> AskedPriority(const grpc::ServerContext& context) {
+  const std::string_view asked = MetadataOf(context, kPriorityKey);
+  if (asked.empty() || asked == "interactive") return serving::Priority::kInteractive;
+  if (asked == "batch") return serving::Priority::kBatch;
+  return InvalidArgument(kPriorityKey,
+                         absl::StrCat("the metadata is ", Quote(asked), "; interactive or batch is known"));
 }
 
 }  // namespace
@@ -34,6 +50,10 @@ absl::Status WorkerCall::Admit(std::string_view model) {
     if (!admission.status.ok()) return admission.status;
     caller = std::move(admission.caller);
   }
+  const absl::StatusOr<serving::Priority> asked = AskedPriority(context());
+  if (!asked.ok()) return asked.status();
+  const bool always_batch = caller.grant() != nullptr && caller.grant()->always_batch;
+  priority_ = always_batch ? serving::Priority::kBatch : *asked;
   const std::string peer = context().peer();
   connection_ = ConnectionTable::KeyOf(peer);
   Client client = environment().clients->Of(context(), peer, caller);

@@ -42,11 +42,13 @@ class WorkerCall : public PostedCall {
   /// When the caller gives up; InfiniteFuture where it did not say.
   absl::Time Deadline() const;
 
-  /// Whether the caller may ask this of `model`, and have another call in flight: to be asked once, before anything is
-  /// looked up. The call counts as in flight until Report.
+  /// Whether the caller may ask this of `model` with the priority that it says, and have another call in flight: to be
+  /// asked once, before anything is looked up. The call counts as in flight until Report.
   absl::Status Admit(std::string_view model);
   /// Who asks, for the scheduler: after Admit.
   uint64_t client_id() const { return client_id_; }
+  /// Who goes first: after Admit.
+  serving::Priority rows_priority() const { return priority_; }
 
   /// Where the answer goes, see ConnectionTable::KeyOf: after Admit.
   uint64_t connection() const { return connection_; }
@@ -70,6 +72,7 @@ class WorkerCall : public PostedCall {
   const telemetry::RpcMethod method_;
   uint64_t connection_ = 0;
   uint64_t client_id_ = 0;
+  serving::Priority priority_ = serving::Priority::kInteractive;
   serving::CallInFlight in_flight_;
 };
 

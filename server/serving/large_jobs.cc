@@ -32,6 +32,12 @@ double LargeJobs::SecondsThrough(const RowJob& job, absl::Time urgency, double s
   return queue_.SecondsThrough(queue_.Model(job.plan), job, urgency, seconds);
 }
 
+double LargeJobs::TotalSeconds() {
+  if (waiting_.load(std::memory_order_relaxed) == 0) return 0;
+  absl::MutexLock lock(&mutex_);
+  return queue_.TotalSeconds();
+}
+
 std::optional<LargeJobs::Tile> LargeJobs::Take(absl::Time now, FinishedJobs& finished) {
   absl::MutexLock lock(&mutex_);
   while (!queue_.empty()) {

@@ -25,7 +25,7 @@ struct FinishedJob {
 /// Kept for its memory: filled by one call after the other, then emptied.
 using FinishedJobs = std::vector<FinishedJob>;
 
-/// Thread-safe.
+/// Of one priority. Thread-safe.
 class LargeJobs {
  public:
   explicit LargeJobs(CostTable& costs) : queue_(costs) {}
@@ -41,6 +41,7 @@ class LargeJobs {
 
   /// See JobQueue.
   double SecondsThrough(const RowJob& job, absl::Time urgency, double seconds);
+  double TotalSeconds();
 
   /// Rows [begin, begin + rows) of a job, given to one worker, which must Complete them.
   struct Tile {

@@ -10,6 +10,7 @@
 #include "absl/time/time.h"
 #include "server/engine/plan.h"
 #include "server/serving/memory_budget.h"
+#include "server/serving/priority.h"
 
 namespace densityd::serving {
 
@@ -23,7 +24,8 @@ class RowJob {
   engine::Op op = engine::Op::kLogProb;
   engine::RowSpan span;  ///< all rows of the request
   uint64_t client = 0;   ///< who asks: clients get equal shares
-  size_t bytes = 0;      ///< memory of the request and its answer, for admission
+  Priority priority = Priority::kInteractive;
+  size_t bytes = 0;  ///< memory of the request and its answer, for admission
   absl::Time deadline = absl::InfiniteFuture();
   std::atomic<bool> cancelled{false};  ///< set by anyone; rows that are not computed yet never will be
 

@@ -13,29 +13,43 @@
 #include "server/serving/admission.h"
 #include "server/serving/job_queue.h"
 #include "server/serving/large_jobs.h"
+#include "server/serving/priority_turn.h"
 #include "server/serving/run_cost.h"
 
 namespace densityd::serving {
 namespace {
+
+/// Compute seconds of small jobs, and of tiles of large ones: they are kept level.
+struct Used {
+  double small = 0;
+  double large = 0;
+};
 
 /// On its own cache lines.
 struct alignas(64) Worker {
   explicit Worker(CostTable& costs) : small(costs) {}
 
   absl::Mutex mutex;  ///< held for a few dozen instructions at a time, and mostly by its worker alone
-  JobQueue small ABSL_GUARDED_BY(mutex);
+  PerPriority<JobQueue> small ABSL_GUARDED_BY(mutex);
   /// Jobs of `small` that their worker leaves waiting while it computes: others may take them. What it has not begun to
   /// choose from yet they leave alone, since a run of many rows costs less than many runs.
-  std::atomic<size_t> left{0};
+  PerPriority<std::atomic<size_t>> left;
   std::atomic<bool> idle{true};  ///< its thread found nothing to do, and may sleep until it is woken
 
   // Of the worker's thread alone.
   engine::Workspace workspace;
-  double small_used = 0;  ///< compute seconds of small jobs, and of tiles of large ones: they are kept level
-  double large_used = 0;
+  PerPriority<Used> used;
+  PriorityTurn turn;
   std::vector<QueuedJob> batch;  ///< scratch, kept for its memory
   std::vector<engine::RowSpan> spans;
   FinishedJobs finished;
+};
+
+/// Where a worker finds jobs of one priority.
+struct Found {
+  Worker* small = nullptr;  ///< whose jobs: its own, or left by another; null: none
+  bool large = false;
+  bool any() const { return small != nullptr || large; }
 };
 
 /// Small jobs of one plan and op that share a run.
@@ -58,20 +72,26 @@ struct Scheduler::Impl {
   absl::Status CheckSmall(const Worker& worker, const ModelJobs& model, const RowJob& job, const RunCost& cost,
                           absl::Time now) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(worker.mutex);
   absl::Status CheckLarge(const RowJob& job, const RunCost& cost, absl::Time now);
+  /// Least seconds for which `interactive` seconds of jobs that wait put off a batch job.
+  double PutOff(double interactive) const;
   static absl::Status CheckTime(double seconds, const RowJob& job, absl::Time now);
   absl::Status Refused(absl::Status status, const char* refused_by) const;
   /// Of the rows of `job`, in runs of the best size.
   static double LeastSeconds(const RowJob& job, const RunCost& cost, absl::Time now) {
     return static_cast<double>(job.span.rows) * cost.SecondsPerRow(now);
   }
-  bool HasSmall(Worker& worker);
-  Worker* WithJobsLeft(const Worker& thief);
-  bool IsTurnOfLarge(Worker& worker, bool has_small) const;
-  bool RunSmall(int index, Worker& worker, Worker& from, absl::Time now);
-  bool RunLarge(int index, Worker& worker, absl::Time now);
+  PerPriority<Found> Find(Worker& worker);
+  Worker* WithJobsLeft(const Worker& thief, Priority priority);
+  bool RunOneOf(Priority priority, const Found& found, int index, Worker& worker, absl::Time now);
+  bool IsTurnOfLarge(Worker& worker, Priority priority, bool has_small) const;
+  bool RunSmall(Priority priority, int index, Worker& worker, Worker& from, absl::Time now);
+  bool RunLarge(Priority priority, int index, Worker& worker, absl::Time now);
   /// While `worker` computes a tile of a large job, others may take its small ones.
   void OfferSmall(int index, Worker& worker);
-  Batch Collect(int index, Worker& worker, Worker& from, absl::Time now, FinishedJobs& finished);
+  static void OfferWhatIsLeft(Worker& worker) ABSL_EXCLUSIVE_LOCKS_REQUIRED(worker.mutex);
+  static void TakeBackWhatIsLeft(Worker& worker);
+  static bool HasLeft(const Worker& worker);
+  Batch Collect(Priority priority, int index, Worker& worker, Worker& from, absl::Time now, FinishedJobs& finished);
   absl::Status Run(int index, Worker& worker, const engine::Plan& plan, engine::Op op, RunCost& cost, double* seconds);
   absl::Status RunAlone(Worker& worker, const RowJob& job);
   void Finish(FinishedJobs& finished);
@@ -86,7 +106,7 @@ struct Scheduler::Impl {
   SchedulerObserver* const observer;
   const std::function<void(int)> wake;
   CostTable costs;
-  LargeJobs large;
+  PerPriority<LargeJobs> large;
   Admission admission;
   std::vector<std::unique_ptr<Worker>> workers;
 };
@@ -105,13 +125,16 @@ Scheduler::Impl::Impl(SchedulerOptions options, const Clock& clock, SchedulerObs
 Scheduler::Impl::~Impl() {
   const absl::Status stopped = absl::UnavailableError("the server stopped before the rows were computed");
   FinishedJobs finished;
-  large.Abandon(stopped, finished);
-  for (const auto& worker : workers) {
-    absl::MutexLock lock(&worker->mutex);
-    while (!worker->small.empty()) {
-      const JobQueue::Turn turn = worker->small.Next();
-      finished.push_back({worker->small.Top(turn)->job, stopped});
-      worker->small.Drop(turn);
+  for (const Priority priority : kAllPriorities) {
+    large[priority].Abandon(stopped, finished);
+    for (const auto& worker : workers) {
+      absl::MutexLock lock(&worker->mutex);
+      JobQueue& small = worker->small[priority];
+      while (!small.empty()) {
+        const JobQueue::Turn turn = small.Next();
+        finished.push_back({small.Top(turn)->job, stopped});
+        small.Drop(turn);
+      }
     }
   }
   Finish(finished);
@@ -127,12 +150,13 @@ absl::Status Scheduler::Impl::Submit(int index, RowJob& job) {
   worker.idle.store(false, std::memory_order_relaxed);
   if (!is_large) {
     absl::MutexLock lock(&worker.mutex);
-    ModelJobs& model = worker.small.Model(job.plan);
+    JobQueue& small = worker.small[job.priority];
+    ModelJobs& model = small.Model(job.plan);
     const RunCost& cost = (*model.cost)[static_cast<size_t>(job.op)];
     absl::Status status = CheckSmall(worker, model, job, cost, now);
     if (status.ok()) status = admission.Admit(job, &refused_by);
     if (!status.ok()) return Refused(std::move(status), refused_by);
-    worker.small.Push(model, job, now, LeastSeconds(job, cost, now));
+    small.Push(model, job, now, LeastSeconds(job, cost, now));
     return absl::OkStatus();
   }
   const std::shared_ptr<PlanCost> plan_cost = costs.Of(job.plan);
@@ -141,7 +165,8 @@ absl::Status Scheduler::Impl::Submit(int index, RowJob& job) {
   if (status.ok()) status = admission.Admit(job, &refused_by);
   if (!status.ok()) return Refused(std::move(status), refused_by);
   const size_t tiles = (job.span.rows - 1) / tile_rows + 1;
-  large.Add(job, now, LeastSeconds(job, cost, now));  // from here on another worker may finish and destroy the job
+  large[job.priority].Add(job, now,
+                          LeastSeconds(job, cost, now));  // from here on another worker may finish and destroy the job
   WakeIdle(index, tiles - 1);
   return absl::OkStatus();
 }
@@ -157,11 +182,13 @@ absl::Status Scheduler::Impl::CheckSmall(const Worker& worker, const ModelJobs& 
   if (absl::Status reason = GiveUpReason(job, now); !reason.ok()) return reason;
   if (job.deadline == absl::InfiniteFuture()) return absl::OkStatus();
   const double own = cost.Seconds(job.span.rows, now);
+  const JobQueue& small = worker.small[job.priority];
+  const double interactive = job.priority == Priority::kBatch ? worker.small[Priority::kInteractive].TotalSeconds() : 0;
   // The exact sum goes through the queue: only where it matters.
-  if (now + absl::Seconds(own + worker.small.TotalSeconds()) <= job.deadline) return absl::OkStatus();
+  if (now + absl::Seconds(own + small.TotalSeconds() + interactive) <= job.deadline) return absl::OkStatus();
   const double least = LeastSeconds(job, cost, now);
-  const double before = worker.small.SecondsThrough(model, job, UrgencyOf(job.deadline, now), least) - least;
-  return CheckTime(own + before / options.workers, job, now);
+  const double before = small.SecondsThrough(model, job, UrgencyOf(job.deadline, now), least) - least;
+  return CheckTime(own + before / options.workers + PutOff(interactive), job, now);
 }
 
 absl::Status Scheduler::Impl::CheckLarge(const RowJob& job, const RunCost& cost, absl::Time now) {
@@ -172,8 +199,14 @@ absl::Status Scheduler::Impl::CheckLarge(const RowJob& job, const RunCost& cost,
   const auto tiles = static_cast<double>(tile_count);
   const double own = cost.Seconds(LargeJobs::TileRows(job.span.rows, tile_rows), now) * tiles;
   const double least = LeastSeconds(job, cost, now);
-  const double before = large.SecondsThrough(job, UrgencyOf(job.deadline, now), least) - least;
-  return CheckTime(own / std::min<double>(tiles, options.workers) + before / options.workers, job, now);
+  const double before = large[job.priority].SecondsThrough(job, UrgencyOf(job.deadline, now), least) - least;
+  const double interactive = job.priority == Priority::kBatch ? large[Priority::kInteractive].TotalSeconds() : 0;
+  const double computed = own / std::min<double>(tiles, options.workers) + before / options.workers;
+  return CheckTime(computed + PutOff(interactive), job, now);
+}
+
+double Scheduler::Impl::PutOff(double interactive) const {
+  return std::min(interactive / options.workers, absl::ToDoubleSeconds(kBatchPatience));
 }
 
 absl::Status Scheduler::Impl::CheckTime(double seconds, const RowJob& job, absl::Time now) {
@@ -197,60 +230,80 @@ bool Scheduler::Impl::RunOne(int index) {
   Worker& worker = *workers[index];
   if (worker.idle.load(std::memory_order_relaxed)) worker.idle.store(false, std::memory_order_relaxed);
   while (true) {
-    const bool own = HasSmall(worker);
-    Worker* victim = own ? nullptr : WithJobsLeft(worker);
-    if (!own && victim == nullptr && large.waiting() == 0) {
+    PerPriority<Found> found = Find(worker);
+    if (!found[Priority::kInteractive].any() && !found[Priority::kBatch].any()) {
       worker.idle.store(true, std::memory_order_seq_cst);
-      victim = WithJobsLeft(worker);
-      if (victim == nullptr && large.waiting() == 0) return false;
+      found = Find(worker);
+      if (!found[Priority::kInteractive].any() && !found[Priority::kBatch].any()) {
+        worker.turn.OnIdle();
+        return false;
+      }
       worker.idle.store(false, std::memory_order_relaxed);
     }
     const absl::Time now = clock.Now();
-    const bool has_small = own || victim != nullptr;
-    if (IsTurnOfLarge(worker, has_small) && RunLarge(index, worker, now)) return true;
+    const Priority first = worker.turn.First(found[Priority::kInteractive].any(), found[Priority::kBatch].any(), now);
+    const Priority second = first == Priority::kBatch ? Priority::kInteractive : Priority::kBatch;
     // Another worker may have taken the last tile, or the last job.
-    if (has_small && RunSmall(index, worker, own ? worker : *victim, now)) return true;
+    if (RunOneOf(first, found[first], index, worker, now)) return true;
+    if (RunOneOf(second, found[second], index, worker, now)) return true;
   }
 }
 
-bool Scheduler::Impl::HasSmall(Worker& worker) {
-  absl::MutexLock lock(&worker.mutex);
-  return !worker.small.empty();
+PerPriority<Found> Scheduler::Impl::Find(Worker& worker) {
+  PerPriority<Found> found;
+  {
+    absl::MutexLock lock(&worker.mutex);
+    for (const Priority priority : kAllPriorities) {
+      if (!worker.small[priority].empty()) found[priority].small = &worker;
+    }
+  }
+  for (const Priority priority : kAllPriorities) {
+    if (found[priority].small == nullptr) found[priority].small = WithJobsLeft(worker, priority);
+    found[priority].large = large[priority].waiting() > 0;
+  }
+  return found;
 }
 
-Worker* Scheduler::Impl::WithJobsLeft(const Worker& thief) {
+Worker* Scheduler::Impl::WithJobsLeft(const Worker& thief, Priority priority) {
   for (const auto& worker : workers) {
-    if (worker.get() != &thief && worker->left.load(std::memory_order_seq_cst) > 0) return worker.get();
+    if (worker.get() != &thief && worker->left[priority].load(std::memory_order_seq_cst) > 0) return worker.get();
   }
   return nullptr;
 }
 
-bool Scheduler::Impl::IsTurnOfLarge(Worker& worker, bool has_small) const {
-  const bool has_large = large.waiting() > 0;
-  // Who has nothing to compute saves up no credit.
-  if (!has_small) worker.small_used = std::max(worker.small_used, worker.large_used);
-  if (!has_large) worker.large_used = std::max(worker.large_used, worker.small_used);
-  return has_large && (!has_small || worker.large_used < worker.small_used);
+bool Scheduler::Impl::RunOneOf(Priority priority, const Found& found, int index, Worker& worker, absl::Time now) {
+  if (IsTurnOfLarge(worker, priority, found.small != nullptr) && RunLarge(priority, index, worker, now)) return true;
+  return found.small != nullptr && RunSmall(priority, index, worker, *found.small, now);
 }
 
-bool Scheduler::Impl::RunSmall(int index, Worker& worker, Worker& from, absl::Time now) {
+bool Scheduler::Impl::IsTurnOfLarge(Worker& worker, Priority priority, bool has_small) const {
+  const bool has_large = large[priority].waiting() > 0;
+  Used& used = worker.used[priority];
+  // Who has nothing to compute saves up no credit.
+  if (!has_small) used.small = std::max(used.small, used.large);
+  if (!has_large) used.large = std::max(used.large, used.small);
+  return has_large && (!has_small || used.large < used.small);
+}
+
+bool Scheduler::Impl::RunSmall(Priority priority, int index, Worker& worker, Worker& from, absl::Time now) {
   FinishedJobs& finished = worker.finished;
-  const Batch batch = Collect(index, worker, from, now, finished);
+  const Batch batch = Collect(priority, index, worker, from, now, finished);
   if (!worker.batch.empty()) {
     // What is left can be done by those who have nothing to do; they ask for more help if it is still too much.
-    if (from.left.load(std::memory_order_seq_cst) > 0) WakeIdle(index, 1);
+    if (HasLeft(from)) WakeIdle(index, 1);
     double seconds = 0;
     const absl::Status status = Run(index, worker, *batch.plan, batch.op, *batch.cost, &seconds);
-    if (&from == &worker) worker.left.store(0, std::memory_order_relaxed);
+    if (&from == &worker) TakeBackWhatIsLeft(worker);
     const bool retry = !status.ok() && worker.batch.size() > 1;
     for (const QueuedJob& queued : worker.batch) {
       finished.push_back({queued.job, retry ? RunAlone(worker, *queued.job) : status});
     }
     if (retry) seconds = std::max(seconds, absl::ToDoubleSeconds(clock.Now() - now));
-    worker.small_used += seconds;
+    worker.used[priority].small += seconds;
+    worker.turn.Count(priority, seconds);
     absl::MutexLock lock(&from.mutex);
     // The jobs of the batch keep the plan, and so the model's place in the queue.
-    from.small.Charge(*batch.model, batch.op, seconds);
+    from.small[priority].Charge(*batch.model, batch.op, seconds);
   }
   const bool did_something = !worker.batch.empty() || !finished.empty();
   worker.batch.clear();
@@ -259,20 +312,22 @@ bool Scheduler::Impl::RunSmall(int index, Worker& worker, Worker& from, absl::Ti
   return did_something;
 }
 
-Batch Scheduler::Impl::Collect(int index, Worker& worker, Worker& from, absl::Time now, FinishedJobs& finished) {
+Batch Scheduler::Impl::Collect(Priority priority, int index, Worker& worker, Worker& from, absl::Time now,
+                               FinishedJobs& finished) {
   absl::MutexLock lock(&from.mutex);
+  JobQueue& small = from.small[priority];
   Batch batch;
-  if (from.small.empty()) return batch;  // it was taken meanwhile
-  const JobQueue::Turn turn = from.small.Next();
+  if (small.empty()) return batch;  // it was taken meanwhile
+  const JobQueue::Turn turn = small.Next();
   batch.op = turn.op;
   batch.model = turn.model;
   batch.cost = &(*turn.model->cost)[static_cast<size_t>(turn.op)];
   size_t rows = 0;
-  while (const QueuedJob* top = from.small.Top(turn)) {
+  while (const QueuedJob* top = small.Top(turn)) {
     RowJob& job = *top->job;
     if (absl::Status reason = GiveUpReason(job, now); !reason.ok()) {
       finished.push_back({&job, std::move(reason)});
-      from.small.Drop(turn);
+      small.Drop(turn);
       continue;
     }
     if (rows > 0 && rows + job.span.rows > job.plan->info().tile_rows) break;
@@ -280,28 +335,33 @@ Batch Scheduler::Impl::Collect(int index, Worker& worker, Worker& from, absl::Ti
     rows += job.span.rows;
     worker.batch.push_back(*top);
     worker.spans.push_back(job.span);
-    if (observer != nullptr) observer->OnQueued(index, now - top->queued_at);
-    from.small.Take(turn, job.span.rows);
+    if (observer != nullptr) observer->OnQueued(index, priority, now - top->queued_at);
+    small.Take(turn, job.span.rows);
   }
-  from.left.store(rows > 0 ? from.small.size() : 0, std::memory_order_seq_cst);
+  if (rows > 0) {
+    OfferWhatIsLeft(from);
+  } else {
+    from.left[priority].store(0, std::memory_order_seq_cst);
+  }
   return batch;
 }
 
-bool Scheduler::Impl::RunLarge(int index, Worker& worker, absl::Time now) {
+bool Scheduler::Impl::RunLarge(Priority priority, int index, Worker& worker, absl::Time now) {
   FinishedJobs& finished = worker.finished;
-  const std::optional<LargeJobs::Tile> tile = large.Take(now, finished);
+  const std::optional<LargeJobs::Tile> tile = large[priority].Take(now, finished);
   if (tile.has_value()) {
     const RowJob& job = *tile->job;
-    if (tile->begin == 0 && observer != nullptr) observer->OnQueued(index, now - tile->queued_at);
+    if (tile->begin == 0 && observer != nullptr) observer->OnQueued(index, priority, now - tile->queued_at);
     worker.spans.push_back(engine::Slice(job.span, tile->begin, tile->rows));
     OfferSmall(index, worker);
     double seconds = 0;
     const absl::Status status =
         Run(index, worker, *job.plan, job.op, (*tile->cost)[static_cast<size_t>(job.op)], &seconds);
-    worker.left.store(0, std::memory_order_relaxed);
+    TakeBackWhatIsLeft(worker);
     worker.spans.clear();
-    worker.large_used += seconds;
-    large.Complete(*tile, status, seconds, finished);
+    worker.used[priority].large += seconds;
+    worker.turn.Count(priority, seconds);
+    large[priority].Complete(*tile, status, seconds, finished);
   }
   const bool did_something = tile.has_value() || !finished.empty();
   Finish(finished);
@@ -311,10 +371,24 @@ bool Scheduler::Impl::RunLarge(int index, Worker& worker, absl::Time now) {
 void Scheduler::Impl::OfferSmall(int index, Worker& worker) {
   {
     absl::MutexLock lock(&worker.mutex);
-    if (worker.small.empty()) return;
-    worker.left.store(worker.small.size(), std::memory_order_seq_cst);
+    OfferWhatIsLeft(worker);
   }
-  WakeIdle(index, 1);
+  if (HasLeft(worker)) WakeIdle(index, 1);
+}
+
+void Scheduler::Impl::OfferWhatIsLeft(Worker& worker) {
+  for (const Priority priority : kAllPriorities) {
+    worker.left[priority].store(worker.small[priority].size(), std::memory_order_seq_cst);
+  }
+}
+
+void Scheduler::Impl::TakeBackWhatIsLeft(Worker& worker) {
+  for (const Priority priority : kAllPriorities) worker.left[priority].store(0, std::memory_order_relaxed);
+}
+
+bool Scheduler::Impl::HasLeft(const Worker& worker) {
+  return std::any_of(kAllPriorities.begin(), kAllPriorities.end(),
+                     [&](Priority priority) { return worker.left[priority].load(std::memory_order_seq_cst) > 0; });
 }
 
 absl::Status Scheduler::Impl::Run(int index, Worker& worker, const engine::Plan& plan, engine::Op op, RunCost& cost,

@@ -16,6 +16,9 @@
 //   the rows, while they have rows waiting.
 // - Of a client's requests, and between clients that got the same, the more urgent deadline goes first; but a request
 //   waits at most about a second for later ones with less time.
+// - Batch requests go when no interactive ones wait. But they are not put off for ever: while interactive ones keep a
+//   worker busy, batch requests that have waited there for a second get a tenth of its compute time. Each priority is
+//   shared as said above.
 // - Rows whose request was cancelled or has expired are not computed.
 // - A request that cannot be done before its deadline, by what runs were measured to cost at least, is refused at once.
 // - The rows that wait, and the bytes of requests and answers until they are sent, have one ceiling each.
@@ -43,7 +46,7 @@ class SchedulerObserver {
   /// One run of a plan: `rows` of `jobs` requests took `compute`.
   virtual void OnTile(int worker, engine::Op op, size_t rows, size_t jobs, absl::Duration compute) = 0;
   /// A request's first rows began after this wait.
-  virtual void OnQueued(int worker, absl::Duration wait) = 0;
+  virtual void OnQueued(int worker, Priority priority, absl::Duration wait) = 0;
   /// A request was refused or given up: "rows", "bytes", "deadline", "cancelled".
   virtual void OnRejected(const char* reason) = 0;
 };

@@ -37,8 +37,7 @@ const char* CodeLabel(int code) {
   return kNames[static_cast<size_t>(code)];
 }
 
-constexpr const char* kReasons[] = {"rows",        "bytes",        "deadline", "cancelled",
-                                    "client_rows", "client_calls", "other"};
+constexpr const char* kReasons[] = {"rows", "bytes", "deadline", "cancelled", "client_rows", "client_calls", "other"};
 
 }  // namespace
 
@@ -65,7 +64,8 @@ Metrics::Metrics(int workers)
           "densityd_rows_total", "Rows answered, by model and operation.", prometheus::Labels{})),
       request_seconds_("densityd_request_seconds", "From a call's arrival to its answer, in seconds.", SecondsBounds(),
                        workers + 1),
-      queue_seconds_("densityd_queue_seconds", "From a row request's arrival to its first computed row, in seconds.",
+      queue_seconds_("densityd_queue_seconds",
+                     "From a row request's arrival to its first computed row, in seconds, by priority.",
                      SecondsBounds(), workers + 1),
       compute_seconds_("densityd_compute_seconds", "Computation of one tile, in seconds.", SecondsBounds(),
                        workers + 1),
@@ -76,7 +76,7 @@ Metrics::Metrics(int workers)
       row_percentile_("densityd_row_percentile",
                       "Where served rows fall among the model's own validation rows; uniform unless the data drift.",
                       PercentileBounds(), workers + 1),
-      queue_(queue_seconds_.Add({})),
+      queue_{queue_seconds_.Add({{"priority", "interactive"}}), queue_seconds_.Add({{"priority", "batch"}})},
       rows_per_tile_(tile_rows_.Add({})),
       requests_per_tile_(tile_requests_.Add({})) {
   for (int method = 0; method < kRpcMethodCount; ++method) {
@@ -107,7 +107,9 @@ void Metrics::OnTile(int worker, engine::Op op, size_t rows, size_t jobs, absl::
   requests_per_tile_->Observe(worker, static_cast<double>(jobs));
 }
 
-void Metrics::OnQueued(int worker, absl::Duration wait) { queue_->Observe(worker, absl::ToDoubleSeconds(wait)); }
+void Metrics::OnQueued(int worker, serving::Priority priority, absl::Duration wait) {
+  queue_[static_cast<size_t>(priority)]->Observe(worker, absl::ToDoubleSeconds(wait));
+}
 
 void Metrics::OnRejected(const char* reason) {
   for (const auto& [name, counter] : reasons_) {

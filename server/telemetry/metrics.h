@@ -41,7 +41,7 @@ class Metrics final : public prometheus::Collectable, public serving::SchedulerO
 
   // serving::SchedulerObserver
   void OnTile(int worker, engine::Op op, size_t rows, size_t jobs, absl::Duration compute) override;
-  void OnQueued(int worker, absl::Duration wait) override;
+  void OnQueued(int worker, serving::Priority priority, absl::Duration wait) override;
   void OnRejected(const char* reason) override;
 
   /// The series of a model name; shared by everyone who asks while somebody holds it.
@@ -89,7 +89,7 @@ class Metrics final : public prometheus::Collectable, public serving::SchedulerO
   HistogramFamily row_percentile_;
 
   std::array<MethodSeries, kRpcMethodCount> methods_;
-  std::shared_ptr<Histogram> queue_;
+  std::array<std::shared_ptr<Histogram>, serving::kPriorities> queue_;
   std::array<std::shared_ptr<Histogram>, engine::kOpCount> compute_;
   std::shared_ptr<Histogram> rows_per_tile_;
   std::shared_ptr<Histogram> requests_per_tile_;

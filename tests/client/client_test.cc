@@ -55,6 +55,29 @@ TEST(ClientTest, CallsThatMayBeRepeatedAreRepeatedWhileTheServerIsUnavailable) {
   EXPECT_EQ(calls, 4);
 }
 
+TEST(ClientTest, SaysThatItsRowsAreABatchOnlyIfTheyAre) {
+  FakeServer server;
+  std::vector<std::string> said;
+  server.estimator.log_prob = [&](grpc::ServerContext& context, const v1::LogProbRequest&, v1::LogProbResponse& answer) {
+    const auto entry = context.client_metadata().find("densityd-priority");
+    said.emplace_back(entry == context.client_metadata().end()
+                          ? "nothing"
+                          : std::string(entry->second.data(), entry->second.size()));
+    answer.mutable_log_prob()->add_values(0);
+    return grpc::Status::OK;
+  };
+  const std::vector<float> row = {1};
+  for (const Priority priority : {Priority::kInteractive, Priority::kBatch}) {
+    ClientOptions options = server.options();
+    options.priority = priority;
+    const auto client = Client::Connect(options);
+    ASSERT_TRUE(client.ok()) << client.status();
+    const auto answer = client->LogProb("power", {row, 1});
+    EXPECT_TRUE(answer.ok()) << answer.status();
+  }
+  EXPECT_THAT(said, ElementsAre("nothing", "batch"));
+}
+
 TEST(ClientTest, AnUnavailableServerIsNamedWithTheNumberOfAttempts) {
   FakeServer server;
   server.registry.get = [&](grpc::ServerContext&, const v1::GetModelRequest&, v1::ModelDetail&) { return kDown; };

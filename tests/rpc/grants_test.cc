@@ -73,10 +73,11 @@ TEST(Grants, HoldUntilTheDayOnWhichTheyExpire) {
 }
 
 TEST(Grants, MaySayWhatQuotaANameHas) {
-  const auto grants = Grants::Parse("name=a certificate=a rights=infer max_rows_per_second=100000 max_calls=8\n"
-                                    "name=b certificate=b rights=infer max_calls=0\n"
-                                    "name=a certificate=a2 rights=train max_rows_per_second=100000 max_calls=8\n",
-                                    "grants");
+  const auto grants = Grants::Parse(
+      "name=a certificate=a rights=infer max_rows_per_second=100000 max_calls=8\n"
+      "name=b certificate=b rights=infer max_calls=0 priority=batch\n"
+      "name=a certificate=a2 rights=train max_rows_per_second=100000 max_calls=8\n",
+      "grants");
   ASSERT_TRUE(grants.ok()) << grants.status();
   const Grant& a = *grants->OfCertificate({"a"}, kNow);
   EXPECT_EQ(a.max_rows_per_second, 100'000u);
@@ -84,9 +85,11 @@ TEST(Grants, MaySayWhatQuotaANameHas) {
   const Grant& b = *grants->OfCertificate({"b"}, kNow);
   EXPECT_EQ(b.max_rows_per_second, std::nullopt);
   EXPECT_EQ(b.max_calls, 0u);
-  const auto differs = Grants::Parse("name=a certificate=a rights=infer max_calls=8\n"
-                                     "name=a certificate=b rights=infer\n",
-                                     "grants");
+  EXPECT_TRUE(b.always_batch && !a.always_batch);
+  const auto differs = Grants::Parse(
+      "name=a certificate=a rights=infer max_calls=8\n"
+      "name=a certificate=b rights=infer\n",
+      "grants");
   EXPECT_EQ(differs.status().code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(differs.status().message()), HasSubstr("line 2"));
 }
@@ -114,6 +117,7 @@ TEST(Grants, NameTheLineThatIsWrongAndNeverATokenInIt) {
            "name=a name=b rights=infer " + good,
            "name=a rights=infer colour=red " + good,
            "name=a rights=infer expires=tomorrow " + good,
+           "name=a rights=infer priority=interactive " + good,
            "name=a rights=infer max_calls=many " + good,
            "name=a rights=infer max_calls=-1 " + good,
            "name=a rights=infer max_calls=1.5 " + good,

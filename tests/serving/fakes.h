@@ -99,7 +99,7 @@ class CountingObserver : public SchedulerObserver {
     rows += tile_rows;
     spans += jobs;
   }
-  void OnQueued(int, absl::Duration wait) override {
+  void OnQueued(int, Priority, absl::Duration wait) override {
     queued += 1;
     waited_nanoseconds += absl::ToInt64Nanoseconds(wait);
   }

@@ -70,6 +70,7 @@ TEST(SchedulerFuzz, RandomMixesGiveEveryRequestItsOwnAnswerExactlyOnce) {
       const int worker = static_cast<int>(random() % workers);
       if (random() % 3 != 0) {
         auto job = RandomJob(random, plans);
+        if (random() % 3 == 0) job->priority = Priority::kBatch;
         if (random() % 4 == 0) job->deadline = clock.Now() + absl::Microseconds(random() % 20000);
         if (scheduler.Submit(worker, *job).ok()) {
           ++admitted;
@@ -143,6 +144,7 @@ TEST(SchedulerStress, ManyThreadsLoseNoJobAndNoWakeUp) {
       std::mt19937_64 random(worker);
       for (int i = 0; i < kJobsPerWorker; ++i) {
         TestJob& job = *jobs[worker * kJobsPerWorker + i];
+        if (random() % 3 == 0) job.priority = Priority::kBatch;
         if (random() % 20 == 0) job.deadline = absl::Now() + absl::Microseconds(random() % 1000);
         submit(worker, job);
         if (random() % 4 == 0) scheduler.RunOne(worker);

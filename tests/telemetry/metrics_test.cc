@@ -43,14 +43,14 @@ TEST(Metrics, CountAnUnknownCodeAsUnknown) {
 TEST(Metrics, ShowTilesQueueAndRefusals) {
   Metrics metrics(1);
   metrics.OnTile(0, engine::Op::kSample, 64, 5, absl::Microseconds(80));
-  metrics.OnQueued(0, absl::Microseconds(20));
+  metrics.OnQueued(0, serving::Priority::kBatch, absl::Microseconds(20));
   metrics.OnRejected("deadline");
   metrics.OnRejected("something new");
   const std::string text = metrics.Text();
   EXPECT_THAT(text, HasSubstr("densityd_tile_rows_sum 64"));
   EXPECT_THAT(text, HasSubstr("densityd_tile_requests_sum 5"));
   EXPECT_THAT(text, HasSubstr("densityd_compute_seconds_count{op=\"sample\"} 1"));
-  EXPECT_THAT(text, HasSubstr("densityd_queue_seconds_count 1"));
+  EXPECT_THAT(text, HasSubstr("densityd_queue_seconds_count{priority=\"batch\"} 1"));
   EXPECT_THAT(text, HasSubstr("densityd_rejected_total{reason=\"deadline\"} 1"));
   EXPECT_THAT(text, HasSubstr("densityd_rejected_total{reason=\"other\"} 1"));
 }

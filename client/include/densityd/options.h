@@ -38,6 +38,12 @@ struct RetryPolicy {
   absl::Duration watch_budget = absl::Minutes(10);
 };
 
+/// Whether somebody waits for the rows.
+enum class Priority {
+  kInteractive,
+  kBatch,  ///< they are computed when no interactive rows wait, or have waited for a second and get a tenth of the time
+};
+
 /// Options of a client.
 struct ClientOptions {
   /// host:port, dns:///host:port, ipv4:HOST:PORT,HOST:PORT… or unix:PATH. Where it stands for several servers, calls
@@ -49,6 +55,7 @@ struct ClientOptions {
   /// Bearer token that says who calls, for servers with --auth-file; empty: none. Without TLS it is sent to this
   /// machine only (127.0.0.0/8, ::1, localhost, unix sockets).
   std::string token = {};
+  Priority priority = Priority::kInteractive;   ///< of the rows of all calls
   bool insecure_token_over_plain_text = false;  ///< send the token without TLS to other machines, too
   /// Largest message sent or received. At most the server's --max-message-bytes; larger inputs and outputs are split.
   size_t max_message_bytes = size_t{64} << 20;
