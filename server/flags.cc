@@ -34,6 +34,12 @@ void AddServing(CLI::App& app, Flags& flags) {
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str()
       ->group("Storage");
+  app.add_option(
+         "--keep-versions", flags.keep_versions,
+         "Newest versions of each model that stay when another is published; older ones go unless an alias names "
+         "them or they are in use; 0: all stay")
+      ->capture_default_str()
+      ->group("Storage");
   app.add_flag("--replica", flags.replica,
                "Serve the models of a --root that another server owns and trains: for many servers on a shared volume")
       ->group("Storage");

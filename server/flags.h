@@ -24,6 +24,7 @@ struct Flags {
   std::string auth_file;
   std::string audit_log;
   double poll_root_seconds = 10;  ///< 0: never
+  uint64_t keep_versions = 0;     ///< 0: all
   bool replica = false;           ///< another server owns the root
   uint64_t max_dataset_bytes = uint64_t{10} << 30;
   int max_running_trainings = 1;

@@ -175,7 +175,7 @@ absl::Status Serve(const Flags& given) {
   };
   const uint64_t max_model_bytes = flags.max_model_bytes > 0 ? flags.max_model_bytes : DefaultModelBytes();
   registry::ModelManager models(*store, rpc::MakeLoader(PlansOf(flags, *store), flags.device, *metrics),
-                                max_model_bytes, {on_change});
+                                max_model_bytes, {on_change}, {.keep = flags.replica ? 0 : flags.keep_versions});
   models.LoadAll();
   std::unique_ptr<training::TrainingManager> trainings;
   metrics->AddSource(std::make_unique<telemetry::ProcessMetrics>());

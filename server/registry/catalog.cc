@@ -66,6 +66,7 @@ absl::StatusOr<ModelHandle> Catalog::Acquire(std::string_view reference) const {
   if (!key.ok()) return key.status();
   const Record* record = Find(*key);
   if (record == nullptr) return UnknownVersion(*key);
+  if (parsed->version.has_value()) record->by_number->Note();
   // It may have become ready since the look-up.
   if (record->servable != nullptr) return ModelHandle{key->name, key->version, record->servable};
   return NotReady(record->info, record->error);
@@ -213,6 +214,19 @@ absl::Status Catalog::Unload(const VersionKey& key) {
   return absl::OkStatus();
 }
 
+bool Catalog::IsUnused(const VersionKey& key, absl::Time since) const {
+  // The record's, and the handle table's under its number: any other copy is a call's.
+  constexpr int64_t kOwnHandles = 2;
+  absl::ReaderMutexLock lock(&mutex_);
+  const auto model = models_.find(key.name);
+  const Record* record = Find(key);
+  if (record == nullptr) return true;
+  if (!model->second.aliases.ok() || !NamesOf(key.version, model->second.aliases).empty()) return false;
+  if (record->pinned || record->info.state() == density::v1::LOADING) return false;
+  if (record->by_number->time() >= since) return false;
+  return record->servable == nullptr ? record->last.expired() : record->servable.use_count() <= kOwnHandles;
+}
+
 absl::Status Catalog::CheckNotLoaded(const VersionKey& key) {
   absl::MutexLock lock(&mutex_);
   AwaitRelease(key);
@@ -342,13 +356,14 @@ void Catalog::RebuildHandles() {
   for (const auto& [name, model] : models_) {
     for (const auto& [version, record] : model.versions) {
       if (record.servable == nullptr) continue;
-      handles.emplace(absl::StrCat(name, "@", version), ModelHandle{name, version, record.servable});
+      handles.emplace(absl::StrCat(name, "@", version),
+                      HandleTable::Entry{{name, version, record.servable}, record.by_number});
     }
     if (!model.aliases.ok()) continue;
     for (const auto& [alias, version] : model.aliases->versions()) {
       const auto record = model.versions.find(version);
       if (record == model.versions.end() || record->second.servable == nullptr) continue;
-      const ModelHandle handle{name, version, record->second.servable};
+      const HandleTable::Entry handle{{name, version, record->second.servable}, nullptr};
       handles.emplace(absl::StrCat(name, "@", alias), handle);
       if (alias == kLatest) handles.emplace(name, handle);
     }

@@ -13,6 +13,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
 #include "density/v1/model_registry.pb.h"
 #include "server/registry/event_queue.h"
 #include "server/registry/handle_table.h"
@@ -71,6 +72,10 @@ class Catalog {
   /// Takes a version out of memory. Waits until it is gone, unless calls in flight hold it. OK where it is not loaded;
   /// FAILED_PRECONDITION while it is loading; NOT_FOUND.
   absl::Status Unload(const VersionKey& key);
+  /// Whether nobody here would miss a version: no alias names it, nobody loaded it by hand, no call in flight holds it,
+  /// and since `since` none asked for it by its number.
+  bool IsUnused(const VersionKey& key, absl::Time since) const;
+
   /// FAILED_PRECONDITION while in memory; NOT_FOUND.
   absl::Status CheckNotLoaded(const VersionKey& key);
 
@@ -89,6 +94,7 @@ class Catalog {
     std::weak_ptr<const Servable> last;        ///< the servable, while handles may hold it
     uint64_t generation = 0;                   ///< of the servable: how many were loaded
     bool pinned = false;
+    std::shared_ptr<LastUse> by_number = std::make_shared<LastUse>();  ///< when it was asked for so
   };
   struct ModelRecord {
     std::map<uint64_t, Record> versions;

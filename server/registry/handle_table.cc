@@ -24,7 +24,8 @@ std::optional<ModelHandle> HandleTable::Find(std::string_view reference) const {
   absl::ReaderMutexLock lock(&slot.mutex);
   const auto found = slot.handles->find(ToAbsl(reference));
   if (found == slot.handles->end()) return std::nullopt;
-  return found->second;
+  if (found->second.last_use != nullptr) found->second.last_use->Note();
+  return found->second.handle;
 }
 
 void HandleTable::Replace(Handles handles) {

@@ -34,9 +34,10 @@ VersionInfo FactsOf(const ModelManifest& manifest, uint64_t stored_bytes) {
 }  // namespace
 
 struct ModelManager::Impl {
-  Impl(ModelStore& store, Loader loader, size_t max_model_bytes, ModelEvents events)
+  Impl(ModelStore& store, Loader loader, size_t max_model_bytes, ModelEvents events, Retention retention)
       : store(store),
         loader(std::move(loader)),
+        retention(retention),
         events(std::move(events.on_change)),
         catalog(max_model_bytes, this->events) {}
 
@@ -54,9 +55,12 @@ struct ModelManager::Impl {
   /// Follows the aliases of a model as they are on disk now; where one names a version that does not answer, it goes on
   /// to name the one that it named, while that answers.
   void FollowAliases(const std::string& name);
+  /// Deletes versions of a model that need not stay.
+  void Retire(const std::string& name);
 
   ModelStore& store;
   const Loader loader;
+  const Retention retention;
   EventQueue events;
   Catalog catalog;
   /// Held while a version is loaded or deleted: one at a time, so that the memory in use is known. Never held by
@@ -218,8 +222,39 @@ void ModelManager::Impl::LoadAliased(const std::string& name, const absl::Status
   }
 }
 
-ModelManager::ModelManager(ModelStore& store, Loader loader, size_t max_model_bytes, ModelEvents events)
-    : impl_(std::make_unique<Impl>(store, std::move(loader), max_model_bytes, std::move(events))) {}
+void ModelManager::Impl::Retire(const std::string& name) {
+  if (retention.keep == 0) return;
+  {
+    absl::MutexLock lock(&changes);
+    uint64_t kept = 0;
+    const ModelInfo model = catalog.Model(name);
+    for (const VersionInfo& info : model.versions()) {
+      const VersionKey key{name, info.version()};
+      if (kept < retention.keep) {
+        // What cannot be loaded is no substitute for what can.
+        kept += info.state() == density::v1::LOAD_FAILED ? 0 : 1;
+        continue;
+      }
+      if (!catalog.IsUnused(key, absl::Now() - retention.grace)) continue;
+      const absl::Status status = store.Retire(name, key.version);
+      // An alias that another process has set, or its deletion.
+      if (absl::IsFailedPrecondition(status) || absl::IsNotFound(status)) continue;
+      if (!status.ok()) {
+        Log(LogLevel::kWarning, "old version not deleted",
+            {{"model", name}, {"version", key.version}, {"error", status.ToString()}});
+        break;
+      }
+      Log(LogLevel::kInfo, "old version deleted", {{"model", name}, {"version", key.version}});
+      catalog.Unload(key).IgnoreError();
+    }
+  }
+  Refresh(name).IgnoreError();  // forgets what is gone
+  events.Deliver();
+}
+
+ModelManager::ModelManager(ModelStore& store, Loader loader, size_t max_model_bytes, ModelEvents events,
+                           Retention retention)
+    : impl_(std::make_unique<Impl>(store, std::move(loader), max_model_bytes, std::move(events), retention)) {}
 
 ModelManager::~ModelManager() = default;
 
@@ -237,6 +272,7 @@ void ModelManager::LoadAll() {
     const absl::StatusOr<Aliases> aliases = impl_->store.ReadAliases(name);
     impl_->catalog.SetAliases(name, impl_->store.hidden_root().In(aliases));
     impl_->LoadAliased(name, aliases);
+    impl_->Retire(name);
   }
 }
 
@@ -299,6 +335,7 @@ absl::Status ModelManager::OnPublished(std::string_view name, uint64_t version) 
   impl_->LoadAliased(key.name, aliases);
   impl_->FollowAliases(key.name);
   impl_->events.Deliver();
+  impl_->Retire(key.name);
   return absl::OkStatus();
 }
 
@@ -319,6 +356,7 @@ absl::StatusOr<density::v1::ReloadFromDiskResponse> ModelManager::ReloadFromDisk
   density::v1::ReloadFromDiskResponse changes;
   for (const std::string& model : names) {
     if (absl::Status status = impl_->Reload(model, retry_failed, changes); !status.ok()) return status;
+    impl_->Retire(model);
   }
   const int changed = changes.added_size() + changes.removed_size() + changes.moved_size();
   if (changed > 0) {

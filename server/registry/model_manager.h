@@ -10,6 +10,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "density/v1/model_registry.pb.h"
 #include "server/registry/model_store.h"
 #include "server/registry/servable.h"
@@ -22,6 +23,13 @@ struct ModelEvents {
   std::function<void(const density::v1::VersionInfo&)> on_change;
 };
 
+/// Which versions of a model stay when new ones are published. Whatever this says, those stay that an alias names, that
+/// were loaded by hand (Load), and that are in use: held by calls in flight, or asked for by their number lately.
+struct Retention {
+  uint64_t keep = 0;                         ///< the newest ones that can be loaded; 0: all stay
+  absl::Duration grace = absl::Minutes(10);  ///< how long ago lately is
+};
+
 /// Thread-safe. Valid transitions of a version (density.v1.VersionState):
 ///   NOT_LOADED -> LOADING -> READY -> UNLOADING -> NOT_LOADED
 ///   UNLOADING -> READY, where it is loaded again before its last handle goes
@@ -30,8 +38,8 @@ struct ModelEvents {
 class ModelManager {
  public:
   /// `max_model_bytes` bounds the memory of all loaded versions. `store` must outlive the manager; handles may outlive
-  /// both.
-  ModelManager(ModelStore& store, Loader loader, size_t max_model_bytes, ModelEvents events);
+  /// both. `retention` is for the manager whose server owns the root, and nobody else.
+  ModelManager(ModelStore& store, Loader loader, size_t max_model_bytes, ModelEvents events, Retention retention = {});
   ~ModelManager();
 
   /// Finds all stored versions and loads those that an alias names. What fails is kept as failed, with its reason; the
@@ -52,7 +60,8 @@ class ModelManager {
   absl::Status Delete(std::string_view name, uint64_t version);
 
   /// A version was published (by a training process): loads it, then follows the model's aliases as they are on disk.
-  /// Where it cannot be loaded, the aliases lead to what they led to until it is, or the server starts again.
+  /// Where it cannot be loaded, the aliases lead to what they led to until it is, or the server starts again. Then
+  /// deletes what Retention lets go, as LoadAll and ReloadFromDisk do; what cannot be deleted is logged.
   absl::Status OnPublished(std::string_view name, uint64_t version);
 
   /// Takes up what other processes published, deleted or renamed in the store, for one model or, where `name` is empty,

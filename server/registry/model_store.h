@@ -64,6 +64,8 @@ class ModelStore {
   /// Removes a version: renamed into tmp/ first, so that nobody sees a part. Its number is never given again.
   /// FAILED_PRECONDITION while an alias other than `latest` names it. NOT_FOUND; DATA_LOSS (aliases).
   absl::Status Delete(std::string_view name, uint64_t version);
+  /// The same, but FAILED_PRECONDITION also while `latest` names it, set or not: for what nobody asked to be deleted.
+  absl::Status Retire(std::string_view name, uint64_t version);
 
   /// Shortens what is told of errors to paths below the root.
   const HiddenRoot& hidden_root() const { return hidden_root_; }
@@ -107,6 +109,8 @@ class ModelStore {
   absl::StatusOr<density::v1::StoredFile> WriteWeights(const std::string& folder, const std::vector<Tensor>& tensors);
   /// Moves a written version to its number.
   absl::StatusOr<uint64_t> MakeVisible(const std::string& folder, std::string_view name);
+  /// Delete, or Retire.
+  absl::Status Remove(std::string_view name, uint64_t version, bool even_latest);
   void RemoveLogged(const std::string& folder);
 
   absl::StatusOr<std::unique_ptr<FileLock>> LockModel(std::string_view name) const;

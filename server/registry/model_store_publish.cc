@@ -86,6 +86,14 @@ absl::StatusOr<uint64_t> ModelStore::MakeVisible(const std::string& folder, std:
 }
 
 absl::Status ModelStore::Delete(std::string_view name, uint64_t version) {
+  return Remove(name, version, /*even_latest=*/true);
+}
+
+absl::Status ModelStore::Retire(std::string_view name, uint64_t version) {
+  return Remove(name, version, /*even_latest=*/false);
+}
+
+absl::Status ModelStore::Remove(std::string_view name, uint64_t version, bool even_latest) {
   if (absl::Status status = CheckVersion(name, version); !status.ok()) return status;
   const absl::StatusOr<std::unique_ptr<FileLock>> lock = LockModel(name);
   if (!lock.ok()) return lock.status();
@@ -95,6 +103,11 @@ absl::Status ModelStore::Delete(std::string_view name, uint64_t version) {
   std::vector<std::string> aliases;
   for (const auto& [alias, named] : record->versions) {
     if (named == version && alias != kLatest) aliases.push_back(alias);
+  }
+  if (!even_latest) {
+    const absl::StatusOr<density::v1::Aliases> named = ReadAliases(name);
+    if (!named.ok()) return named.status();
+    if (named->versions().at(kLatest) == version) aliases.emplace_back(kLatest);
   }
   const std::string reference = absl::StrCat(ToAbsl(name), "@", version);
   if (!aliases.empty()) {

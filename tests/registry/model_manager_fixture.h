@@ -26,13 +26,14 @@ constexpr size_t kVersionBytes = 10'000;
 class ModelManagerTest : public ::testing::Test {
  protected:
   /// Room for `versions` versions.
-  void Start(size_t versions = 100) {
+  void Start(size_t versions = 100, Retention retention = {}) {
     manager_ = std::make_unique<ModelManager>(
         store_, loader_.AsLoader(), versions * kVersionBytes, ModelEvents{[this](const VersionInfo& info) {
           absl::MutexLock lock(&mutex_);
           events_.push_back(
               absl::StrCat(info.name(), "@", info.version(), " ", density::v1::VersionState_Name(info.state())));
-        }});
+        }},
+        retention);
   }
   uint64_t Publish(const std::string& name, double mark = 1) {
     const auto version = store_.Publish(name, SampleManifest(mark), SampleTensors(mark));

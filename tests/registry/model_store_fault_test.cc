@@ -67,15 +67,16 @@ const Change kChanges[] = {
     {"move_alias", [](ModelStore& store) { return store.SetAlias("power", "stable", 2, {}).status(); }},
     {"set_latest", [](ModelStore& store) { return store.SetAlias("power", "latest", 1, {}).status(); }},
     {"delete_alias", [](ModelStore& store) { return store.DeleteAlias("power", "stable", {}).status(); }},
-    {"delete_newest", [](ModelStore& store) { return store.Delete("power", 2); }},
+    {"delete_newest", [](ModelStore& store) { return store.Delete("power", 3); }},
+    {"retire", [](ModelStore& store) { return store.Retire("power", 2); }},
 };
 
 class FaultTest : public ::testing::TestWithParam<Change> {
  protected:
-  /// Two versions of power with an alias, one of water.
+  /// Three versions of power with an alias, one of water.
   static void Prepare(const std::string& root) {
     ModelStore store = OpenStore(FileSystem::Real(), root);
-    for (const char* name : {"power", "power", "water"}) {
+    for (const char* name : {"power", "power", "power", "water"}) {
       ASSERT_TRUE(store.Publish(name, SampleManifest(), SampleTensors()).ok());
     }
     ASSERT_TRUE(store.SetAlias("power", "stable", 1, {}).ok());
