@@ -68,6 +68,13 @@ absl::Status CheckOptions(const ClientOptions& options) {
   if (options.retry.initial_backoff <= absl::ZeroDuration()) return Bad("retry.initial_backoff", "must be positive");
   if (!(options.retry.multiplier >= 1)) return Bad("retry.multiplier", "must be at least 1");
   if (!(options.retry.jitter >= 0 && options.retry.jitter <= 1)) return Bad("retry.jitter", "must be within [0, 1]");
+  if (options.hedge.delay <= absl::ZeroDuration()) return Bad("hedge.delay", "must be positive");
+  if (!(options.hedge.max_share > 0 && options.hedge.max_share <= 1)) {
+    return Bad("hedge.max_share", "must be within (0, 1]");
+  }
+  if (options.hedge.delay < absl::InfiniteDuration() && options.retry.max_attempts < 2) {
+    return Bad("hedge.delay", "needs a retry.max_attempts of at least 2: it is one of them");
+  }
   if (options.max_message_bytes < kSmallestMessage || options.max_message_bytes > INT_MAX) {
     return Bad("max_message_bytes", "must be within [16384, 2147483647]");
   }
@@ -78,8 +85,9 @@ absl::Status CheckOptions(const ClientOptions& options) {
   return CheckToken(options);
 }
 
-std::shared_ptr<grpc::Channel> MakeChannel(const ClientOptions& options) {
+std::shared_ptr<grpc::Channel> MakeChannel(const ClientOptions& options, bool own_connections) {
   grpc::ChannelArguments arguments;
+  if (own_connections) arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   arguments.SetMaxReceiveMessageSize(static_cast<int>(options.max_message_bytes));
   arguments.SetMaxSendMessageSize(static_cast<int>(options.max_message_bytes));
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, Milliseconds(options.keepalive));

@@ -13,7 +13,8 @@ namespace densityd::client_internal {
 /// INVALID_ARGUMENT naming the option that makes no sense.
 absl::Status CheckOptions(const ClientOptions& options);
 
-/// A channel as the options say. Precondition: CheckOptions is OK.
-std::shared_ptr<grpc::Channel> MakeChannel(const ClientOptions& options);
+/// A channel as the options say. Channels of one address share their connections, unless one is to have its own.
+/// Precondition: CheckOptions is OK.
+std::shared_ptr<grpc::Channel> MakeChannel(const ClientOptions& options, bool own_connections = false);
 
 }  // namespace densityd::client_internal

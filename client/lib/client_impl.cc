@@ -25,7 +25,12 @@ Client::Impl::Impl(ClientOptions client_options)
       estimator(density::v1::DensityEstimator::NewStub(channel)),
       trainings(density::v1::Trainings::NewStub(channel)),
       datasets(density::v1::Datasets::NewStub(channel)),
-      registry(density::v1::ModelRegistry::NewStub(channel)) {}
+      registry(density::v1::ModelRegistry::NewStub(channel)) {
+  if (options.hedge.delay == absl::InfiniteDuration()) return;
+  // On the connection that stalls a second attempt would stall as well.
+  hedger = std::make_unique<client_internal::Hedger>(options.hedge,
+                                                     client_internal::MakeChannel(options, /*own_connections=*/true));
+}
 
 absl::Time Client::Impl::Deadline(const std::optional<absl::Duration>& timeout) const {
   return environment->Now() + timeout.value_or(options.timeout);

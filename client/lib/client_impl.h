@@ -7,6 +7,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "client/lib/hedge.h"
 #include "client/lib/retry.h"
 #include "client/lib/status.h"
 #include "density/v1/datasets.grpc.pb.h"
@@ -60,13 +61,28 @@ struct Client::Impl {
     return response;
   }
 
-  /// Gives a call its deadline and its caller's token.
+  /// Calls a row method, which may be sent again, and twice.
+  template <typename Request, typename Response>
+  absl::Status CallRows(grpc::Status (density::v1::DensityEstimator::Stub::*method)(grpc::ClientContext*,
+                                                                                    const Request&, Response*),
+                        const Request& request, absl::Time deadline, Response* response) const {
+    if (hedger == nullptr) return Call(*estimator, method, request, deadline, Repeat::kAllowed, response);
+    const auto attempt = [&](client_internal::Backoff& backoff) {
+      const auto prepare = [&](grpc::ClientContext& context) { Prepare(context, deadline); };
+      return hedger->Call(*estimator, request, prepare, backoff, response);
+    };
+    return Explain(
+        client_internal::Retry(client_internal::Backoff(options.retry, deadline, *environment), *environment, attempt));
+  }
+
+  /// Gives a call its deadline, its caller's token, and its priority.
   void Prepare(grpc::ClientContext& context, absl::Time deadline) const;
 
   ClientOptions options;
   client_internal::RetryEnvironment* environment = &client_internal::RetryEnvironment::Real();
   std::shared_ptr<grpc::Channel> channel;
   std::unique_ptr<density::v1::DensityEstimator::Stub> estimator;
+  std::unique_ptr<client_internal::Hedger> hedger;  ///< null: no call is sent twice
   std::unique_ptr<density::v1::Trainings::Stub> trainings;
   std::unique_ptr<density::v1::Datasets::Stub> datasets;
   std::unique_ptr<density::v1::ModelRegistry::Stub> registry;

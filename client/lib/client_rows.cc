@@ -59,7 +59,7 @@ absl::StatusOr<ModelVersion> CallInChunks(const Impl& impl,
         request.set_precision(ToProto(options.precision));
         fill(request);
         Response response;
-        absl::Status called = impl.Call(*impl.estimator, method, request, deadline, Impl::Repeat::kAllowed, &response);
+        absl::Status called = impl.CallRows(method, request, deadline, &response);
         if (!called.ok()) return called;
         Pin(response.model(), answered, pinned);
         return absl::Status(take(response, count));
@@ -243,8 +243,7 @@ absl::StatusOr<SampleResult<T>> Client::Sample(std::string_view model, uint64_t 
     request.set_encoding(EncodingOf<T>());
     request.set_precision(ToProto(options.precision));
     v1::SampleResponse response;
-    absl::Status called = impl_->Call(*impl_->estimator, &v1::DensityEstimator::Stub::Sample, request, deadline,
-                                      Impl::Repeat::kAllowed, &response);
+    absl::Status called = impl_->CallRows(&v1::DensityEstimator::Stub::Sample, request, deadline, &response);
     if (!called.ok()) return called;
     Pin(response.model(), result.model, pinned);
     seed = response.seed();

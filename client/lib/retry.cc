@@ -38,15 +38,28 @@ void Backoff::Reset() {
   attempts_ = 0;
 }
 
+bool MayPass(const absl::Status& status) {
+  // Nobody here cancels a call: a server that ends answers so what arrives at the last moment (gRPC's doing, not ours).
+  if (absl::IsUnavailable(status) || absl::IsCancelled(status)) return true;
+  return absl::IsResourceExhausted(status) && RetryDelay(status).has_value();
+}
+
+bool Backoff::TakeAttempt() {
+  if (attempts_ + 2 > policy_.max_attempts) return false;
+  const absl::Time now = environment_->Now();
+  // As if the one under way had failed now.
+  if (attempts_ == 0) start_ = now;
+  if (now > start_ + policy_.budget || now >= deadline_) return false;
+  ++attempts_;
+  return true;
+}
+
 std::optional<absl::Duration> Backoff::Next(const absl::Status& status) {
   // The budget is for failing: what a stream or a watch took before its connection broke does not count.
   if (attempts_ == 0) start_ = environment_->Now();
   ++attempts_;
   const std::optional<absl::Duration> asked = RetryDelay(status);
-  // Nobody here cancels a call: a server that ends answers so what arrives at the last moment (gRPC's doing, not ours).
-  const bool is_gone = absl::IsUnavailable(status) || absl::IsCancelled(status);
-  const bool may_pass = is_gone || (absl::IsResourceExhausted(status) && asked.has_value());
-  if (!may_pass || attempts_ >= policy_.max_attempts) return std::nullopt;
+  if (!MayPass(status) || attempts_ >= policy_.max_attempts) return std::nullopt;
 
   const double shortened = 1 - std::clamp(policy_.jitter, 0.0, 1.0) * environment_->Uniform();
   const absl::Duration wait = std::max(backoff_ * shortened, asked.value_or(absl::ZeroDuration()));
@@ -67,9 +80,12 @@ absl::Status Backoff::Exhausted(const absl::Status& status) const {
 
 absl::Status Retry(const RetryPolicy& policy, absl::Time deadline, RetryEnvironment& environment,
                    absl::FunctionRef<absl::Status()> attempt) {
-  Backoff backoff(policy, deadline, environment);
+  return Retry(Backoff(policy, deadline, environment), environment, [&](Backoff&) { return attempt(); });
+}
+
+absl::Status Retry(Backoff backoff, RetryEnvironment& environment, absl::FunctionRef<absl::Status(Backoff&)> attempt) {
   while (true) {
-    absl::Status status = attempt();
+    absl::Status status = attempt(backoff);
     if (status.ok()) return status;
     const std::optional<absl::Duration> wait = backoff.Next(status);
     if (!wait.has_value()) return backoff.Exhausted(status);

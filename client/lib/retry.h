@@ -23,6 +23,9 @@ class RetryEnvironment {
   static RetryEnvironment& Real();
 };
 
+/// Whether a call that failed with `status` may do better when it is repeated.
+bool MayPass(const absl::Status& status);
+
 /// Decides, after each failed attempt of one call, whether and when to try again. Not thread-safe.
 class Backoff {
  public:
@@ -30,6 +33,8 @@ class Backoff {
 
   /// How long to wait before the next attempt; unset: give up. To be asked once after each failed attempt.
   std::optional<absl::Duration> Next(const absl::Status& status);
+  /// Counts an attempt that is to begin beside the one under way; false: there may be none.
+  bool TakeAttempt();
   /// Forgets the failures so far: the call made progress.
   void Reset();
   /// `status`, saying how often and how long it was tried where that was more than once.
@@ -45,6 +50,7 @@ class Backoff {
 };
 
 /// Calls `attempt` until it succeeds or Backoff gives up; returns the last status.
+absl::Status Retry(Backoff backoff, RetryEnvironment& environment, absl::FunctionRef<absl::Status(Backoff&)> attempt);
 absl::Status Retry(const RetryPolicy& policy, absl::Time deadline, RetryEnvironment& environment,
                    absl::FunctionRef<absl::Status()> attempt);
 

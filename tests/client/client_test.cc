@@ -33,6 +33,15 @@ TEST(ClientTest, OptionsThatMakeNoSenseAreNamed) {
   options.retry.max_attempts = 0;
   EXPECT_THAT(message(options), HasSubstr("retry.max_attempts"));
   options = ClientOptions();
+  options.hedge.delay = absl::ZeroDuration();
+  EXPECT_THAT(message(options), HasSubstr("hedge.delay"));
+  options.hedge.delay = absl::Milliseconds(10);
+  options.hedge.max_share = 0;
+  EXPECT_THAT(message(options), HasSubstr("hedge.max_share"));
+  options.hedge.max_share = 0.1;
+  options.retry.max_attempts = 1;
+  EXPECT_THAT(message(options), HasSubstr("retry.max_attempts of at least 2"));
+  options = ClientOptions();
   options.max_message_bytes = 3;
   EXPECT_THAT(message(options), HasSubstr("max_message_bytes"));
   options = ClientOptions();
@@ -58,11 +67,11 @@ TEST(ClientTest, CallsThatMayBeRepeatedAreRepeatedWhileTheServerIsUnavailable) {
 TEST(ClientTest, SaysThatItsRowsAreABatchOnlyIfTheyAre) {
   FakeServer server;
   std::vector<std::string> said;
-  server.estimator.log_prob = [&](grpc::ServerContext& context, const v1::LogProbRequest&, v1::LogProbResponse& answer) {
+  server.estimator.log_prob = [&](grpc::ServerContext& context, const v1::LogProbRequest&,
+                                  v1::LogProbResponse& answer) {
     const auto entry = context.client_metadata().find("densityd-priority");
-    said.emplace_back(entry == context.client_metadata().end()
-                          ? "nothing"
-                          : std::string(entry->second.data(), entry->second.size()));
+    said.emplace_back(
+        entry == context.client_metadata().end() ? "nothing" : std::string(entry->second.data(), entry->second.size()));
     answer.mutable_log_prob()->add_values(0);
     return grpc::Status::OK;
   };

@@ -67,6 +67,25 @@ TEST_F(RetryTest, ACallThatReachedAServerAsItEndedIsRepeated) {
   EXPECT_EQ(attempts_, 4);
 }
 
+TEST_F(RetryTest, AnAttemptBesideTheOneUnderWayIsOneOfThem) {
+  Backoff backoff(policy_, absl::InfiniteFuture(), environment_);
+  EXPECT_TRUE(backoff.TakeAttempt());                                          // two under way
+  EXPECT_TRUE(backoff.Next(absl::UnavailableError("both down")).has_value());  // a third
+  EXPECT_TRUE(backoff.TakeAttempt());                                          // and a fourth
+  EXPECT_FALSE(backoff.TakeAttempt());
+  EXPECT_FALSE(backoff.Next(absl::UnavailableError("both down")).has_value());
+}
+
+TEST_F(RetryTest, NoAttemptBeginsBesideAnotherAfterTheBudgetOrTheDeadline) {
+  Backoff late(policy_, absl::InfiniteFuture(), environment_);
+  Backoff expired(policy_, environment_.now + absl::Seconds(5), environment_);
+  EXPECT_TRUE(late.Next(absl::UnavailableError("down")).has_value());
+  environment_.now += absl::Seconds(5);
+  EXPECT_FALSE(expired.TakeAttempt());
+  environment_.now += policy_.budget;
+  EXPECT_FALSE(late.TakeAttempt());
+}
+
 TEST_F(RetryTest, JitterShortensWaitsByAtMostItsShare) {
   environment_.uniform = 0.999999999;
   RetryFailing(absl::UnavailableError("down")).IgnoreError();

@@ -38,6 +38,19 @@ struct RetryPolicy {
   absl::Duration watch_budget = absl::Minutes(10);
 };
 
+/// Whether a row call that takes unusually long is sent a second time, on a connection of its own: the first good
+/// answer counts, and the other attempt is cancelled. A stall of one server, or of one connection, then costs `delay`
+/// instead of all that it lasts. For LogProb, Inverse, Forward, Score, Sample and Explain, which are safe to send
+/// twice; a request without a seed may be answered by either sample. A second attempt counts as one of
+/// RetryPolicy::max_attempts, and begins within its budget.
+struct HedgePolicy {
+  /// Without an answer for this long; good is what one call in twenty takes longer than. Infinite: never.
+  absl::Duration delay = absl::InfiniteDuration();
+  /// Of all calls at most about this share is sent twice, so that a server that is slow because it has too much to do
+  /// is not sent as much again.
+  double max_share = 0.05;
+};
+
 /// Whether somebody waits for the rows.
 enum class Priority {
   kInteractive,
@@ -51,6 +64,7 @@ struct ClientOptions {
   std::string address = "127.0.0.1:50051";
   absl::Duration timeout = absl::Seconds(60);  ///< of a whole call, repetitions and chunks included
   RetryPolicy retry = {};
+  HedgePolicy hedge = {};
   std::optional<TlsOptions> tls = std::nullopt;  ///< unset: plain text
   /// Bearer token that says who calls, for servers with --auth-file; empty: none. Without TLS it is sent to this
   /// machine only (127.0.0.0/8, ::1, localhost, unix sockets).
