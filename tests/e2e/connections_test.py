@@ -67,6 +67,25 @@ class ConnectionsTestCase(harness.ServerTestCase):
         return time.monotonic() - start
 
 
+class PingTest(ConnectionsTestCase):
+
+    def test_whoever_sends_pings_without_end_is_hung_up_on(self):
+        client = Client(self.server.address)
+        self.addCleanup(client.close)
+        self.assertEqual(client.check(), SERVING)
+        host, port = self.server.address.rsplit(":", 1)
+        with socket.create_connection((host, int(port)), timeout=harness.PATIENCE) as connection:
+            settings = b"\0\0\0\4\0\0\0\0\0"
+            ping = b"\0\0\x08\6\0\0\0\0\0" + b"12345678"
+            connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + settings + 20 * ping)
+            answer = b""
+            with contextlib.suppress(ConnectionResetError):
+                while piece := connection.recv(4096):
+                    answer += piece
+        self.assertIn(b"too_many_pings", answer)
+        self.assertEqual(client.check(), SERVING)
+
+
 class FloodTest(ConnectionsTestCase):
     flags = ("--workers", "1")
     descriptors = 128
