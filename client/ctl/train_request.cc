@@ -1,7 +1,9 @@
 #include "client/ctl/train_request.h"
 
 #include "CLI/Validators.hpp"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "client/ctl/files.h"
 #include "client/ctl/messages.h"
 #include "client/ctl/preprocess_flags.h"
@@ -26,13 +28,13 @@ void DefineFlow(CLI::App& command, TrainFlags& flags) {
   auto* preset = flow->add_option(
       "--preset", flags.preset,
       "Named model: affine, elementwise, nice, realnvp, maf, iaf, nsf_coupling, nsf_ar, circular_nsf, naf, "
-      "gaussianization, planar, radial, sylvester, residual, ffjord or flow_matching");
+      "gaussianization, planar, radial, sylvester, residual, ffjord, flow_matching, glow or realnvp_image");
   flow->add_option("--spec", flags.spec_file, "A whole FlowSpec as protobuf JSON; - is the standard input");
   flow->add_option("--warm-start", flags.warm_start,
                    "Model version to go on from: its flow, weights and preprocessing, for example power@3");
   flow->require_option(1);
   auto* options = command.add_option_group("Preset options");
-  options->add_option("--transforms", flags.transforms, "Coupling or autoregressive layers");
+  options->add_option("--transforms", flags.transforms, "Coupling or autoregressive layers; of images, in each scale");
   options->add_option("--hidden", flags.hidden, "Widths of hidden layers, for example 128,128")->delimiter(',');
   AddEnum(*options, "--activation", flags.activation, "Activation function", *v1::Activation_descriptor());
   options->add_flag("--residual", flags.residual, "Residual conditioners");
@@ -41,7 +43,12 @@ void DefineFlow(CLI::App& command, TrainFlags& flags) {
   AddEnum(*options, "--mixing", flags.mixing, "What stands between two transforms", *v1::Preset::Mixing_descriptor());
   options->add_flag("--actnorm", flags.actnorm, "An ActNorm between transforms");
   options->add_flag("--learnt-base", flags.learnt_base, "Learn the base's mean and scale");
-  options->add_flag("--no-standardize", flags.no_standardize, "Leave the standardisation out");
+  options->add_flag("--no-standardize", flags.no_standardize,
+                    "Leave the standardisation out; of images, pixels need not be 0 ... 255");
+  options->add_option("--image", flags.image,
+                      "glow, realnvp_image: channels x height x width of the image that the columns hold, one channel "
+                      "after the other, row by row, for example 3x32x32");
+  options->add_option("--levels", flags.levels, "glow, realnvp_image: scales [2]");
   options->add_option("--flow-seed", flags.flow_seed, "Seed of random permutations");
   options
       ->add_option(
@@ -101,6 +108,22 @@ void DefineRun(CLI::App& command, TrainFlags& flags) {
                     "The same key and request return the training that was started first [random]");
 }
 
+/// Reads "3x32x32".
+absl::Status ParseImage(const std::string& text, v1::ImageShape& image) {
+  const std::vector<std::string> sides = absl::StrSplit(text, 'x');
+  uint32_t numbers[3] = {};
+  bool valid = sides.size() == std::size(numbers);
+  for (size_t i = 0; valid && i < sides.size(); ++i) valid = absl::SimpleAtoi(sides[i], &numbers[i]);
+  if (!valid) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--image ", text, ": give channels x height x width, such as 3x32x32"));
+  }
+  image.set_channels(numbers[0]);
+  image.set_height(numbers[1]);
+  image.set_width(numbers[2]);
+  return absl::OkStatus();
+}
+
 absl::Status FillPreset(const TrainFlags& flags, v1::Preset& preset) {
   preset.set_name(flags.preset);
   if (flags.transforms) preset.set_transforms(*flags.transforms);
@@ -118,6 +141,10 @@ absl::Status FillPreset(const TrainFlags& flags, v1::Preset& preset) {
   preset.set_learnt_base(flags.learnt_base);
   preset.set_no_standardize(flags.no_standardize);
   if (flags.flow_seed) preset.set_seed(*flags.flow_seed);
+  if (flags.levels) preset.set_levels(*flags.levels);
+  if (!flags.image.empty()) {
+    if (absl::Status status = ParseImage(flags.image, *preset.mutable_image()); !status.ok()) return status;
+  }
   if (!flags.preprocess.empty()) {
     absl::Status status = ParsePreprocessing("--preprocess", flags.preprocess, *preset.mutable_preprocessing());
     if (!status.ok()) return status;

@@ -29,6 +29,8 @@ struct TrainFlags {
   bool learnt_base = false;
   bool no_standardize = false;
   std::optional<uint64_t> flow_seed;
+  std::string image;
+  std::optional<uint32_t> levels;
   std::vector<std::string> preprocess;
   std::vector<std::string> encode_context;
   // The data.

@@ -9,6 +9,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "google/protobuf/descriptor.h"
+#include "server/flow/row_shape.h"
 #include "server/flow/spec.h"
 
 namespace densityd::engine {
@@ -34,8 +35,16 @@ uint64_t PassesOf(const Layer& layer, Op op, uint64_t features) {
   return parallel_density == IsDensity(op) ? 1 : features;
 }
 
-LayerDescription DescribeLayer(const Layer& layer, absl::Span<const flow::TensorInfo> tensors, Op op, uint64_t features,
-                               size_t number_bytes) {
+/// Products of a row and each matrix of a layer: one, or with convolutions one for each pixel.
+uint64_t ProductsOf(const Layer& layer, const flow::RowShape& shape) {
+  const bool is_convolution = layer.has_invertible_convolution() || layer.coupling().conditioner().has_conv_resnet() ||
+                              layer.split().conditioner().has_conv_resnet();
+  return is_convolution ? static_cast<uint64_t>(shape.pixels()) : 1;
+}
+
+LayerDescription DescribeLayer(const Layer& layer, absl::Span<const flow::TensorInfo> tensors, Op op,
+                               const flow::RowShape& shape, size_t number_bytes) {
+  const auto features = static_cast<uint64_t>(shape.columns);
   LayerDescription description;
   description.kind = KindOf(layer);
   description.passes = PassesOf(layer, op, features);
@@ -45,7 +54,7 @@ LayerDescription DescribeLayer(const Layer& layer, absl::Span<const flow::Tensor
     description.weight_bytes += numbers * number_bytes;
     // An elementwise layer's own parameters are no matrix that rows are multiplied with.
     if (tensor.shape.size() < 2 || absl::EndsWith(tensor.name, ".theta")) continue;
-    description.dense_multiply_adds += numbers;
+    description.dense_multiply_adds += numbers * ProductsOf(layer, shape);
     if (description.shape.empty()) description.shape = absl::StrCat(tensor.shape[1]);
     absl::StrAppend(&description.shape, " -> ", tensor.shape[0]);
   }
@@ -60,6 +69,7 @@ LayerDescription DescribeLayer(const Layer& layer, absl::Span<const flow::Tensor
 PlanDescription DescribeFlow(const density::v1::FlowSpec& given, Op op, size_t number_bytes) {
   const density::v1::FlowSpec spec = flow::WithDefaults(given);
   const std::vector<flow::TensorInfo> tensors = flow::FlowTensors(spec);
+  const std::vector<flow::RowShape> shapes = flow::LayerShapes(spec);
   PlanDescription description;
   for (int i = 0; i < spec.layers_size(); ++i) {
     std::vector<flow::TensorInfo> own;
@@ -67,7 +77,7 @@ PlanDescription DescribeFlow(const density::v1::FlowSpec& given, Op op, size_t n
     for (const flow::TensorInfo& tensor : tensors) {
       if (absl::StartsWith(tensor.name, prefix)) own.push_back(tensor);
     }
-    description.layers.push_back(DescribeLayer(spec.layers(i), own, op, spec.features(), number_bytes));
+    description.layers.push_back(DescribeLayer(spec.layers(i), own, op, shapes[i], number_bytes));
   }
   if (!IsDensity(op)) std::reverse(description.layers.begin(), description.layers.end());
   return description;

@@ -16,6 +16,7 @@
 #include "server/engine/rows.h"
 #include "server/flow/flow.h"
 #include "server/flow/row_error.h"
+#include "server/flow/row_shape.h"
 #include "server/flow/spec.h"
 
 namespace densityd::engine {
@@ -180,7 +181,8 @@ PlanInfo ReferencePlanInfo(const density::v1::FlowSpec& spec, const CompileOptio
   info.context_features = spec.context_features();
   info.bytes = FlowBytes(spec, options.precision);
   info.scores = true;
-  info.tile_rows = is_cuda ? kCudaTileRows : kCpuTileRows;
+  info.tile_rows = static_cast<size_t>(
+      flow::RowsAtOnce(flow::WithDefaults(spec), static_cast<int64_t>(is_cuda ? kCudaTileRows : kCpuTileRows)));
   const size_t input = std::max(info.features, static_cast<size_t>(flow::NoiseColumns(spec.base(), spec.features())));
   info.workspace_bytes = info.tile_rows * (input + info.context_features) * sizeof(double);
   return info;

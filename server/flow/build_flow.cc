@@ -10,6 +10,7 @@
 #include "server/flow/coupling.h"
 #include "server/flow/elementwise.h"
 #include "server/flow/flow.h"
+#include "server/flow/invertible_convolution.h"
 #include "server/flow/linear_transforms.h"
 #include "server/flow/preprocessing.h"
 #include "server/flow/residual.h"
@@ -23,21 +24,28 @@ namespace {
 using density::v1::FlowSpec;
 using density::v1::Layer;
 
-std::shared_ptr<Transform> MakeTransform(const Layer& layer, int64_t features, int64_t context_features,
+std::shared_ptr<Transform> MakeTransform(const Layer& layer, const RowShape& shape, int64_t context_features,
                                          Initializer& initializer) {
+  const int64_t features = shape.columns;
   switch (layer.kind_case()) {
     case Layer::kElementwise:
       return std::make_shared<Elementwise>(layer.elementwise(), features, context_features, initializer);
     case Layer::kCoupling:
-      return std::make_shared<Coupling>(layer.coupling(), features, context_features, initializer);
+      return std::make_shared<Coupling>(layer.coupling(), shape, context_features, initializer);
     case Layer::kAutoregressive:
       return std::make_shared<Autoregressive>(layer.autoregressive(), features, context_features, initializer);
     case Layer::kPermutation:
-      return std::make_shared<Permutation>(layer.permutation(), features);
+      return std::make_shared<Permutation>(PermutationColumns(layer.permutation(), features));
+    case Layer::kSqueeze:
+      return std::make_shared<Permutation>(SqueezeColumns(shape));
+    case Layer::kSplit:
+      return std::make_shared<Coupling>(CouplingOfSplit(layer.split(), shape), shape, context_features, initializer);
+    case Layer::kInvertibleConvolution:
+      return std::make_shared<InvertibleConvolution>(layer.invertible_convolution(), shape);
     case Layer::kLuLinear:
       return std::make_shared<LuLinear>(features);
     case Layer::kActnorm:
-      return std::make_shared<ActNorm>(features);
+      return std::make_shared<ActNorm>(layer.actnorm(), shape);
     case Layer::kFullAffine:
       return std::make_shared<FullAffine>(features);
     case Layer::kHouseholder:
@@ -67,9 +75,10 @@ std::shared_ptr<Flow> Make(FlowSpec spec, uint64_t seed) {
   Initializer initializer(seed);
   const int64_t features = spec.features();
   const int64_t context = EncodedContextWidth(spec);
+  const std::vector<RowShape> shapes = LayerShapes(spec);
   std::vector<std::shared_ptr<Transform>> layers;
-  for (const Layer& layer : spec.layers()) {
-    layers.push_back(MakeTransform(layer, features, context, initializer));
+  for (int i = 0; i < spec.layers_size(); ++i) {
+    layers.push_back(MakeTransform(spec.layers(i), shapes[i], context, initializer));
   }
   std::shared_ptr<Transform> context_preprocessing;
   if (spec.has_context_preprocessing()) {

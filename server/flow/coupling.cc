@@ -1,6 +1,7 @@
 #include "server/flow/coupling.h"
 
 #include "server/flow/columns.h"
+#include "server/flow/convolution.h"
 #include "server/flow/spec.h"
 
 namespace densityd::flow {
@@ -14,11 +15,11 @@ std::unique_ptr<Univariate> MakePassedUnivariate(const density::v1::Coupling& sp
 
 }  // namespace
 
-Coupling::Coupling(const density::v1::Coupling& spec, int64_t features, int64_t context_features,
+Coupling::Coupling(const density::v1::Coupling& spec, const RowShape& shape, int64_t context_features,
                    Initializer& initializer)
     : parameters_(UnivariateParameters(spec.univariate())) {
-  const Columns transformed = TransformedColumns(spec.mask(), features);
-  const Columns passed = OtherColumns(transformed, features);
+  const Columns transformed = TransformedColumns(spec.mask(), shape);
+  const Columns passed = OtherColumns(transformed, shape.columns);
   univariate_ = MakeUnivariate(spec.univariate(), transformed);
   transformed_ = RegisterConstant(torch::tensor(transformed, torch::kInt64));
   passed_ = RegisterConstant(torch::tensor(passed, torch::kInt64));
@@ -30,10 +31,15 @@ Coupling::Coupling(const density::v1::Coupling& spec, int64_t features, int64_t 
         register_parameter("passed_theta", torch::zeros({passed_count, passed_parameters}, torch::kFloat64));
   }
   inputs_ = register_module("inputs", std::make_shared<NetworkInputs>(spec.univariate(), passed));
-  const auto circles = static_cast<int64_t>(CircularColumns(spec.univariate(), passed).size());
-  const auto outputs = static_cast<int64_t>(transformed.size()) * parameters_;
-  conditioner_ = register_module("conditioner", MakeConditioner(spec.conditioner(), passed_count + circles,
-                                                                context_features, outputs, initializer));
+  if (spec.conditioner().has_conv_resnet()) {
+    const Pixels pixels = {shape, passed, transformed, parameters_};
+    conditioner_ = MakeConvConditioner(spec.conditioner().conv_resnet(), pixels, context_features, initializer);
+  } else {
+    const auto circles = static_cast<int64_t>(CircularColumns(spec.univariate(), passed).size());
+    const auto outputs = static_cast<int64_t>(transformed.size()) * parameters_;
+    conditioner_ = MakeConditioner(spec.conditioner(), passed_count + circles, context_features, outputs, initializer);
+  }
+  register_module("conditioner", conditioner_);
 }
 
 Tensor Coupling::Theta(const Tensor& rows, const Tensor& context) {

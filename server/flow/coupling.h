@@ -6,6 +6,7 @@
 #include "density/v1/flow_spec.pb.h"
 #include "server/flow/conditioner.h"
 #include "server/flow/network_inputs.h"
+#include "server/flow/row_shape.h"
 #include "server/flow/transform.h"
 #include "server/flow/univariate.h"
 
@@ -18,7 +19,8 @@ namespace densityd::flow {
 class Coupling final : public Transform {
  public:
   /// Precondition: `spec` is checked and has its defaults.
-  Coupling(const density::v1::Coupling& spec, int64_t features, int64_t context_features, Initializer& initializer);
+  Coupling(const density::v1::Coupling& spec, const RowShape& shape, int64_t context_features,
+           Initializer& initializer);
   Mapped Forward(const Tensor& z, const Tensor& context) override;
   Mapped Inverse(const Tensor& x, const Tensor& context) override;
 

@@ -1,9 +1,11 @@
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "server/base/errors.h"
 #include "server/flow/flow.h"
+#include "server/flow/row_shape.h"
 #include "server/flow/spec.h"
 
 namespace densityd::flow {
@@ -61,6 +63,7 @@ absl::StatusOr<FlowSpec> FitStandardize(FlowSpec spec, const Tensor& x, const Te
     auto status = Fit(context, "spec.context_preprocessing", *spec.mutable_context_preprocessing());
     if (!status.ok()) return status;
   }
+  const std::vector<RowShape> shapes = LayerShapes(spec);
   for (int i = 0; i < spec.layers_size(); ++i) {
     if (!spec.layers(i).has_standardize()) continue;
     Standardize& standardize = *spec.mutable_layers(i)->mutable_standardize();
@@ -68,7 +71,8 @@ absl::StatusOr<FlowSpec> FitStandardize(FlowSpec spec, const Tensor& x, const Te
     const auto rows = RowsAfter(spec, i, x, context);
     if (!rows.ok()) return rows.status();
     const std::string field = absl::StrCat("spec.layers[", i, "].standardize");
-    if (auto status = Fit(*rows, field, standardize); !status.ok()) return status;
+    const Tensor seen = rows->narrow(1, 0, shapes[i].columns);
+    if (auto status = Fit(seen, field, standardize); !status.ok()) return status;
   }
   return spec;
 }

@@ -1,12 +1,55 @@
 #include "server/flow/flow.h"
 
+#include <algorithm>
 #include <string>
 #include <utility>
 
 #include "server/flow/continuous.h"
+#include "server/flow/row_shape.h"
 #include "server/flow/spec.h"
 
 namespace densityd::flow {
+namespace {
+
+// All layers, one after the other. `map` takes a layer's index and the rows that it sees: the first columns of those
+// that splits have left others behind of.
+template <typename Map>
+Mapped MapToBase(const density::v1::FlowSpec& spec, const Tensor& x, const Map& map) {
+  const std::vector<RowShape> shapes = LayerShapes(spec);
+  Mapped z{x, Tensor()};
+  std::vector<Tensor> left;
+  for (size_t i = 0; i < shapes.size(); ++i) {
+    const int64_t width = shapes[i].columns;
+    if (const int64_t rest = z.value.size(1) - width; rest > 0) {
+      left.push_back(z.value.narrow(1, width, rest));
+      z.value = z.value.narrow(1, 0, width);
+    }
+    const Mapped mapped = map(i, z.value);
+    z = {mapped.value, z.log_abs_det.defined() ? z.log_abs_det + mapped.log_abs_det : mapped.log_abs_det};
+  }
+  if (left.empty()) return z;
+  left.push_back(z.value);
+  std::reverse(left.begin(), left.end());
+  return {torch::cat(left, 1), z.log_abs_det};
+}
+
+template <typename Map>
+Mapped MapToData(const density::v1::FlowSpec& spec, const Tensor& z, const Map& map) {
+  const std::vector<RowShape> shapes = LayerShapes(spec);
+  const int64_t last = shapes.back().columns;
+  Mapped x{last == z.size(1) ? z : z.narrow(1, 0, last), Tensor()};
+  for (size_t i = shapes.size(); i-- > 0;) {
+    const int64_t known = x.value.size(1);
+    if (const int64_t more = shapes[i].columns - known; more > 0) {
+      x.value = torch::cat({x.value, z.narrow(1, known, more)}, 1);
+    }
+    const Mapped mapped = map(i, x.value);
+    x = {mapped.value, x.log_abs_det.defined() ? x.log_abs_det + mapped.log_abs_det : mapped.log_abs_det};
+  }
+  return x;
+}
+
+}  // namespace
 
 Flow::Flow(density::v1::FlowSpec spec, std::shared_ptr<BaseDistribution> base,
            std::vector<std::shared_ptr<Transform>> layers, std::shared_ptr<Transform> context_preprocessing,
@@ -36,19 +79,18 @@ Tensor Flow::TrainingLoss(const Tensor& x, const Tensor& context) {
     if (layer.continuous().objective() == density::v1::Continuous::FLOW_MATCHING) return MatchingLoss(i, x, context);
   }
   const Tensor prepared = PrepareContext(context);
-  Mapped z{x, Tensor()};
   Tensor penalty;
-  for (const auto& layer : layers_) {
-    const Regularised part = layer->InverseForTraining(z.value, prepared);
-    z = {part.mapped.value,
-         z.log_abs_det.defined() ? z.log_abs_det + part.mapped.log_abs_det : part.mapped.log_abs_det};
+  const Mapped z = MapToBase(spec_, x, [&](size_t i, const Tensor& rows) {
+    const Regularised part = layers_[i]->InverseForTraining(rows, prepared);
     if (part.penalty.defined()) penalty = penalty.defined() ? penalty + part.penalty : part.penalty;
-  }
+    return part.mapped;
+  });
   const Tensor surprise = -(base_->LogProb(z.value, prepared) + z.log_abs_det);
   return penalty.defined() ? surprise + penalty : surprise;
 }
 
 Tensor Flow::MatchingLoss(size_t index, const Tensor& x, const Tensor& context) {
+  // What is trained so is the only learnt layer: there is no split, and every layer sees all columns.
   const Tensor prepared = PrepareContext(context);
   Tensor start = x;
   for (size_t i = 0; i < index; ++i) start = layers_[i]->Inverse(start, prepared).value;
@@ -61,22 +103,12 @@ Tensor Flow::MatchingLoss(size_t index, const Tensor& x, const Tensor& context) 
 Mapped Flow::Inverse(const Tensor& x, const Tensor& context) { return InverseOfPrepared(x, PrepareContext(context)); }
 
 Mapped Flow::InverseOfPrepared(const Tensor& x, const Tensor& prepared) {
-  Mapped z = layers_.front()->Inverse(x, prepared);
-  for (size_t i = 1; i < layers_.size(); ++i) {
-    const Mapped mapped = layers_[i]->Inverse(z.value, prepared);
-    z = {mapped.value, z.log_abs_det + mapped.log_abs_det};
-  }
-  return z;
+  return MapToBase(spec_, x, [&](size_t i, const Tensor& rows) { return layers_[i]->Inverse(rows, prepared); });
 }
 
 Mapped Flow::Forward(const Tensor& z, const Tensor& context) {
   const Tensor prepared = PrepareContext(context);
-  Mapped x = layers_.back()->Forward(z, prepared);
-  for (size_t i = layers_.size() - 1; i-- > 0;) {
-    const Mapped mapped = layers_[i]->Forward(x.value, prepared);
-    x = {mapped.value, x.log_abs_det + mapped.log_abs_det};
-  }
-  return x;
+  return MapToData(spec_, z, [&](size_t i, const Tensor& rows) { return layers_[i]->Forward(rows, prepared); });
 }
 
 Tensor Flow::BaseFromNoise(const Tensor& noise, const Tensor& context) {
@@ -88,11 +120,10 @@ Tensor Flow::BaseLogProb(const Tensor& z, const Tensor& context) { return base_-
 void Flow::InitializeFromData(const Tensor& x, const Tensor& context) {
   const torch::NoGradGuard no_grad;
   const Tensor prepared = PrepareContext(context);
-  Tensor rows = x;
-  for (const auto& layer : layers_) {
-    layer->InitializeFromData(rows, prepared);
-    rows = layer->Inverse(rows, prepared).value;
-  }
+  MapToBase(spec_, x, [&](size_t i, const Tensor& rows) {
+    layers_[i]->InitializeFromData(rows, prepared);
+    return layers_[i]->Inverse(rows, prepared);
+  });
 }
 
 Tensor Flow::PrepareContext(const Tensor& context) const {

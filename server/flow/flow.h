@@ -11,11 +11,11 @@
 //   layers.<i>.theta                             elementwise without a conditioner
 //   layers.<i>.passed_theta                      coupling that maps the columns of mask 0, too
 //   layers.<i>.conditioner.<k>.weight, .bias     k-th linear layer of an MLP
-//   layers.<i>.conditioner.input.weight, .bias   residual MLP: first layer,
+//   layers.<i>.conditioner.input.weight, .bias   residual MLP, and residual network of convolutions: first layer,
 //     …conditioner.blocks.<b>.0.weight, .bias      the two layers of block b,
 //     …conditioner.blocks.<b>.1.weight, .bias
 //     …conditioner.output.weight, .bias            last layer
-//   layers.<i>.lu, .bias                         LU linear
+//   layers.<i>.lu, .bias                         LU linear; without bias invertible convolution
 //   layers.<i>.log_scale, .shift, .initialized   ActNorm; `initialized` is a buffer
 //   layers.<i>.lower, .shift                     full affine
 //   layers.<i>.vectors                           Householder

@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "server/flow/columns.h"
 #include "server/flow/context_column.h"
+#include "server/flow/row_shape.h"
 #include "server/flow/spec.h"
 
 namespace densityd::flow {
@@ -87,6 +88,42 @@ void AddBase(const BaseDistribution& base, int64_t features, int64_t context, co
   }
 }
 
+// Channels of the image in which `columns` are.
+int64_t ChannelsOf(const Columns& columns, const RowShape& shape) {
+  return static_cast<int64_t>(ChannelsWith(columns, shape).size());
+}
+
+// Each is a linear layer of the 3 x 3 pixels, or the one, that it sees.
+void AddConvResNet(const density::v1::ConvResNet& network, int64_t inputs, int64_t outputs, const std::string& name,
+                   Tensors& tensors) {
+  const int64_t channels = network.channels();
+  tensors.AddLinear(name + ".input", channels, 9 * inputs);
+  for (uint32_t block = 0; block < network.blocks(); ++block) {
+    tensors.AddLinear(absl::StrCat(name, ".blocks.", block, ".0"), channels, 9 * channels);
+    tensors.AddLinear(absl::StrCat(name, ".blocks.", block, ".1"), channels, channels);
+  }
+  tensors.AddLinear(name + ".output", outputs, 9 * channels);
+}
+
+void AddCoupling(const density::v1::Coupling& coupling, const RowShape& shape, int64_t context, const std::string& name,
+                 Tensors& tensors) {
+  const Columns transformed = TransformedColumns(coupling.mask(), shape);
+  const Columns passed = OtherColumns(transformed, shape.columns);
+  const int64_t parameters = UnivariateParameters(coupling.univariate());
+  if (coupling.has_passed_univariate()) {
+    tensors.Add(name + ".passed_theta",
+                {static_cast<int64_t>(passed.size()), UnivariateParameters(coupling.passed_univariate())});
+  }
+  const std::string conditioner = name + ".conditioner";
+  if (coupling.conditioner().has_conv_resnet()) {
+    return AddConvResNet(coupling.conditioner().conv_resnet(), ChannelsOf(passed, shape) + context,
+                         ChannelsOf(transformed, shape) * parameters, conditioner, tensors);
+  }
+  const auto inputs = static_cast<int64_t>(passed.size() + CircularColumns(coupling.univariate(), passed).size());
+  AddConditioner(coupling.conditioner(), inputs + context, static_cast<int64_t>(transformed.size()) * parameters,
+                 conditioner, tensors);
+}
+
 template <typename Bend>
 void AddBend(const Bend& bend, int64_t parameters, int64_t context, const std::string& name, Tensors& tensors) {
   tensors.Add(name + ".theta", {parameters});
@@ -95,7 +132,8 @@ void AddBend(const Bend& bend, int64_t parameters, int64_t context, const std::s
   }
 }
 
-void AddLayer(const Layer& layer, int64_t features, int64_t context, const std::string& name, Tensors& tensors) {
+void AddLayer(const Layer& layer, const RowShape& shape, int64_t context, const std::string& name, Tensors& tensors) {
+  const int64_t features = shape.columns;
   switch (layer.kind_case()) {
     case Layer::kElementwise: {
       const int64_t parameters = UnivariateParameters(layer.elementwise().univariate());
@@ -105,19 +143,8 @@ void AddLayer(const Layer& layer, int64_t features, int64_t context, const std::
       return AddConditioner(layer.elementwise().conditioner(), context, features * parameters, name + ".conditioner",
                             tensors);
     }
-    case Layer::kCoupling: {
-      const auto& coupling = layer.coupling();
-      const Columns transformed = TransformedColumns(coupling.mask(), features);
-      const Columns passed = OtherColumns(transformed, features);
-      const auto inputs = static_cast<int64_t>(passed.size() + CircularColumns(coupling.univariate(), passed).size());
-      if (coupling.has_passed_univariate()) {
-        tensors.Add(name + ".passed_theta",
-                    {static_cast<int64_t>(passed.size()), UnivariateParameters(coupling.passed_univariate())});
-      }
-      return AddConditioner(coupling.conditioner(), inputs + context,
-                            static_cast<int64_t>(transformed.size()) * UnivariateParameters(coupling.univariate()),
-                            name + ".conditioner", tensors);
-    }
+    case Layer::kCoupling:
+      return AddCoupling(layer.coupling(), shape, context, name, tensors);
     case Layer::kAutoregressive: {
       const Univariate& univariate = layer.autoregressive().univariate();
       const auto circles = static_cast<int64_t>(CircularColumns(univariate, AllColumns(features)).size());
@@ -127,10 +154,16 @@ void AddLayer(const Layer& layer, int64_t features, int64_t context, const std::
     case Layer::kLuLinear:
       tensors.Add(name + ".lu", {features, features});
       return tensors.Add(name + ".bias", {features});
-    case Layer::kActnorm:
-      tensors.Add(name + ".log_scale", {features});
-      tensors.Add(name + ".shift", {features});
+    case Layer::kActnorm: {
+      const int64_t numbers = layer.actnorm().per_channel() ? shape.channels : features;
+      tensors.Add(name + ".log_scale", {numbers});
+      tensors.Add(name + ".shift", {numbers});
       return tensors.AddState(name + ".initialized", {});
+    }
+    case Layer::kInvertibleConvolution:
+      return tensors.Add(name + ".lu", {shape.channels, shape.channels});
+    case Layer::kSplit:
+      return AddCoupling(CouplingOfSplit(layer.split(), shape), shape, context, name, tensors);
     case Layer::kHouseholder:
       return tensors.Add(name + ".vectors", {layer.householder().reflections(), features});
     case Layer::kOrthogonal:
@@ -214,8 +247,9 @@ std::vector<TensorInfo> FlowTensors(const FlowSpec& given) {
   Tensors tensors;
   const int64_t context = EncodedContextWidth(spec);
   AddBase(spec.base(), features, context, "base", tensors);
+  const std::vector<RowShape> shapes = LayerShapes(spec);
   for (int i = 0; i < spec.layers_size(); ++i) {
-    AddLayer(spec.layers(i), features, context, absl::StrCat("layers.", i), tensors);
+    AddLayer(spec.layers(i), shapes[i], context, absl::StrCat("layers.", i), tensors);
   }
   AddEncoding(spec.context_encoding(), tensors);
   return tensors.Take();

@@ -9,7 +9,7 @@
 #include "server/base/errors.h"
 #include "server/flow/columns.h"
 #include "server/flow/field_check.h"
-#include "server/flow/not_built.h"
+#include "server/flow/image_check.h"
 #include "server/flow/preprocessing_check.h"
 #include "server/flow/univariate_check.h"
 
@@ -25,6 +25,7 @@ using density::v1::Continuous;
 using density::v1::Coupling;
 using density::v1::Elementwise;
 using density::v1::Householder;
+using density::v1::InvertibleConvolution;
 using density::v1::Layer;
 using density::v1::Mask;
 using density::v1::Mlp;
@@ -32,6 +33,7 @@ using density::v1::Orthogonal;
 using density::v1::Permutation;
 using density::v1::Residual;
 using density::v1::ResidualMlp;
+using density::v1::Split;
 using density::v1::Standardize;
 using density::v1::Sylvester;
 
@@ -79,26 +81,49 @@ absl::Status CheckResidualMlp(const ResidualMlp& residual, const std::string& fi
   return absl::OkStatus();
 }
 
+// Of a coupling or a split, which may see an image.
+absl::Status CheckImageConditioner(const Conditioner& conditioner, const RowShape& shape, const std::string& field) {
+  if (!conditioner.has_conv_resnet()) return CheckConditioner(conditioner, field);
+  return CheckConvResNet(conditioner.conv_resnet(), shape, field + ".conv_resnet");
+}
+
 absl::Status CheckElementwise(const Elementwise& layer, int64_t features, const std::string& field) {
   if (auto status = CheckUnivariate(layer.univariate(), features, field + ".univariate"); !status.ok()) return status;
   return CheckConditioner(layer.conditioner(), field + ".conditioner");
 }
 
-absl::Status CheckCoupling(const Coupling& layer, int64_t features, const std::string& field) {
-  const std::string mask = field + ".mask";
-  if (!Mask::Pattern_IsValid(layer.mask().pattern())) return UnknownEnum(mask + ".pattern", layer.mask().pattern());
-  if (auto status = CheckColumns(layer.mask().transformed(), features, mask + ".transformed"); !status.ok()) {
+absl::Status CheckCoupling(const Coupling& layer, const RowShape& shape, const std::string& field) {
+  if (auto status = CheckMask(layer.mask(), shape, field + ".mask"); !status.ok()) return status;
+  const std::string passed = field + ".passed_univariate";
+  if (auto status = CheckUnivariate(layer.passed_univariate(), shape.columns, passed); !status.ok()) return status;
+  if (auto status = CheckUnivariate(layer.univariate(), shape.columns, field + ".univariate"); !status.ok()) {
     return status;
   }
-  const size_t transformed = TransformedColumns(layer.mask(), features).size();
-  if (transformed == 0 || static_cast<int64_t>(transformed) == features) {
-    return InvalidArgument(mask, absl::StrCat("transforms ", transformed, " of ", features,
-                                              " columns; at least one must be transformed and at least one must pass"));
+  if (layer.conditioner().has_conv_resnet() && !layer.univariate().rational_quadratic_spline().circular().empty()) {
+    return InvalidArgument(field + ".conditioner.conv_resnet",
+                           "sees numbers, not the sines and cosines of univariate.rational_quadratic_spline.circular");
   }
-  const std::string passed = field + ".passed_univariate";
-  if (auto status = CheckUnivariate(layer.passed_univariate(), features, passed); !status.ok()) return status;
-  if (auto status = CheckUnivariate(layer.univariate(), features, field + ".univariate"); !status.ok()) return status;
-  return CheckConditioner(layer.conditioner(), field + ".conditioner");
+  return CheckImageConditioner(layer.conditioner(), shape, field + ".conditioner");
+}
+
+absl::Status CheckSplit(const Split& layer, const RowShape& shape, const std::string& field) {
+  if (auto status = CheckSplittable(shape, field); !status.ok()) return status;
+  return CheckImageConditioner(layer.conditioner(), shape, field + ".conditioner");
+}
+
+absl::Status CheckPermutationLayer(const Permutation& layer, int64_t count, const std::string& field) {
+  if (!Permutation::Kind_IsValid(layer.kind())) return UnknownEnum(field + ".kind", layer.kind());
+  return CheckPermutation(layer.columns(), count, field + ".columns");
+}
+
+absl::Status CheckInvertibleConvolution(const InvertibleConvolution& layer, const RowShape& shape,
+                                        const std::string& field) {
+  if (auto status = CheckIsImage(shape, field); !status.ok()) return status;
+  return CheckPermutationLayer(layer.permutation(), shape.channels, field + ".permutation");
+}
+
+absl::Status CheckActNorm(const density::v1::ActNorm& layer, const RowShape& shape, const std::string& field) {
+  return layer.per_channel() ? CheckIsImage(shape, field + ".per_channel") : absl::OkStatus();
 }
 
 absl::Status CheckAutoregressive(const Autoregressive& layer, int64_t features, const std::string& field) {
@@ -269,26 +294,26 @@ absl::Status CheckStandardize(const Standardize& standardize, int64_t columns, c
 }
 
 absl::Status CheckConditioner(const Conditioner& conditioner, const std::string& field) {
-  if (conditioner.has_conv_resnet()) return NotBuilt(field + ".conv_resnet");
+  if (conditioner.has_conv_resnet()) {
+    return InvalidArgument(field + ".conv_resnet", "is for couplings and splits of images");
+  }
   if (conditioner.has_residual_mlp()) return CheckResidualMlp(conditioner.residual_mlp(), field + ".residual_mlp");
   return CheckMlp(conditioner.mlp(), field + ".mlp");
 }
 
-absl::Status CheckLayer(const Layer& layer, int64_t features, const std::string& field) {
+absl::Status CheckLayer(const Layer& layer, const RowShape& shape, const std::string& field) {
+  const int64_t features = shape.columns;
   switch (layer.kind_case()) {
     case Layer::kStandardize:
       return CheckStandardize(layer.standardize(), features, field + ".standardize");
     case Layer::kElementwise:
       return CheckElementwise(layer.elementwise(), features, field + ".elementwise");
     case Layer::kCoupling:
-      return CheckCoupling(layer.coupling(), features, field + ".coupling");
+      return CheckCoupling(layer.coupling(), shape, field + ".coupling");
     case Layer::kAutoregressive:
       return CheckAutoregressive(layer.autoregressive(), features, field + ".autoregressive");
     case Layer::kPermutation:
-      if (!Permutation::Kind_IsValid(layer.permutation().kind())) {
-        return UnknownEnum(field + ".permutation.kind", layer.permutation().kind());
-      }
-      return CheckPermutation(layer.permutation().columns(), features, field + ".permutation.columns");
+      return CheckPermutationLayer(layer.permutation(), features, field + ".permutation");
     case Layer::kBijection:
       return CheckBijection(layer.bijection(), features, field + ".bijection");
     case Layer::kHouseholder:
@@ -307,8 +332,15 @@ absl::Status CheckLayer(const Layer& layer, int64_t features, const std::string&
       return CheckContinuous(layer.continuous(), field + ".continuous");
     case Layer::kPreprocessing:
       return CheckPreprocessing(layer.preprocessing(), features, ColumnRole::kFeatures, field + ".preprocessing");
-    case Layer::kLuLinear:
+    case Layer::kSqueeze:
+      return CheckSqueeze(shape, field + ".squeeze");
+    case Layer::kSplit:
+      return CheckSplit(layer.split(), shape, field + ".split");
+    case Layer::kInvertibleConvolution:
+      return CheckInvertibleConvolution(layer.invertible_convolution(), shape, field + ".invertible_convolution");
     case Layer::kActnorm:
+      return CheckActNorm(layer.actnorm(), shape, field + ".actnorm");
+    case Layer::kLuLinear:
     case Layer::kFullAffine:
       return absl::OkStatus();
     default:
@@ -317,7 +349,7 @@ absl::Status CheckLayer(const Layer& layer, int64_t features, const std::string&
   return InvalidArgument(field,
                          "has no kind; set one of standardize, elementwise, coupling, autoregressive, permutation, "
                          "lu_linear, actnorm, bijection, full_affine, householder, orthogonal, planar, radial, "
-                         "sylvester, residual, continuous, preprocessing");
+                         "sylvester, residual, continuous, squeeze, split, invertible_convolution, preprocessing");
 }
 
 }  // namespace densityd::flow

@@ -1,6 +1,5 @@
 #include "server/flow/linear_transforms.h"
 
-#include "server/flow/columns.h"
 #include "server/flow/elementary.h"
 
 namespace densityd::flow {
@@ -16,8 +15,15 @@ Tensor RawDiagonal(const Tensor& positive) {
 
 }  // namespace
 
-Permutation::Permutation(const density::v1::Permutation& spec, int64_t features) {
-  const Columns columns = PermutationColumns(spec, features);
+Tensor LuFactors::Identity(int64_t n) { return torch::eye(n, torch::kFloat64) * InverseSoftplus(1 - kMinDiagonal); }
+
+Tensor LuFactors::Lower() const { return lu.tril(-1) + identity; }
+
+Tensor LuFactors::Upper() const { return lu.triu(1) + torch::diag(PositiveDiagonal(lu.diagonal())); }
+
+Tensor LuFactors::LogAbsDet() const { return PositiveDiagonal(lu.diagonal()).log().sum(); }
+
+Permutation::Permutation(const Columns& columns) {
   columns_ = RegisterConstant(torch::tensor(columns, torch::kInt64));
   inverse_columns_ = RegisterConstant(torch::tensor(InversePermutation(columns), torch::kInt64));
 }
@@ -31,48 +37,54 @@ Mapped Permutation::Inverse(const Tensor& x, const Tensor& /*context*/) {
 }
 
 LuLinear::LuLinear(int64_t features) {
-  identity_ = RegisterConstant(torch::eye(features, torch::kFloat64));
-  lu_ = register_parameter("lu", torch::eye(features, torch::kFloat64) * InverseSoftplus(1 - kMinDiagonal));
+  factors_.identity = RegisterConstant(torch::eye(features, torch::kFloat64));
+  factors_.lu = register_parameter("lu", LuFactors::Identity(features));
   bias_ = register_parameter("bias", torch::zeros({features}, torch::kFloat64));
 }
 
-Tensor LuLinear::Lower() const { return lu_.tril(-1) + identity_; }
-
-Tensor LuLinear::Upper() const { return lu_.triu(1) + torch::diag(PositiveDiagonal(lu_.diagonal())); }
-
 Mapped LuLinear::Forward(const Tensor& z, const Tensor& /*context*/) {
   // Rows: z - b = x U^T L^T.
-  const Tensor ux = torch::linalg_solve_triangular(Lower().t(), z - bias_, /*upper=*/true, /*left=*/false,
+  const Tensor ux = torch::linalg_solve_triangular(factors_.Lower().t(), z - bias_, /*upper=*/true, /*left=*/false,
                                                    /*unitriangular=*/true);
-  const Tensor x = torch::linalg_solve_triangular(Upper().t(), ux, /*upper=*/false, /*left=*/false,
+  const Tensor x = torch::linalg_solve_triangular(factors_.Upper().t(), ux, /*upper=*/false, /*left=*/false,
                                                   /*unitriangular=*/false);
-  return {x, -PositiveDiagonal(lu_.diagonal()).log().sum().expand({z.size(0)})};
+  return {x, -factors_.LogAbsDet().expand({z.size(0)})};
 }
 
 Mapped LuLinear::Inverse(const Tensor& x, const Tensor& /*context*/) {
-  const Tensor z = torch::matmul(torch::matmul(x, Upper().t()), Lower().t()) + bias_;
-  return {z, PositiveDiagonal(lu_.diagonal()).log().sum().expand({x.size(0)})};
+  const Tensor z = torch::matmul(torch::matmul(x, factors_.Upper().t()), factors_.Lower().t()) + bias_;
+  return {z, factors_.LogAbsDet().expand({x.size(0)})};
 }
 
-ActNorm::ActNorm(int64_t features) {
-  log_scale_ = register_parameter("log_scale", torch::zeros({features}, torch::kFloat64));
-  shift_ = register_parameter("shift", torch::zeros({features}, torch::kFloat64));
+ActNorm::ActNorm(const density::v1::ActNorm& spec, const RowShape& shape)
+    : pixels_(spec.per_channel() ? shape.pixels() : 1) {
+  const int64_t numbers = shape.columns / pixels_;
+  log_scale_ = register_parameter("log_scale", torch::zeros({numbers}, torch::kFloat64));
+  shift_ = register_parameter("shift", torch::zeros({numbers}, torch::kFloat64));
   initialized_ = register_buffer("initialized", torch::zeros({}, torch::kFloat64));
 }
 
+Tensor ActNorm::PerColumn(const Tensor& numbers) const {
+  return pixels_ == 1 ? numbers : numbers.unsqueeze(1).expand({-1, pixels_}).flatten();
+}
+
 Mapped ActNorm::Forward(const Tensor& z, const Tensor& /*context*/) {
-  return {z * log_scale_.exp() + shift_, log_scale_.sum().expand({z.size(0)})};
+  const Tensor log_abs_det = log_scale_.sum() * pixels_;
+  return {z * PerColumn(log_scale_.exp()) + PerColumn(shift_), log_abs_det.expand({z.size(0)})};
 }
 
 Mapped ActNorm::Inverse(const Tensor& x, const Tensor& /*context*/) {
-  return {(x - shift_) * (-log_scale_).exp(), (-log_scale_.sum()).expand({x.size(0)})};
+  const Tensor log_abs_det = -log_scale_.sum() * pixels_;
+  return {(x - PerColumn(shift_)) * PerColumn((-log_scale_).exp()), log_abs_det.expand({x.size(0)})};
 }
 
 void ActNorm::InitializeFromData(const Tensor& x, const Tensor& /*context*/) {
   if (x.size(0) < 2 || initialized_.item<double>() != 0) return;
   const torch::NoGradGuard no_grad;
-  const Tensor deviation = x.std(0, /*unbiased=*/false);
-  shift_.copy_(x.mean(0));
+  // (numbers, rows and pixels).
+  const Tensor values = x.reshape({x.size(0), log_scale_.size(0), pixels_}).transpose(0, 1).flatten(1);
+  const Tensor deviation = values.std(1, /*unbiased=*/false);
+  shift_.copy_(values.mean(1));
   log_scale_.copy_(deviation.masked_fill(deviation == 0, 1).log());
   initialized_.fill_(1);
 }

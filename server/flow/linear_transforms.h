@@ -1,7 +1,7 @@
 // Linear maps of whole rows: permutation, LU, ActNorm, and the full affine map.
 #pragma once
 
-#include "density/v1/flow_spec.pb.h"
+#include "server/flow/row_shape.h"
 #include "server/flow/transform.h"
 
 namespace densityd::flow {
@@ -9,10 +9,25 @@ namespace densityd::flow {
 /// Smallest diagonal entry of a learnt triangular matrix.
 inline constexpr double kMinDiagonal = 1e-3;
 
+/// L and U of a learnt square matrix L U, kept in one tensor: below its diagonal L, whose own diagonal is 1; above it
+/// U; on it `raw`, diag(U) = softplus(raw) + 1e-3.
+struct LuFactors {
+  /// What the tensor (n, n) of L U = I holds.
+  static Tensor Identity(int64_t n);
+
+  Tensor Lower() const;
+  Tensor Upper() const;
+  /// log|det(L U)|: ().
+  Tensor LogAbsDet() const;
+
+  Tensor lu;
+  Tensor identity;
+};
+
 /// z[j] = x[columns[j]]; log|det| = 0. Registers nothing.
 class Permutation final : public Transform {
  public:
-  Permutation(const density::v1::Permutation& spec, int64_t features);
+  explicit Permutation(const Columns& columns);
   Mapped Forward(const Tensor& z, const Tensor& context) override;
   Mapped Inverse(const Tensor& x, const Tensor& context) override;
 
@@ -21,8 +36,7 @@ class Permutation final : public Transform {
   Tensor inverse_columns_;
 };
 
-/// z = L U x + b (Kingma & Dhariwal 2018). Registers `lu` (D, D): below the diagonal L, whose own diagonal is 1; above
-/// it U; on it `raw`, diag(U) = softplus(raw) + 1e-3; and `bias` (D). Starts as the identity.
+/// z = L U x + b (Kingma & Dhariwal 2018). Registers `lu` (D, D), LuFactors, and `bias` (D). Starts as the identity.
 class LuLinear final : public Transform {
  public:
   explicit LuLinear(int64_t features);
@@ -30,25 +44,27 @@ class LuLinear final : public Transform {
   Mapped Inverse(const Tensor& x, const Tensor& context) override;
 
  private:
-  Tensor Lower() const;
-  Tensor Upper() const;
-
-  Tensor lu_;
+  LuFactors factors_;
   Tensor bias_;
-  Tensor identity_;
 };
 
-/// z = (x - shift) * exp(-log_scale) (Kingma & Dhariwal 2018). Registers `log_scale` (D), `shift` (D) and the flag
-/// `initialized` (): 1 once InitializeFromData has set both so that its rows leave with mean 0 and deviation 1.
+/// z = (x - shift) * exp(-log_scale) (Kingma & Dhariwal 2018), per column or per channel of an image. Registers
+/// `log_scale` (D or channels), `shift` (the same) and the flag `initialized` (): 1 once InitializeFromData has set
+/// both so that the columns, or the channels, of its rows leave with mean 0 and deviation 1.
 class ActNorm final : public Transform {
  public:
-  explicit ActNorm(int64_t features);
+  /// Precondition: `spec` is checked.
+  ActNorm(const density::v1::ActNorm& spec, const RowShape& shape);
   Mapped Forward(const Tensor& z, const Tensor& context) override;
   Mapped Inverse(const Tensor& x, const Tensor& context) override;
   /// Does nothing the second time, nor with fewer than two rows.
   void InitializeFromData(const Tensor& x, const Tensor& context) override;
 
  private:
+  // Of each column.
+  Tensor PerColumn(const Tensor& numbers) const;
+
+  const int64_t pixels_;  // columns that share their numbers
   Tensor log_scale_;
   Tensor shift_;
   Tensor initialized_;

@@ -6,6 +6,8 @@
 #include "absl/strings/str_cat.h"
 #include "server/base/errors.h"
 #include "server/flow/field_check.h"
+#include "server/flow/image_check.h"
+#include "server/flow/image_presets.h"
 #include "server/flow/layer_check.h"
 #include "server/flow/preprocessing_check.h"
 #include "server/flow/univariate_check.h"
@@ -13,10 +15,12 @@
 namespace densityd::flow {
 namespace {
 
+using density::v1::ImageShape;
 using density::v1::Preset;
 
 constexpr uint32_t kMaxTransforms = 128;
 constexpr uint32_t kMaxRank = 256;
+constexpr uint32_t kMaxLevels = 8;
 
 struct Option {
   const char* name;
@@ -31,9 +35,9 @@ absl::Status CheckApplicable(const Preset& preset, const PresetTraits& traits) {
       {"actnorm", preset.actnorm(), traits.has_mixing},
       {"hidden", !preset.hidden().empty(), traits.has_network},
       {"activation", preset.activation() != density::v1::ACTIVATION_UNSPECIFIED, traits.has_network},
-      {"residual", preset.residual(), traits.has_network && traits.has_blocks},
+      {"residual", preset.residual(), traits.has_network && traits.has_blocks && !traits.has_image},
       {"residual_blocks", preset.has_residual_blocks(), traits.has_network && traits.has_blocks},
-      {"dropout", preset.dropout() != 0, traits.has_network && traits.has_blocks},
+      {"dropout", preset.dropout() != 0, traits.has_network && traits.has_blocks && !traits.has_image},
       {"bins", preset.has_bins(), traits.has_splines},
       {"bound", preset.has_bound(), traits.has_bound},
       {"base", preset.has_base(), traits.has_base},
@@ -42,8 +46,8 @@ absl::Status CheckApplicable(const Preset& preset, const PresetTraits& traits) {
       {"circular", !preset.circular().empty(), traits.has_circles},
       {"components", preset.has_components(), traits.has_components},
       {"rank", preset.has_rank(), traits.has_rank},
-      {"image", preset.has_image(), false},
-      {"levels", preset.has_levels(), false},
+      {"image", preset.has_image(), traits.has_image},
+      {"levels", preset.has_levels(), traits.has_image},
       {"residual_options", preset.has_residual_options(), traits.has_residual_options},
       {"continuous_options", preset.has_continuous_options(), traits.has_continuous_options},
   };
@@ -60,22 +64,24 @@ absl::Status CheckRange(uint64_t value, uint64_t max, const std::string& field, 
   return InvalidArgument(field, absl::StrCat("is ", value, "; it must be ", min, " … ", max));
 }
 
-absl::Status CheckHidden(const Preset& preset) {
-  const int max_layers = preset.residual() ? 1 : kMaxHiddenLayers;
+absl::Status CheckHidden(const Preset& preset, const PresetTraits& traits) {
+  const bool one_width = preset.residual() || traits.has_image;
+  const int max_layers = one_width ? 1 : kMaxHiddenLayers;
+  const uint32_t max_units = traits.has_image ? kMaxConvolutionChannels : kMaxHiddenUnits;
   if (preset.hidden_size() > max_layers) {
     return InvalidArgument("preset.hidden",
                            absl::StrCat("has ", preset.hidden_size(), " widths; the limit is ", max_layers,
-                                        preset.residual() ? ", because a residual network has one" : ""));
+                                        one_width ? ", because a residual network has one" : ""));
   }
   for (int i = 0; i < preset.hidden_size(); ++i) {
-    auto status = CheckRange(preset.hidden(i), kMaxHiddenUnits, absl::StrCat("preset.hidden[", i, "]"));
+    auto status = CheckRange(preset.hidden(i), max_units, absl::StrCat("preset.hidden[", i, "]"));
     if (!status.ok()) return status;
   }
   return absl::OkStatus();
 }
 
-absl::Status CheckResidual(const Preset& preset) {
-  if (!preset.residual() && preset.has_residual_blocks()) {
+absl::Status CheckResidual(const Preset& preset, const PresetTraits& traits) {
+  if (!preset.residual() && !traits.has_image && preset.has_residual_blocks()) {
     return InvalidArgument("preset.residual_blocks", "is set, but preset.residual is not");
   }
   if (!preset.residual() && preset.dropout() != 0) {
@@ -133,6 +139,27 @@ absl::Status CheckPreprocessed(const Preset& preset, const PresetTraits& traits,
   return CheckPreprocessing(preset.preprocessing(), features, ColumnRole::kFeatures, "preset.preprocessing");
 }
 
+// The image, and whether it can be halved as often as the levels ask for.
+absl::Status CheckImage(const Preset& preset, const PresetTraits& traits, uint32_t features) {
+  if (!traits.has_image) return absl::OkStatus();
+  if (!preset.has_image()) {
+    return InvalidArgument("preset.image", absl::StrCat("is not set; '", preset.name(),
+                                                        "' must know channels, height and width of the image"));
+  }
+  const ImageShape& image = preset.image();
+  if (auto status = CheckImageShape(image, features, "preset.image"); !status.ok()) return status;
+  const uint32_t levels = PresetLevels(preset);
+  if (auto status = CheckRange(levels, kMaxLevels, "preset.levels"); !status.ok()) return status;
+  const int squeezes = static_cast<int>(levels) + traits.squeezes;
+  int most = 0;
+  while (most < squeezes && (image.height() | image.width()) % (2u << most) == 0) ++most;
+  if (most == squeezes) return absl::OkStatus();
+  return InvalidArgument("preset.levels",
+                         absl::StrCat("is ", levels, ", so that height and width are halved ", squeezes,
+                                      " times; those of ", image.height(), " x ", image.width(), " can be ", most,
+                                      " times. Take fewer levels, or pad the images"));
+}
+
 absl::Status CheckEnums(const Preset& preset) {
   if (!Preset::Mixing_IsValid(preset.mixing())) {
     return InvalidArgument("preset.mixing", absl::StrCat("has the unknown value ", preset.mixing()));
@@ -151,11 +178,12 @@ absl::Status CheckPreset(const Preset& preset, const PresetTraits& traits, uint3
     auto status = CheckRange(preset.transforms(), kMaxTransforms, "preset.transforms");
     if (!status.ok()) return status;
   }
-  if (auto status = CheckHidden(preset); !status.ok()) return status;
-  if (auto status = CheckResidual(preset); !status.ok()) return status;
+  if (auto status = CheckHidden(preset, traits); !status.ok()) return status;
+  if (auto status = CheckResidual(preset, traits); !status.ok()) return status;
   if (auto status = CheckEnums(preset); !status.ok()) return status;
   if (auto status = CheckSplines(preset); !status.ok()) return status;
   if (auto status = CheckSizes(preset, features); !status.ok()) return status;
+  if (auto status = CheckImage(preset, traits, features); !status.ok()) return status;
   if (auto status = CheckPreprocessed(preset, traits, features); !status.ok()) return status;
   if (preset.has_base() && preset.learnt_base()) {
     return InvalidArgument("preset.learnt_base", "is set, and so is preset.base; one of them says what z is");

@@ -23,6 +23,8 @@ struct PresetTraits {
   bool has_rank = false;                ///< rank
   bool has_residual_options = false;    ///< residual_options
   bool has_continuous_options = false;  ///< continuous_options
+  bool has_image = false;               ///< image, levels; networks of convolutions
+  int squeezes = 0;                     ///< of an image: as many as levels, and this
   uint32_t min_features = 1;
 };
 

@@ -10,7 +10,7 @@
 #include "absl/strings/str_join.h"
 #include "server/base/errors.h"
 #include "server/flow/columns.h"
-#include "server/flow/not_built.h"
+#include "server/flow/image_presets.h"
 #include "server/flow/preset_check.h"
 #include "server/flow/spec.h"
 
@@ -161,6 +161,8 @@ void MarkCircles(const Columns& angles, uint32_t features, Preprocessing& prepro
 void AddPreprocessing(const Preset& preset, FlowSpec& spec) {
   if (preset.has_preprocessing()) {
     *spec.add_layers()->mutable_preprocessing() = preset.preprocessing();
+  } else if (preset.has_image() && !preset.no_standardize()) {
+    AddPixels(spec.features(), spec);
   } else if (!preset.no_standardize()) {
     spec.add_layers()->mutable_standardize();
   }
@@ -308,6 +310,8 @@ const std::map<std::string, Recipe, std::less<>>& Recipes() {
         {.has_blocks = false, .has_transforms = false, .has_mixing = false, .has_continuous_options = true}}},
       {"residual", {AddResidual, {.has_blocks = false, .has_residual_options = true}}},
       {"sylvester", {AddSylvester, {.has_network = false, .has_rank = true}}},
+      {"glow", {AddGlow, {.has_mixing = false, .has_image = true, .squeezes = 0}}},
+      {"realnvp_image", {AddRealNvpImage, {.has_mixing = false, .has_image = true, .squeezes = -1}}},
   };
   return recipes;
 }
@@ -319,9 +323,6 @@ std::string KnownNames() {
 }  // namespace
 
 absl::StatusOr<FlowSpec> ExpandPreset(const Preset& preset, uint32_t features, uint32_t context_features) {
-  if (IsUnbuiltPreset(preset.name())) {
-    return absl::UnimplementedError(absl::StrCat("preset.name: '", preset.name(), "' is defined, but not built yet"));
-  }
   const auto recipe = Recipes().find(preset.name());
   if (recipe == Recipes().end()) {
     return InvalidArgument("preset.name", absl::StrCat("'", preset.name(), "' is unknown; known are ", KnownNames()));
@@ -330,6 +331,7 @@ absl::StatusOr<FlowSpec> ExpandPreset(const Preset& preset, uint32_t features, u
   FlowSpec spec;
   spec.set_features(features);
   spec.set_context_features(context_features);
+  if (preset.has_image()) *spec.mutable_image() = preset.image();
   if (preset.has_base()) *spec.mutable_base() = preset.base();
   if (preset.learnt_base()) spec.mutable_base()->mutable_diagonal_normal();
   AddPreprocessing(preset, spec);

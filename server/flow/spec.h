@@ -16,7 +16,7 @@ namespace densityd::flow {
 inline constexpr uint64_t kMaxParameters = uint64_t{1} << 30;
 
 /// INVALID_ARGUMENT with the path of the first field that is wrong, prefixed by `field`
-/// ("spec.layers[3].coupling.mask"). UNIMPLEMENTED, with the path, for what is not built yet.
+/// ("spec.layers[3].coupling.mask").
 absl::Status CheckFlowSpec(const density::v1::FlowSpec& spec, std::string_view field = "spec");
 
 /// INVALID_ARGUMENT with the path of the first Standardize whose mean or scale is empty, as it is before a training.
@@ -26,7 +26,7 @@ absl::Status CheckFitted(const density::v1::FlowSpec& spec, std::string_view fie
 density::v1::FlowSpec WithDefaults(density::v1::FlowSpec spec);
 
 /// Expands a preset for D = `features` and C = `context_features`. INVALID_ARGUMENT naming "preset.<option>"; an
-/// unknown name lists the known ones. UNIMPLEMENTED for a preset that is not built yet.
+/// unknown name lists the known ones.
 absl::StatusOr<density::v1::FlowSpec> ExpandPreset(const density::v1::Preset& preset, uint32_t features,
                                                    uint32_t context_features);
 

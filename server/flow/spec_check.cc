@@ -1,9 +1,10 @@
 #include "absl/strings/str_cat.h"
 #include "server/base/errors.h"
 #include "server/flow/base_check.h"
+#include "server/flow/image_check.h"
 #include "server/flow/layer_check.h"
-#include "server/flow/not_built.h"
 #include "server/flow/preprocessing_check.h"
+#include "server/flow/row_shape.h"
 #include "server/flow/spec.h"
 #include "server/flow/support.h"
 
@@ -30,6 +31,10 @@ absl::Status CheckSizes(const FlowSpec& spec, const std::string& field) {
                            absl::StrCat("has ", spec.layers_size(), " layers; it must have 1 … ", kMaxLayers));
   }
   return absl::OkStatus();
+}
+
+absl::Status CheckImage(const FlowSpec& spec, const std::string& field) {
+  return spec.has_image() ? CheckImageShape(spec.image(), spec.features(), field) : absl::OkStatus();
 }
 
 absl::Status CheckContextPreprocessing(const FlowSpec& spec, const std::string& field) {
@@ -82,10 +87,12 @@ absl::Status CheckFittedStandardize(const Standardize& standardize, const std::s
 absl::Status CheckFlowSpec(const FlowSpec& spec, std::string_view field) {
   const std::string path(field);
   if (auto status = CheckSizes(spec, path); !status.ok()) return status;
-  if (auto status = CheckBuilt(spec, path); !status.ok()) return status;
+  if (auto status = CheckImage(spec, path + ".image"); !status.ok()) return status;
+  RowShape shape = DataShape(spec);
   for (int i = 0; i < spec.layers_size(); ++i) {
     const std::string layer = absl::StrCat(path, ".layers[", i, "]");
-    if (auto status = CheckLayer(spec.layers(i), spec.features(), layer); !status.ok()) return status;
+    if (auto status = CheckLayer(spec.layers(i), shape, layer); !status.ok()) return status;
+    shape = ShapeAfter(spec.layers(i), shape);
   }
   if (auto status = CheckPreprocessingIsFirst(spec, path); !status.ok()) return status;
   if (auto status = CheckContextPreprocessing(spec, path + ".context_preprocessing"); !status.ok()) return status;

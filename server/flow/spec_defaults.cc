@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "server/flow/row_shape.h"
 #include "server/flow/spec.h"
 
 namespace densityd::flow {
@@ -77,6 +78,13 @@ void FillConditioner(Conditioner& conditioner) {
     if (residual.hidden() == 0) residual.set_hidden(64);
     if (residual.blocks() == 0) residual.set_blocks(2);
     residual.set_activation(OrRelu(residual.activation()));
+    return;
+  }
+  if (conditioner.has_conv_resnet()) {
+    auto& network = *conditioner.mutable_conv_resnet();
+    if (network.channels() == 0) network.set_channels(64);
+    if (network.blocks() == 0) network.set_blocks(2);
+    network.set_activation(OrRelu(network.activation()));
     return;
   }
   auto& mlp = *conditioner.mutable_mlp();
@@ -202,13 +210,22 @@ void FillLayer(Layer& layer, uint32_t features) {
   if (layer.has_planar()) FillBend(*layer.mutable_planar());
   if (layer.has_radial()) FillBend(*layer.mutable_radial());
   if (layer.has_sylvester()) FillSylvester(*layer.mutable_sylvester(), features);
+  if (layer.has_split()) FillConditioner(*layer.mutable_split()->mutable_conditioner());
+  // Unset means no permutation.
+  if (layer.invertible_convolution().has_permutation()) {
+    FillPermutation(*layer.mutable_invertible_convolution()->mutable_permutation());
+  }
 }
 
 }  // namespace
 
 FlowSpec WithDefaults(FlowSpec spec) {
   FillBase(*spec.mutable_base());
-  for (Layer& layer : *spec.mutable_layers()) FillLayer(layer, spec.features());
+  RowShape shape = DataShape(spec);
+  for (Layer& layer : *spec.mutable_layers()) {
+    FillLayer(layer, static_cast<uint32_t>(shape.columns));
+    shape = ShapeAfter(layer, shape);
+  }
   return spec;
 }
 

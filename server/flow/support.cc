@@ -11,6 +11,7 @@
 #include "server/base/errors.h"
 #include "server/flow/column_map.h"
 #include "server/flow/columns.h"
+#include "server/flow/row_shape.h"
 
 namespace densityd::flow {
 namespace {
@@ -134,8 +135,12 @@ const Univariate* UnivariateOf(const Layer& layer) {
   return layer.has_autoregressive() ? &layer.autoregressive().univariate() : nullptr;
 }
 
-// A learnt map can send a bounded interval anywhere, but a circle to itself only.
-void MapLearnt(const Layer& layer, Box& box) {
+// A learnt map can send a bounded interval anywhere, but a circle to itself only. A split leaves its first half alone.
+void MapLearnt(const Layer& layer, const RowShape& shape, Box& box) {
+  if (layer.has_split()) {
+    std::fill(box.begin() + static_cast<std::ptrdiff_t>(ShapeAfter(layer, shape).columns), box.end(), Interval());
+    return;
+  }
   const Univariate* univariate = UnivariateOf(layer);
   Box mapped(box.size());
   if (univariate != nullptr) {
@@ -149,26 +154,43 @@ void MapLearnt(const Layer& layer, Box& box) {
   box = std::move(mapped);
 }
 
+// z[j] = x[columns[j]].
+void MapPermutation(const Columns& columns, Box& box) {
+  Box permuted(box.size());
+  for (size_t j = 0; j < columns.size(); ++j) permuted[columns[j]] = box[j];
+  box = std::move(permuted);
+}
+
+// Takes the values of `box`, the columns that `layer` gives, to those that it takes.
+absl::Status MapLayer(const Layer& layer, const RowShape& shape, const std::string& field, Box& box) {
+  switch (layer.kind_case()) {
+    case Layer::kBijection:
+      return MapBijection(layer.bijection(), field + ".bijection", box);
+    case Layer::kPreprocessing:
+      return MapPreprocessing(layer.preprocessing(), field + ".preprocessing", box);
+    case Layer::kStandardize:
+      MapStandardize(layer.standardize(), box);
+      break;
+    case Layer::kPermutation:
+      MapPermutation(PermutationColumns(layer.permutation(), shape.columns), box);
+      break;
+    case Layer::kSqueeze:
+      MapPermutation(SqueezeColumns(shape), box);
+      break;
+    default:
+      MapLearnt(layer, shape, box);
+  }
+  return absl::OkStatus();
+}
+
 // Takes the values of the base through all layers, up to the data.
 absl::Status MapBox(const density::v1::FlowSpec& spec, const std::string& field, Box& box) {
+  const std::vector<RowShape> shapes = LayerShapes(spec);
   for (int i = spec.layers_size() - 1; i >= 0; --i) {
-    const Layer& layer = spec.layers(i);
-    if (layer.has_bijection()) {
-      const std::string path = absl::StrCat(field, ".layers[", i, "].bijection");
-      if (auto status = MapBijection(layer.bijection(), path, box); !status.ok()) return status;
-    } else if (layer.has_standardize()) {
-      MapStandardize(layer.standardize(), box);
-    } else if (layer.has_permutation()) {
-      const Columns columns = PermutationColumns(layer.permutation(), spec.features());
-      Box permuted(box.size());
-      for (size_t j = 0; j < columns.size(); ++j) permuted[columns[j]] = box[j];
-      box = std::move(permuted);
-    } else if (layer.has_preprocessing()) {
-      const std::string path = absl::StrCat(field, ".layers[", i, "].preprocessing");
-      if (auto status = MapPreprocessing(layer.preprocessing(), path, box); !status.ok()) return status;
-    } else {
-      MapLearnt(layer, box);
-    }
+    Box seen(box.begin(), box.begin() + static_cast<std::ptrdiff_t>(shapes[i].columns));
+    const std::string path = absl::StrCat(field, ".layers[", i, "]");
+    if (auto status = MapLayer(spec.layers(i), shapes[i], path, seen); !status.ok()) return status;
+    std::copy(seen.begin(), seen.end(), box.begin());
   }
   return absl::OkStatus();
 }

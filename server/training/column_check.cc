@@ -36,6 +36,10 @@ double ProbeSign(const std::vector<double>& a, const std::vector<double>& b) {
   return products < 0 ? -1 : 1;
 }
 
+bool HasNoise(const std::vector<bool>& dequantised, size_t column) {
+  return column < dequantised.size() && dequantised[column];
+}
+
 bool AgreeInEveryRow(absl::Span<const double> values, absl::Span<const Column> columns, size_t a, size_t b,
                      double sign) {
   for (size_t begin = 0; begin < values.size(); begin += columns.size()) {
@@ -75,8 +79,9 @@ Column Summarize(absl::Span<const double> values, size_t cols, size_t column) {
   return summary;
 }
 
-absl::Status CheckNotConstant(absl::Span<const Column> columns, size_t features) {
+absl::Status CheckNotConstant(absl::Span<const Column> columns, size_t features, const std::vector<bool>& dequantised) {
   for (size_t i = 0; i < columns.size(); ++i) {
+    if (HasNoise(dequantised, i)) continue;
     const Column& column = columns[i];
     const char* field = i < features ? "feature_columns" : "context_columns";
     if (!(column.min() < column.max())) {
@@ -88,7 +93,8 @@ absl::Status CheckNotConstant(absl::Span<const Column> columns, size_t features)
   return absl::OkStatus();
 }
 
-absl::Status CheckNotDuplicated(absl::Span<const double> values, absl::Span<const Column> columns, size_t features) {
+absl::Status CheckNotDuplicated(absl::Span<const double> values, absl::Span<const Column> columns, size_t features,
+                                const std::vector<bool>& dequantised) {
   const size_t cols = columns.size();
   const size_t rows = std::min(kProbeRows, values.size() / cols);
   std::vector<std::vector<double>> probes(cols, std::vector<double>(rows));
@@ -97,6 +103,7 @@ absl::Status CheckNotDuplicated(absl::Span<const double> values, absl::Span<cons
   }
   for (size_t a = 0; a < features; ++a) {
     for (size_t b = a + 1; b < cols; ++b) {
+      if (HasNoise(dequantised, a) && (b >= features || HasNoise(dequantised, b))) continue;
       const double sign = ProbeSign(probes[a], probes[b]);
       if (sign == 0 || !AgreeInEveryRow(values, columns, a, b, sign)) continue;
       return InvalidArgument(

@@ -16,13 +16,16 @@ namespace densityd::training {
 density::v1::Column Summarize(absl::Span<const double> values, size_t cols, size_t column);
 
 /// INVALID_ARGUMENT for `feature_columns` or `context_columns` with the first column that takes one value only.
-/// `columns` summarise `features` modelled columns, then context.
-absl::Status CheckNotConstant(absl::Span<const density::v1::Column> columns, size_t features);
+/// `columns` summarise `features` modelled columns, then context. Modelled column i is not looked at where
+/// dequantised[i]: noise is added to it, and its density is bounded.
+absl::Status CheckNotConstant(absl::Span<const density::v1::Column> columns, size_t features,
+                              const std::vector<bool>& dequantised = {});
 
 /// INVALID_ARGUMENT for `feature_columns` with the first modelled column that is, in every row, a linear function of
 /// another modelled or context column up to 1e-6 of its standard deviation: rows then lie on a plane, where no density
-/// exists. `values` is (rows, columns.size()), row-major. Precondition: CheckNotConstant is OK.
+/// exists; not so with noise on both of them, or on one whose copy is context. `values` is (rows, columns.size()),
+/// row-major. Precondition: CheckNotConstant is OK.
 absl::Status CheckNotDuplicated(absl::Span<const double> values, absl::Span<const density::v1::Column> columns,
-                                size_t features);
+                                size_t features, const std::vector<bool>& dequantised = {});
 
 }  // namespace densityd::training

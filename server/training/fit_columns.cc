@@ -2,6 +2,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "server/flow/column_map.h"
 #include "server/flow/fit_preprocessing.h"
 
 namespace densityd::training {
@@ -65,6 +66,14 @@ std::vector<bool> MissingContext(const FlowSpec& spec) {
     missing.push_back(column.accept_missing());
   }
   return missing;
+}
+
+std::vector<bool> DequantisedColumns(const FlowSpec& spec) {
+  std::vector<bool> dequantised;
+  for (const ColumnPreprocessing& column : spec.layers(0).preprocessing().columns()) {
+    dequantised.push_back(flow::FormOf(column).is_discrete());
+  }
+  return dequantised;
 }
 
 std::vector<std::string> DescribeChoices(const FlowSpec& spec) {

@@ -19,6 +19,9 @@ absl::Status FitColumns(const TrainingData& data, density::v1::FlowSpec& spec);
 /// Whether each column of the context may be missing, (C); empty where the context is not encoded.
 std::vector<bool> MissingContext(const density::v1::FlowSpec& spec);
 
+/// Whether each modelled column is given noise, as its entry says: (D); empty where columns are not described.
+std::vector<bool> DequantisedColumns(const density::v1::FlowSpec& spec);
+
 /// What AUTOMATIC chose and why, for people: one line per column, with its name.
 std::vector<std::string> DescribeChoices(const density::v1::FlowSpec& spec);
 

@@ -1,5 +1,6 @@
 #include "server/training/request_check.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
@@ -80,7 +81,10 @@ absl::Status CheckFile(const TrainRequest& request, const std::string& data_root
   if (absl::Status status = OpenBeneath(data_root, "file", request.file()).status(); !status.ok()) return status;
   // The columns of a file are known when it is read; a preset is checked for as many as there must be.
   ColumnSelection columns;
-  columns.features.resize(request.feature_columns_size() > 0 ? request.feature_columns_size() : 2);
+  const density::v1::ImageShape& image = request.preset().image();
+  const size_t pixels = size_t{image.channels()} * image.height() * image.width();
+  columns.features.resize(request.feature_columns_size() > 0 ? request.feature_columns_size()
+                                                             : std::clamp<size_t>(pixels, 2, kMaxColumns + 1));
   columns.context.resize(request.context_columns_size());
   if (request.has_preset()) return ResolveSpec(request, columns).status();
   return absl::OkStatus();

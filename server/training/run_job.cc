@@ -37,7 +37,8 @@ absl::StatusOr<PreparedJob> Prepare(FileSystem& files, const std::string& folder
   if (!columns.ok()) return columns.status();
   absl::StatusOr<density::v1::FlowSpec> spec = ResolveSpec(job.request(), *columns);
   if (!spec.ok()) return spec.status();
-  absl::StatusOr<TrainingData> data = PrepareData(*source, *columns, job.request().options(), MissingContext(*spec));
+  absl::StatusOr<TrainingData> data =
+      PrepareData(*source, *columns, job.request().options(), MissingContext(*spec), DequantisedColumns(*spec));
   if (!data.ok()) return data.status();
   if (absl::Status status = FitColumns(*data, *spec); !status.ok()) return status;
   absl::StatusOr<density::v1::TrainingOptions> options = ResolveOptions(job.request().options(), data->train.rows);

@@ -14,6 +14,7 @@
 #include "server/engine/weights.h"
 #include "server/flow/activated_linear.h"
 #include "server/flow/row_error.h"
+#include "server/flow/row_shape.h"
 #include "server/flow/spec.h"
 #include "server/training/adam.h"
 #include "server/training/batch_order.h"
@@ -263,9 +264,10 @@ absl::StatusOr<std::vector<double>> Trainer::Evaluate() {
   flow_->eval();
   std::vector<double> log_prob;
   log_prob.reserve(validation_.rows());
-  for (int64_t begin = 0; begin < validation_.rows(); begin += kValidationChunk) {
+  const int64_t chunk_rows = flow::RowsAtOnce(flow_->spec(), kValidationChunk);
+  for (int64_t begin = 0; begin < validation_.rows(); begin += chunk_rows) {
     if (hooks_.stop() == StopRequest::kCancel) return Cancelled();
-    const RowTensors chunk = validation_.Slice(begin, std::min(kValidationChunk, validation_.rows() - begin));
+    const RowTensors chunk = validation_.Slice(begin, std::min(chunk_rows, validation_.rows() - begin));
     torch::Tensor numbers;
     try {
       numbers = flow_->LogProb(chunk.x, chunk.context).to(torch::kCPU, torch::kFloat64).contiguous();
@@ -328,7 +330,8 @@ absl::StatusOr<std::shared_ptr<flow::Flow>> StartingFlow(const FlowSpec& spec, c
   if (!start.weights.empty()) {
     if (absl::Status status = engine::LoadWeights(**flow, start.weights); !status.ok()) return status;
   } else if (!start.checkpoint.has_value()) {
-    const RowTensors first = exact.Slice(0, std::min(exact.rows(), kInitializationRows));
+    const int64_t rows = flow::RowsAtOnce((*flow)->spec(), kInitializationRows);
+    const RowTensors first = exact.Slice(0, std::min(exact.rows(), rows));
     (*flow)->InitializeFromData(first.x, first.context);
   }
   (*flow)->to(torch::kFloat32);

@@ -109,7 +109,8 @@ absl::StatusOr<SourceData> LoadSource(FileSystem& files, const TrainingJob& job,
 
 absl::StatusOr<TrainingData> PrepareData(const SourceData& source, const ColumnSelection& columns,
                                          const density::v1::TrainingOptions& options,
-                                         const std::vector<bool>& missing_context) {
+                                         const std::vector<bool>& missing_context,
+                                         const std::vector<bool>& dequantised) {
   absl::StatusOr<SplitSizes> split = ComputeSplit(options, source.table.rows);
   if (!split.ok()) return split.status();
   std::vector<size_t> order = columns.features;
@@ -130,9 +131,9 @@ absl::StatusOr<TrainingData> PrepareData(const SourceData& source, const ColumnS
     summaries.back().set_name(columns.names[order[i]]);
     *(i < data.features ? data.schema.add_features() : data.schema.add_context()) = summaries.back();
   }
-  if (absl::Status status = CheckNotConstant(summaries, data.features); !status.ok()) return status;
-  if (absl::Status status = CheckNotDuplicated(data.train.values, summaries, data.features); !status.ok())
-    return status;
+  absl::Status status = CheckNotConstant(summaries, data.features, dequantised);
+  if (status.ok()) status = CheckNotDuplicated(data.train.values, summaries, data.features, dequantised);
+  if (!status.ok()) return status;
   return data;
 }
 

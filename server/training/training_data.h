@@ -47,9 +47,11 @@ struct TrainingData {
 /// Checks the data and splits them by the seed. INVALID_ARGUMENT: too few rows, a non-finite number (with row and
 /// column), a column that is constant in the train split, or that is a linear function of another one so that the
 /// density would be unbounded; each with the column's name and what to do. Context column i may hold NaN, a missing
-/// number, where missing_context[i]. Precondition: CheckOptions is OK.
+/// number, where missing_context[i]. Modelled column i may be constant or a copy where dequantised[i]. Precondition:
+/// CheckOptions is OK.
 absl::StatusOr<TrainingData> PrepareData(const SourceData& source, const ColumnSelection& columns,
                                          const density::v1::TrainingOptions& options,
-                                         const std::vector<bool>& missing_context = {});
+                                         const std::vector<bool>& missing_context = {},
+                                         const std::vector<bool>& dequantised = {});
 
 }  // namespace densityd::training

@@ -102,6 +102,21 @@ TEST_F(CtlTrainTest, TrainSaysHowColumnsArePreprocessed) {
   EXPECT_EQ(context.embedding(), 4);
 }
 
+TEST_F(CtlTrainTest, TrainSaysWhatImageTheColumnsHold) {
+  const std::string rows = Write("rows.csv", "a,b\n1,2\n4,5\n");
+  EXPECT_EQ(Ctl({"train", "digits", "--preset", "glow", "--image", "3x32x16", "--levels", "3", "--data", rows}).code,
+            0);
+  EXPECT_EQ(request_.preset().image().channels(), 3u);
+  EXPECT_EQ(request_.preset().image().height(), 32u);
+  EXPECT_EQ(request_.preset().image().width(), 16u);
+  EXPECT_EQ(request_.preset().levels(), 3u);
+  for (const std::string image : {"32x16", "3x32x16x1", "3x32x-1", "3x32xa", "x"}) {
+    const Outcome outcome = Ctl({"train", "digits", "--preset", "glow", "--image", image, "--data", rows});
+    EXPECT_NE(outcome.code, 0) << image;
+    EXPECT_THAT(outcome.err, HasSubstr("--image " + image));
+  }
+}
+
 TEST_F(CtlTrainTest, TrainLeavesThePreprocessingToTheServer) {
   const std::string rows = Write("rows.csv", "a,b\n1,2\n4,5\n");
   EXPECT_EQ(Ctl({"train", "power", "--preset", "maf", "--preprocess", "automatic", "--data", rows}).code, 0);

@@ -247,6 +247,32 @@ TEST(ReferencePlan, TellsItsShapeAndAnUpperBoundOfItsMemory) {
   EXPECT_FALSE(float64->info().rows_are_independent);
 }
 
+TEST(ReferencePlan, CountsTheWorkOfConvolutionsByTheirPixelsAndTakesFewerRowsAtOnce) {
+  density::v1::Preset preset;
+  preset.set_name("glow");
+  preset.set_transforms(1);
+  preset.set_levels(1);
+  preset.set_no_standardize(true);
+  preset.add_hidden(64);
+  preset.set_residual_blocks(1);
+  preset.mutable_image()->set_channels(1);
+  preset.mutable_image()->set_height(32);
+  preset.mutable_image()->set_width(32);
+  const StoredFlow stored = MakeStoredFlow(preset, 1024, 0, 4);
+  const auto plan = CompilePlan(stored.spec, stored.tensors, CompileOptions{});
+  ASSERT_TRUE(plan.ok()) << plan.status();
+  EXPECT_EQ((*plan)->info().kind, "reference-cpu");
+  EXPECT_EQ((*plan)->info().not_compiled_because, "layers[0].squeeze has no compiled form");
+  EXPECT_EQ((*plan)->info().tile_rows, (1u << 22) / (64 * 256));
+  const PlanDescription description = (*plan)->Describe(Op::kLogProb);
+  ASSERT_EQ(description.layers.size(), 4u);
+  EXPECT_EQ(description.layers[0].kind, "squeeze");
+  EXPECT_EQ(description.layers[2].kind, "invertible_convolution");
+  EXPECT_EQ(description.layers[2].multiply_adds, 16u * 256);
+  const uint64_t weights = 9 * 2 * 64 + (9 + 1) * 64 * 64 + 9 * 64 * 2 * 2;
+  EXPECT_EQ(description.layers[3].multiply_adds, weights * 256);
+}
+
 TEST(ReferencePlan, ARunOfNoRowsIsOk) {
   const auto plan = Compile(MakeStoredFlow(SmallPreset("nice"), kFeatures, 0, 4), NumberType::kFloat32);
   Workspace workspace;

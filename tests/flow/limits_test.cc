@@ -55,6 +55,23 @@ TEST(Limits, OfNetworks) {
   EXPECT_FALSE(residual("activation: 7"));
 }
 
+TEST(Limits, OfConvolutions) {
+  const auto accepts = [](const std::string& options) {
+    FlowSpec spec;
+    const std::string text =
+        "features: 8 image { channels: 2 height: 2 width: 2 } layers { coupling { conditioner { conv_resnet { " +
+        options + " } } } }";
+    EXPECT_TRUE(TextFormat::ParseFromString(text, &spec)) << text;
+    return CheckFlowSpec(spec).ok();
+  };
+  EXPECT_TRUE(accepts("channels: 1"));
+  EXPECT_TRUE(accepts("channels: 1024"));
+  EXPECT_FALSE(accepts("channels: 1025"));
+  EXPECT_TRUE(accepts("channels: 1 blocks: 64"));
+  EXPECT_FALSE(accepts("channels: 1 blocks: 65"));
+  EXPECT_FALSE(accepts("activation: 7"));
+}
+
 TEST(Limits, OfUnivariateMaps) {
   const auto affine = [](const std::string& options) {
     return Accepts("elementwise { univariate { affine { " + options + " } } }");

@@ -10,6 +10,7 @@
 #include "gtest/gtest.h"
 #include "server/flow/columns.h"
 #include "server/flow/made_degrees.h"
+#include "server/flow/row_shape.h"
 #include "server/flow/spec.h"
 
 namespace densityd::flow {
@@ -42,12 +43,6 @@ std::string Refusal(const std::string& preset, uint32_t features = 4) {
   const absl::Status status = ExpandPreset(Parse(preset), features, 0).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << preset;
   return std::string(status.message().data(), status.message().size());
-}
-
-TEST(ExpandPreset, SaysThatAPresetIsNotBuiltYet) {
-  const absl::Status status = ExpandPreset(Parse("name: 'glow'"), 12, 0).status();
-  EXPECT_EQ(status.code(), absl::StatusCode::kUnimplemented);
-  EXPECT_THAT(std::string(status.message().data(), status.message().size()), StartsWith("preset.name: 'glow'"));
 }
 
 TEST(ExpandPreset, LeavesAnglesAsTheyAreAndUniformInTheBase) {
@@ -218,6 +213,93 @@ TEST(Preset, MixesBetweenTransformsWithActNormPermutationAndLu) {
   EXPECT_EQ(spec.layers(5).autoregressive().order(), Autoregressive::NATURAL);
 }
 
+std::vector<std::string> KindsOf(const FlowSpec& spec) {
+  std::vector<std::string> kinds;
+  for (const auto& layer : spec.layers()) {
+    std::string kind =
+        layer.GetReflection()->GetOneofFieldDescriptor(layer, layer.GetDescriptor()->oneof_decl(0))->name();
+    if (layer.has_coupling()) kind = Mask::Pattern_Name(layer.coupling().mask().pattern());
+    kinds.push_back(std::move(kind));
+  }
+  return kinds;
+}
+
+const std::string kDigits = "image { channels: 1 height: 28 width: 28 } ";
+
+TEST(Preset, GlowSqueezesAndStepsAndSplits) {
+  const FlowSpec spec = Expand("name: 'glow' transforms: 2 hidden: 24 residual_blocks: 1 seed: 5 " + kDigits, 784, 1);
+  EXPECT_TRUE(CheckFlowSpec(spec).ok()) << CheckFlowSpec(spec);
+  const std::string conv = "invertible_convolution";
+  EXPECT_THAT(KindsOf(spec), ElementsAre("preprocessing", "squeeze", "actnorm", conv, "LAST_CHANNELS", "actnorm", conv,
+                                         "LAST_CHANNELS", "split", "squeeze", "actnorm", conv, "LAST_CHANNELS",
+                                         "actnorm", conv, "LAST_CHANNELS"));
+  EXPECT_TRUE(spec.layers(2).actnorm().per_channel());
+  EXPECT_EQ(spec.layers(3).invertible_convolution().permutation().seed(), 5u);
+  EXPECT_EQ(spec.layers(6).invertible_convolution().permutation().seed(), 6u);
+  const auto& network = spec.layers(4).coupling().conditioner().conv_resnet();
+  EXPECT_EQ(network.channels(), 24u);
+  EXPECT_EQ(network.blocks(), 1u);
+  EXPECT_TRUE(spec.layers(8).split().conditioner().has_conv_resnet());
+  const std::vector<RowShape> shapes = LayerShapes(spec);
+  EXPECT_EQ(shapes.back().columns, 392);
+  EXPECT_EQ(shapes.back().channels, 8);
+  EXPECT_EQ(shapes.back().height, 7);
+}
+
+TEST(Preset, RealNvpOfImagesHasCheckerboardsThenChannels) {
+  const FlowSpec spec = Expand("name: 'realnvp_image' transforms: 3 image { channels: 3 height: 32 width: 32 }", 3072);
+  const std::string odd = "CHECKERBOARD_ODD";
+  const std::string even = "CHECKERBOARD_EVEN";
+  EXPECT_THAT(KindsOf(spec), ElementsAre("preprocessing", "actnorm", odd, "actnorm", even, "squeeze", "actnorm",
+                                         "LAST_CHANNELS", "split", "actnorm", odd, "actnorm", even, "actnorm", odd));
+  EXPECT_EQ(LayerShapes(spec).back().channels, 6);
+  EXPECT_EQ(Expand("name: 'realnvp_image' levels: 1 image { channels: 1 height: 7 width: 5 }", 35).layers_size(), 17);
+}
+
+TEST(Preset, ImagesArePixelsUnlessToldOtherwise) {
+  for (const std::string name : {"glow", "realnvp_image"}) {
+    const auto& pixel = Expand("name: '" + name + "' " + kDigits, 784).layers(0).preprocessing().columns(783);
+    EXPECT_EQ(pixel.kind(), density::v1::ColumnPreprocessing::INTEGER);
+    EXPECT_EQ(pixel.scaling(), density::v1::ColumnPreprocessing::LOGIT);
+    EXPECT_EQ(pixel.low(), 0);
+    EXPECT_EQ(pixel.high(), 255);
+    const FlowSpec raw = Expand("no_standardize: true name: '" + name + "' " + kDigits, 784, 2);
+    EXPECT_FALSE(raw.layers(0).has_preprocessing());
+    EXPECT_FALSE(raw.has_context_preprocessing());
+    EXPECT_TRUE(Expand("name: '" + name + "' " + kDigits, 784, 2).has_context_preprocessing());
+    EXPECT_TRUE(
+        Expand("preprocessing {} name: '" + name + "' " + kDigits, 784).layers(0).preprocessing().columns().empty());
+    EXPECT_TRUE(Expand("learnt_base: true name: '" + name + "' " + kDigits, 784).base().has_diagonal_normal());
+  }
+}
+
+TEST(Preset, RefusesImagesThatDoNotFit) {
+  const auto refusal = [](const std::string& options, uint32_t features = 784) {
+    return Refusal("name: 'glow' " + options, features);
+  };
+  EXPECT_THAT(refusal(""), StartsWith("preset.image: is not set"));
+  EXPECT_THAT(refusal("image { channels: 1 height: 28 }"), StartsWith("preset.image.width: is 0"));
+  EXPECT_THAT(refusal("image { channels: 65537 height: 28 width: 28 }"), StartsWith("preset.image.channels: is 65537"));
+  EXPECT_THAT(refusal(kDigits, 783),
+              StartsWith("preset.image: 1 x 28 x 28 are 784 numbers, but there are 783 features"));
+  EXPECT_THAT(refusal("levels: 3 " + kDigits), StartsWith("preset.levels: is 3, so that height and width are halved 3 "
+                                                          "times; those of 28 x 28 can be 2 times"));
+  EXPECT_THAT(refusal("levels: 0 " + kDigits), StartsWith("preset.levels: is 0; it must be 1 … 8"));
+  EXPECT_THAT(refusal("levels: 9 " + kDigits), StartsWith("preset.levels: is 9"));
+  EXPECT_THAT(refusal("levels: 1 image { channels: 1 height: 27 width: 28 }", 756), StartsWith("preset.levels: is 1"));
+  EXPECT_THAT(refusal("levels: 1 image { channels: 1 height: 28 width: 27 }", 756), StartsWith("preset.levels: is 1"));
+  EXPECT_THAT(refusal("hidden: [8, 8] " + kDigits), StartsWith("preset.hidden: has 2 widths"));
+  EXPECT_THAT(refusal("hidden: 1025 " + kDigits), StartsWith("preset.hidden[0]: is 1025; it must be 1 … 1024"));
+  EXPECT_THAT(refusal("residual: true " + kDigits), StartsWith("preset.residual: does not apply"));
+  EXPECT_THAT(refusal("dropout: 0.1 " + kDigits), StartsWith("preset.dropout: does not apply"));
+  EXPECT_THAT(refusal("actnorm: true " + kDigits), StartsWith("preset.actnorm: does not apply"));
+  EXPECT_THAT(refusal("mixing: LU " + kDigits), StartsWith("preset.mixing: does not apply"));
+  EXPECT_THAT(Refusal("name: 'maf' " + kDigits, 784), StartsWith("preset.image: does not apply to preset 'maf'"));
+  EXPECT_THAT(Refusal("name: 'maf' levels: 2"), StartsWith("preset.levels: does not apply to preset 'maf'"));
+  EXPECT_THAT(Refusal("name: 'realnvp_image' levels: 4 " + kDigits, 784), StartsWith("preset.levels: is 4"));
+  EXPECT_EQ(Expand("name: 'realnvp_image' levels: 3 " + kDigits, 784).image().height(), 28u);
+}
+
 TEST(Preset, BuildsResidualConditioners) {
   const auto residual = Expand("name: 'maf' residual: true hidden: 32 residual_blocks: 3 dropout: 0.2")
                             .layers(1)
@@ -266,6 +348,33 @@ TEST(Columns, MasksPartitionTheColumns) {
     all.insert(all.end(), rest.begin(), rest.end());
     EXPECT_EQ(std::set<int64_t>(all.begin(), all.end()).size(), 5u);
   }
+}
+
+TEST(Columns, MasksOfImagesCoverPixelsAndChannels) {
+  // Three channels of 2 x 3.
+  const RowShape shape = {18, 3, 2, 3};
+  const auto of = [&](Mask::Pattern pattern) {
+    Mask mask;
+    mask.set_pattern(pattern);
+    return TransformedColumns(mask, shape);
+  };
+  EXPECT_THAT(of(Mask::CHECKERBOARD_EVEN), ElementsAre(0, 2, 4, 6, 8, 10, 12, 14, 16));
+  EXPECT_THAT(of(Mask::CHECKERBOARD_ODD), ElementsAre(1, 3, 5, 7, 9, 11, 13, 15, 17));
+  EXPECT_THAT(of(Mask::FIRST_CHANNELS), ElementsAre(0, 1, 2, 3, 4, 5));
+  EXPECT_THAT(of(Mask::LAST_CHANNELS), ElementsAre(6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17));
+  EXPECT_THAT(ChannelsWith({0, 5, 17}, shape), ElementsAre(0, 2));
+}
+
+TEST(Columns, CheckerboardsOfEvenWidthAlternateFromRowToRow) {
+  Mask mask;
+  mask.set_pattern(Mask::CHECKERBOARD_EVEN);
+  EXPECT_THAT(TransformedColumns(mask, RowShape{8, 2, 2, 2}), ElementsAre(0, 3, 4, 7));
+}
+
+TEST(Columns, ASqueezeTakesEachSquareOfAChannelApart) {
+  // Two channels of 2 x 4.
+  EXPECT_THAT(SqueezeColumns({16, 2, 2, 4}), ElementsAre(0, 2, 1, 3, 4, 6, 5, 7, 8, 10, 9, 11, 12, 14, 13, 15));
+  EXPECT_THAT(SqueezeColumns({16, 1, 4, 4}), ElementsAre(0, 2, 8, 10, 1, 3, 9, 11, 4, 6, 12, 14, 5, 7, 13, 15));
 }
 
 TEST(Columns, RandomPermutationsNeverChange) {

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "gtest/gtest.h"
+#include "server/flow/row_shape.h"
 #include "server/flow/spec.h"
 #include "tests/flow/flow_testing.h"
 
@@ -18,17 +19,33 @@ class SpecGenerator {
   explicit SpecGenerator(uint64_t seed) : random_(seed) {}
 
   density::v1::FlowSpec Draw() {
-    features_ = 1 + Number(6);
+    if (Number(4) == 0) {
+      // Up to the 16 columns of which a residual layer's log-determinant is exact.
+      shape_ = {0, 1 + Number(2), 2, 1 + Number(4)};
+      shape_.columns = shape_.channels * shape_.pixels();
+    } else {
+      shape_ = {1 + Number(6)};
+    }
     context_ = Number(3);
     std::string text =
-        "features: " + std::to_string(features_) + " context_features: " + std::to_string(context_) + " ";
+        "features: " + std::to_string(shape_.columns) + " context_features: " + std::to_string(context_) + " ";
+    if (shape_.is_image()) {
+      text += "image { channels: " + std::to_string(shape_.channels) + " height: " + std::to_string(shape_.height) +
+              " width: " + std::to_string(shape_.width) + " } ";
+    }
     const int layers = 1 + Number(8);
-    for (int i = 0; i < layers; ++i) text += "layers { " + Layer() + " } ";
+    for (int i = 0; i < layers; ++i) {
+      const std::string layer = "layers { " + Layer() + " } ";
+      // What a squeeze or a split leaves to the next one.
+      shape_ = ShapeAfter(ParseSpec(layer).layers(0), shape_);
+      text += layer;
+    }
     text += "base { " + Base() + " }";
     return ParseSpec(text);
   }
 
  private:
+  int Width() const { return static_cast<int>(shape_.columns); }
   int Number(int count) { return static_cast<int>(random_() % count); }
   std::string Pick(const std::vector<std::string>& options) {
     return options[Number(static_cast<int>(options.size()))];
@@ -43,16 +60,16 @@ class SpecGenerator {
   }
 
   std::string Univariate() {
-    const std::string circle = std::to_string(Number(features_));
+    const std::string circle = std::to_string(Number(Width()));
     return Pick({"shift {}", "affine {}", "affine { max_log_scale: 1 }", "rational_quadratic_spline { bins: 5 }",
                  "rational_quadratic_spline { bins: 3 bound: 2 circular: " + circle + " }",
                  "mixture_cdf { components: 3 }", "mixture_cdf { components: 2 family: LOGISTIC layers: 2 }"});
   }
 
   std::string Columns() {
-    std::vector<int> columns(features_);
-    for (int i = 0; i < features_; ++i) columns[i] = i;
-    for (int i = features_ - 1; i > 0; --i) std::swap(columns[i], columns[Number(i + 1)]);
+    std::vector<int> columns(Width());
+    for (int i = 0; i < Width(); ++i) columns[i] = i;
+    for (int i = Width() - 1; i > 0; --i) std::swap(columns[i], columns[Number(i + 1)]);
     std::string text;
     for (int column : columns) text += " columns: " + std::to_string(column);
     return text;
@@ -89,13 +106,34 @@ class SpecGenerator {
       options.push_back("continuous { atol: 1e-10 rtol: 1e-10 network { hidden: [6, 7] activation: " +
                         Pick({"TANH", "SILU"}) + " } }");
     }
-    if (features_ > 1) {
+    if (shape_.is_image()) AddOfImages(options);
+    if (Width() > 1) {
       // Twice: couplings are what most flows are made of.
       for (int i = 0; i < 2; ++i) options.push_back(Coupling());
+      if (!shape_.is_image() || shape_.channels > 1) options.push_back("split { " + given + "}");
       options.push_back("householder {}");
       options.push_back("orthogonal { map: " + Pick({"MATRIX_EXPONENTIAL", "CAYLEY"}) + " }");
     }
     return Pick(options);
+  }
+
+  // Layers that need an image.
+  void AddOfImages(std::vector<std::string>& options) {
+    const std::string network = "conditioner { conv_resnet { channels: " + std::to_string(2 + Number(4)) +
+                                " blocks: 1 activation: " + Pick({"RELU", "TANH", "ELU"}) + " } } ";
+    const std::string univariate =
+        "univariate { " + Pick({"affine {}", "shift {}", "mixture_cdf { components: 3 }"}) + " } ";
+    options.push_back("actnorm { per_channel: true }");
+    options.push_back("invertible_convolution { " + Pick({"", "permutation { kind: RANDOM seed: 4 }"}) + " }");
+    if (shape_.height % 2 == 0 && shape_.width % 2 == 0) options.push_back("squeeze {}");
+    if (shape_.pixels() > 1) {
+      options.push_back("coupling { mask { pattern: " + Pick({"CHECKERBOARD_EVEN", "CHECKERBOARD_ODD"}) + " } " +
+                        network + univariate + " }");
+    }
+    if (shape_.channels < 2) return;
+    options.push_back("coupling { mask { pattern: " + Pick({"FIRST_CHANNELS", "LAST_CHANNELS"}) + " } " + network +
+                      univariate + " }");
+    options.push_back("split { " + network + " }");
   }
 
   std::string Base() {
@@ -106,7 +144,7 @@ class SpecGenerator {
   }
 
   std::mt19937_64 random_;
-  int features_ = 0;
+  RowShape shape_;  // of what is left of the columns
   int context_ = 0;
 };
 

@@ -124,6 +124,26 @@ TEST(Support, ColumnsAreFollowedOneByOne) {
               testing::HasSubstr("column 1 values within [-inf, inf]"));
 }
 
+TEST(Support, FollowsSqueezesAndWhatASplitLeaves) {
+  const auto accepts = [](const std::string& text) {
+    density::v1::FlowSpec spec;
+    EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(text, &spec)) << text;
+    return CheckFlowSpec(spec).ok();
+  };
+  const auto chain = [](const std::string& first, int log, const std::string& between, int exp) {
+    return first + " layers { bijection { kind: LOG columns: " + std::to_string(log) + " } } layers { " + between +
+           " } layers { bijection { kind: EXP columns: " + std::to_string(exp) + " } }";
+  };
+  // Column 1 of a squeezed row of four pixels is pixel 2.
+  const std::string image = "features: 8 image { channels: 1 height: 2 width: 4 }";
+  EXPECT_TRUE(accepts(chain(image, 2, "squeeze {}", 1)));
+  EXPECT_FALSE(accepts(chain(image, 1, "squeeze {}", 1)));
+  // A split maps the columns that leave, and leaves the others as they are.
+  EXPECT_TRUE(accepts(chain("features: 4", 1, "split {}", 1)));
+  EXPECT_FALSE(accepts(chain("features: 4", 2, "split {}", 1)));
+  EXPECT_FALSE(accepts(chain("features: 4", 2, "split {}", 0)));
+}
+
 TEST(Support, FollowsAFittedStandardisationAndNoLearntLayer) {
   density::v1::FlowSpec spec = Chain({"kind: LOG", "kind: EXP"});
   const auto with = [&](const std::string& between) {

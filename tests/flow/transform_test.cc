@@ -203,6 +203,51 @@ std::vector<Case> Cases() {
     cases.push_back(mixture_case);
     cases.back().starts_as_identity = false;
   }
+  const auto image = [](int channels, int height, int width, const std::string& layers) {
+    return "image { channels: " + std::to_string(channels) + " height: " + std::to_string(height) +
+           " width: " + std::to_string(width) + " } " + layers;
+  };
+  const std::string conv = "conditioner { conv_resnet { channels: 6 blocks: 1 activation: TANH } } ";
+  const std::string deep_conv = "conditioner { conv_resnet { channels: 5 blocks: 2 activation: SILU } } ";
+  const std::string checkerboard = "mask { pattern: CHECKERBOARD_EVEN } ";
+  const std::string channels = "mask { pattern: LAST_CHANNELS } ";
+  const std::string split = "layers { split { " + kSmallMlp + " } } ";
+  const std::string step =
+      "layers { actnorm { per_channel: true } } layers { invertible_convolution {} } " + Coupling(channels + conv);
+  cases.insert(
+      cases.end(),
+      {{"Squeeze", image(2, 4, 2, "layers { squeeze {} }"), 16, 0, Support::kReal, false},
+       {"ChannelActNorm", image(3, 2, 2, "layers { actnorm { per_channel: true } }"), 12},
+       {"InvertibleConvolution", image(3, 2, 3, "layers { invertible_convolution {} }"), 18},
+       {"InvertibleConvolutionPermuted",
+        image(4, 1, 2, "layers { invertible_convolution { permutation { columns: [2, 0, 3, 1] } } }"), 8, 0,
+        Support::kReal, false},
+       {"InvertibleConvolutionOneChannel", image(1, 2, 2, "layers { invertible_convolution {} }"), 4},
+       {"CheckerboardConv", image(2, 4, 4, Coupling(checkerboard + conv)), 32},
+       {"CheckerboardConvContext", image(1, 3, 4, Coupling(checkerboard + deep_conv)), 12, 3},
+       {"CheckerboardMlp", image(2, 2, 2, Coupling(checkerboard + kSmallMlp)), 8},
+       {"ChannelConv", image(3, 4, 2, Coupling(channels + conv)), 24},
+       {"ChannelConvContext", image(2, 2, 2, Coupling("mask { pattern: FIRST_CHANNELS } " + deep_conv)), 8, 2},
+       {"ConvOfSomeColumns", image(3, 2, 2, Coupling("mask { transformed: [1, 2, 11] } " + conv)), 12, 2},
+       {"ConvShift", image(2, 2, 2, Coupling(channels + shift + conv)), 8},
+       {"ConvAffineOfPassed", image(2, 2, 2, Coupling("passed_univariate { affine {} } " + channels + conv)), 8},
+       {"SplitOfColumns", split, 5},
+       {"SplitOfColumnsContext", split, 4, 3},
+       {"SplitsOfColumns", split + split + "layers { lu_linear {} }", 7},
+       {"SplitOfChannels", image(3, 2, 2, "layers { split { " + conv + " } } " + step), 12},
+       {"SplitOfChannelsContext", image(4, 2, 1, "layers { split { " + deep_conv + " } } "), 8, 2},
+       {"MultiScale",
+        image(1, 4, 4,
+              Coupling(checkerboard + conv) + "layers { squeeze {} }" + step + "layers { split { " + conv + " } }" +
+                  "layers { squeeze {} }" + step + "base { diagonal_normal {} }"),
+        16, 2, Support::kReal, false}});
+  const std::vector<Case> conv_splines = {
+      {"ConvSpline", image(2, 2, 2, Coupling(channels + spline + conv)), 8},
+      {"ConvSplineCheckerboard", image(1, 2, 4, Coupling(checkerboard + spline + conv)), 8, 2}};
+  for (const Case& conv_spline : conv_splines) {
+    cases.push_back(conv_spline);
+    cases.back().float32_factor = 20;
+  }
   // The promises hold for any tolerance up to its size.
   const std::string exact = "atol: 1e-11 rtol: 1e-11 ";
   const auto continuous = [&](const std::string& fields) { return "layers { continuous { " + exact + fields + " } }"; };

@@ -91,6 +91,12 @@ def specs():
             {"orthogonal": {}}]}
     yield "bases", {"features": 2, "contextFeatures": 1, "base": {"conditionalDiagonalNormal": {"conditioner": mlp}},
                     "layers": [{"fullAffine": {}}, {"permutation": {"kind": "RANDOM", "seed": "7"}}]}
+    convolution = {"convResnet": {"channels": 4, "blocks": 1}}
+    yield "image", {"features": 32, "image": {"channels": 2, "height": 4, "width": 4}, "layers": [
+        {"coupling": {"mask": {"pattern": "CHECKERBOARD_ODD"}, "conditioner": convolution}}, {"squeeze": {}},
+        {"actnorm": {"perChannel": True}}, {"invertibleConvolution": {"permutation": {"kind": "RANDOM"}}},
+        {"coupling": {"mask": {"pattern": "LAST_CHANNELS"}, "conditioner": convolution}},
+        {"split": {"conditioner": convolution}}, {"split": {"conditioner": mlp}}]}
     yield "hostile", {"features": 4294967295, "layers": [{"householder": {"reflections": 4294967295}}]}
 
 

@@ -61,6 +61,24 @@ TEST(CheckNotConstantTest, NamesTheColumnAndItsRole) {
   EXPECT_TRUE(CheckNotConstant({rows.columns[0]}, 1).ok());
 }
 
+TEST(CheckNotConstantTest, AColumnWithNoiseMayBeConstant) {
+  const Rows rows = MakeRows(50, {[](size_t) { return 3.0; }, [](size_t) { return 0.0; }});
+  EXPECT_TRUE(CheckNotConstant(rows.columns, 2, {true, true}).ok());
+  EXPECT_THAT(std::string(CheckNotConstant(rows.columns, 2, {true, false}).message()), HasSubstr("column \"c1\""));
+  // Context has no density.
+  EXPECT_EQ(BadField(CheckNotConstant(rows.columns, 1, {true})), "context_columns");
+}
+
+TEST(CheckNotDuplicatedTest, NoiseOnBothOfTwoColumnsTellsThemApart) {
+  const Rows rows = MakeRows(500, {Wave, Wave});
+  EXPECT_TRUE(CheckNotDuplicated(rows.values, rows.columns, 2, {true, true}).ok());
+  EXPECT_FALSE(CheckNotDuplicated(rows.values, rows.columns, 2, {true, false}).ok());
+  EXPECT_FALSE(CheckNotDuplicated(rows.values, rows.columns, 2, {false, true}).ok());
+  // The second one is context.
+  EXPECT_TRUE(CheckNotDuplicated(rows.values, rows.columns, 1, {true}).ok());
+  EXPECT_FALSE(CheckNotDuplicated(rows.values, rows.columns, 1, {false}).ok());
+}
+
 TEST(CheckNotDuplicatedTest, FindsLinearFunctionsOfEitherSign) {
   for (const double factor : {1.0, -1.0, 1e-3, -1000.0}) {
     const Rows rows = MakeRows(10'000, {OtherWave, Wave, [&](size_t row) { return factor * Wave(row) + 7; }});
