@@ -54,6 +54,23 @@ class RefusalTest(unittest.TestCase):
         self._assert_refused(nf.NormalizingFlow(base, [nf.flows.Permute(3), planar]), "flows[1]", "leaky_relu")
         self._assert_refused(Flow(nft.HouseholderSequence(3, 3), StandardNormal([3])), "_transform", "is even")
 
+    def test_what_has_no_counterpart_among_flows_of_images_is_refused_with_its_path(self):
+        def glow(**options):
+            block = nf.flows.GlowBlock(4, 6, **options)
+            block.flows[-1].data_dep_init_done = torch.tensor(1.0)
+            return nf.NormalizingFlow(nf.distributions.DiagGaussian((4, 2, 2)), [block])
+
+        self.assertEqual(_convert(glow()).image, (4, 2, 2))
+        self._assert_refused(glow(leaky=0.01), "flows[0].flows[0].param_map", "only ReLU")
+        self._assert_refused(glow(net_actnorm=True), "flows[0].flows[0].param_map", "ActNorm")
+        images = nf.distributions.DiagGaussian((4, 2, 2))
+        self._assert_refused(nf.NormalizingFlow(images, [nf.flows.Permute(4)]), "flows[0]", "Permute of images")
+        self._assert_refused(nf.NormalizingFlow(nf.distributions.DiagGaussian(4), [nf.flows.Invertible1x1Conv(4)]),
+                             "flows[0]", "is for images")
+        self._assert_refused(Flow(nft.SqueezeTransform(3), StandardNormal([9, 2, 2])), "_transform", "here it is 2")
+        self._assert_refused(Flow(nft.Permutation(torch.arange(4)), StandardNormal([4, 2, 2])), "_transform",
+                             "Permutation of images")
+
     def test_a_model_of_no_library_is_refused(self):
         with self.assertRaisesRegex(TypeError, "torch.nn.modules.linear.Linear is no zuko"):
             converter_of(torch.nn.Linear(2, 2))

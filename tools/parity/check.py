@@ -124,6 +124,8 @@ class _Layers:
 
     def __init__(self, model):
         self.model = model
+        # Of the image that the next layer sees.
+        self.shape = model.image
 
     def inverse(self, i, x, context):
         (kind, fields), = self.model.layers[i].items()
@@ -167,15 +169,51 @@ class _Layers:
     def permutation(self, fields, _, x, __):
         return x[:, fields["columns"]], np.zeros(len(x))
 
-    def actnorm(self, _, name, x, __):
-        log_scale = self.model.tensors[name + "log_scale"]
-        return (x - self.model.tensors[name + "shift"]) * np.exp(-log_scale), np.full(len(x), -log_scale.sum())
+    def actnorm(self, fields, name, x, __):
+        log_scale, shift = self.model.tensors[name + "log_scale"], self.model.tensors[name + "shift"]
+        if fields.get("per_channel"):
+            pixels = self.shape[1] * self.shape[2]
+            log_scale, shift = np.repeat(log_scale, pixels), np.repeat(shift, pixels)
+        return (x - shift) * np.exp(-log_scale), np.full(len(x), -log_scale.sum())
 
-    def lu_linear(self, _, name, x, __):
+    def squeeze(self, _, __, x, ___):
+        image = torch.from_numpy(x).reshape(-1, *self.shape)
+        channels, height, width = self.shape
+        self.shape = (4 * channels, height // 2, width // 2)
+        return to_numpy(torch.nn.functional.pixel_unshuffle(image, 2).flatten(1)), np.zeros(len(x))
+
+    def invertible_convolution(self, fields, name, x, _):
+        matrix, log = self._lu(name)
+        if "permutation" in fields:
+            matrix = matrix[fields["permutation"]["columns"]]
+        pixels = self.shape[1] * self.shape[2]
+        z = np.einsum("ij,njp->nip", matrix, x.reshape(len(x), self.shape[0], pixels))
+        return z.reshape(len(x), -1), np.full(len(x), pixels * log)
+
+    def _lu(self, name):
+        """L U and log|det|."""
         lu = self.model.tensors[name + "lu"]
         diagonal = _softplus(np.diag(lu)) + 1e-3
-        matrix = (np.tril(lu, -1) + np.eye(len(lu))) @ (np.triu(lu, 1) + np.diag(diagonal))
-        return x @ matrix.T + self.model.tensors[name + "bias"], np.full(len(x), np.log(diagonal).sum())
+        return (np.tril(lu, -1) + np.eye(len(lu))) @ (np.triu(lu, 1) + np.diag(diagonal)), np.log(diagonal).sum()
+
+    def _convolutions(self, fields, name, image):
+        """The network's output (N, channels, pixels) for an image (N, channels, height, width)."""
+        act = _ACTIVATIONS[fields["activation"]]
+
+        def convolution(layer, h):
+            weight, bias = (torch.from_numpy(self.model.tensors[f"{name}{layer}.{part}"]) for part in ("weight", "bias"))
+            size = math.isqrt(weight.shape[1] // h.shape[1])
+            weight = weight.reshape(len(weight), h.shape[1], size, size)
+            return to_numpy(torch.nn.functional.conv2d(torch.from_numpy(h), weight, bias, padding="same"))
+
+        h = convolution("input", image)
+        for b in range(fields["blocks"]):
+            h = h + convolution(f"blocks.{b}.1", act(convolution(f"blocks.{b}.0", act(h))))
+        return convolution("output", act(h)).reshape(len(image), -1, image.shape[2] * image.shape[3])
+
+    def lu_linear(self, _, name, x, __):
+        matrix, log = self._lu(name)
+        return x @ matrix.T + self.model.tensors[name + "bias"], np.full(len(x), log)
 
     def bijection(self, fields, _, x, __):
         columns = fields.get("columns", list(range(x.shape[1])))
@@ -283,7 +321,14 @@ class _Layers:
     def coupling(self, fields, name, x, context):
         transformed = fields["mask"]["transformed"]
         passed = [j for j in range(x.shape[1]) if j not in transformed]
-        theta = self._network(fields["conditioner"], name + "conditioner.", self._with_context(x[:, passed], context))
+        if "conv_resnet" in fields["conditioner"]:
+            # Whole channels.
+            image = x[:, passed].reshape(len(x), -1, *self.shape[1:])
+            out = self._convolutions(fields["conditioner"]["conv_resnet"], name + "conditioner.", image)
+            channels, pixels = len(transformed) // out.shape[2], out.shape[2]
+            theta = np.moveaxis(out.reshape(len(x), channels, -1, pixels), 2, 3)
+        else:
+            theta = self._network(fields["conditioner"], name + "conditioner.", self._with_context(x[:, passed], context))
         z = x.copy()
         z[:, transformed], log = _inverse_univariate(fields["univariate"], x[:, transformed],
                                                      theta.reshape(len(x), len(transformed), -1))

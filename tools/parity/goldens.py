@@ -164,6 +164,14 @@ def _nflows_nsf_autoregressive():
     return _nflows(4, [nft.LULinear(4, identity_init=False), spline(), nft.ReversePermutation(4), spline()])
 
 
+def _nflows_images():
+    """A squeeze, ActNorms per channel and 1 x 1 convolutions."""
+    return nflows.flows.Flow(
+        nft.CompositeTransform([nft.SqueezeTransform(), nft.ActNorm(4), nft.OneByOneConvolution(4, identity_init=False),
+                                nft.OneByOneConvolution(4)]),
+        nflows.distributions.normal.StandardNormal([4, 2, 3]))
+
+
 def _nflows_householder():
     return _nflows(4, [nft.HouseholderSequence(4, 6), nft.ActNorm(4), nft.HouseholderSequence(4, 2)])
 
@@ -200,6 +208,18 @@ def _normflows_glow_rows():
     return _normflows(5, [block("sigmoid"), nf.flows.LULinearPermute(5, identity_init=False), _actnorm(5),
                           block("sigmoid_inv", "channel_inv"), nf.flows.Permute(5, mode="swap"), block("exp"),
                           nf.flows.Permute(5)])
+
+
+def _normflows_glow():
+    """Glow's blocks of images, with either form of the 1 x 1 convolution and each scale."""
+    def block(channels, **options):
+        made = nf.flows.GlowBlock(channels, 6, init_zeros=False, **options)
+        made.flows[-1].data_dep_init_done = torch.tensor(1.0)
+        return made
+
+    return _normflows((12, 2, 2), [
+        block(12), block(12, use_lu=False, scale_map="exp"), nf.flows.Squeeze(),
+        block(3, split_mode="channel_inv"), block(3, scale=False)], trainable_base=True)
 
 
 def _normflows_nsf_coupling():
@@ -266,10 +286,12 @@ _GOLDENS = {
     "nflows_maf_feedforward_context": (_nflows_maf_feedforward_context, 0.2, 0),
     "nflows_realnvp": (_nflows_realnvp, 0.1, 50),
     "nflows_householder": (_nflows_householder, 0.3, 0),
+    "nflows_images": (_nflows_images, 0.2, 0),
     "nflows_nsf_coupling": (_nflows_nsf_coupling, 0.0, 100),
     "nflows_nsf_autoregressive": (_nflows_nsf_autoregressive, 0.2, 0),
     "normflows_realnvp": (_normflows_realnvp, 0.2, 0),
     "normflows_glow_rows": (_normflows_glow_rows, 0.1, 50),
+    "normflows_glow": (_normflows_glow, 0.1, 0),
     "normflows_nsf_coupling": (_normflows_nsf_coupling, 0.0, 100),
     "normflows_nsf_autoregressive": (_normflows_nsf_autoregressive, 0.2, 0),
     "normflows_planar": (_normflows_planar, 0.3, 0),

@@ -7,6 +7,7 @@ and meanings of the tensors are in server/flow/flow.h. Layers are added in the o
 import math
 
 import numpy as np
+import torch
 
 from .errors import NotConvertible
 
@@ -26,12 +27,37 @@ def to_numpy(tensor):
     return tensor.detach().cpu().double().numpy()
 
 
-class Model:
-    """A flow of `features` columns given `context` columns."""
+def _stored_lu(lower, upper, diagonal, where):
+    """The tensor that holds L and U."""
+    raw = np.asarray(diagonal, dtype=np.float64) - _MIN_DIAGONAL
+    if not (raw > 0).all():
+        raise NotConvertible(where, f"a number on the diagonal of U is {np.min(diagonal):g}; here they are > "
+                             f"{_MIN_DIAGONAL}")
+    return np.tril(lower, -1) + np.triu(upper, 1) + np.diag(inverse_softplus(raw))
 
-    def __init__(self, features, context=0):
+
+def lu_of_matrix(matrix):
+    """The factors of a matrix = P S L U with U's diagonal positive: (L, U, diagonal of U, signs of S, order of P), where
+    entry i of P y is y[order[i]]."""
+    permutation, lower, upper = (to_numpy(part) for part in torch.linalg.lu(torch.from_numpy(matrix)))
+    return signed_lu(permutation, lower, upper)
+
+
+def signed_lu(permutation, lower, upper):
+    """The same of P L U with any signs on U's diagonal: L U = S (S L S) (S U) with signs S on a diagonal."""
+    signs = np.sign(np.diag(upper))
+    return signs[:, None] * lower * signs, signs[:, None] * upper, np.abs(np.diag(upper)), signs, permutation.argmax(1)
+
+
+class Model:
+    """A flow of `features` columns given `context` columns, which are an `image` (channels, height, width) or not."""
+
+    def __init__(self, features, context=0, image=None):
         self.features = int(features)
         self.context = int(context)
+        self.image = image
+        # Of the image as the next layer sees it.
+        self.shape = image
         self.layers = []
         self.tensors = {}
         self.base = {"standard_normal": {}}
@@ -40,6 +66,8 @@ class Model:
         spec = {"features": self.features, "base": self.base, "layers": self.layers}
         if self.context:
             spec["context_features"] = self.context
+        if self.image:
+            spec["image"] = dict(zip(("channels", "height", "width"), self.image))
         return spec
 
     def add(self, kind, fields, tensors=None):
@@ -68,14 +96,32 @@ class Model:
             "initialized": np.array(1.0 if initialized else 0.0),
         })
 
+    def columns_of(self, channels):
+        """The columns of some channels of the image."""
+        pixels = self.shape[1] * self.shape[2]
+        return (np.asarray(channels)[:, None] * pixels + np.arange(pixels)).reshape(-1)
+
+    def add_squeeze(self):
+        channels, height, width = self.shape
+        self.add("squeeze", {})
+        self.shape = (4 * channels, height // 2, width // 2)
+
+    def add_channel_actnorm(self, log_scale, shift, initialized=True):
+        """z = (x - shift) exp(-log_scale) in every channel."""
+        self.add("actnorm", {"per_channel": True}, {
+            "log_scale": np.reshape(log_scale, self.shape[0]),
+            "shift": np.reshape(shift, self.shape[0]),
+            "initialized": np.array(1.0 if initialized else 0.0),
+        })
+
+    def add_channel_mixing(self, lower, upper, diagonal, where, order=None):
+        """z = P L U x at every pixel; entry i of P y is y[order[i]]."""
+        fields = {} if order is None else {"permutation": {"columns": [int(channel) for channel in order]}}
+        self.add("invertible_convolution", fields, {"lu": _stored_lu(lower, upper, diagonal, where)})
+
     def add_lu(self, lower, upper, diagonal, bias, where):
         """z = L U x + bias; `lower` and `upper` are (D, D), of which the strict triangles count; diagonal of U > 0."""
-        raw = np.asarray(diagonal, dtype=np.float64) - _MIN_DIAGONAL
-        if not (raw > 0).all():
-            raise NotConvertible(where, f"a number on the diagonal of U is {np.min(diagonal):g}; here they are > "
-                                 f"{_MIN_DIAGONAL}")
-        lu = np.tril(lower, -1) + np.triu(upper, 1) + np.diag(inverse_softplus(raw))
-        self.add("lu_linear", {}, {"lu": lu, "bias": bias})
+        self.add("lu_linear", {}, {"lu": _stored_lu(lower, upper, diagonal, where), "bias": bias})
 
     def add_rotation(self, skew):
         """z = exp(A) x with skew-symmetric A (D, D)."""

@@ -59,6 +59,16 @@ class Linear:
         return cls(weight * mask, bias, mask)
 
 
+def _residual_names(layers):
+    blocks = range((len(layers) - 2) // 2)
+    return ["input", *(f"blocks.{b}.{k}" for b in blocks for k in (0, 1)), "output"]
+
+
+def _named(layers, names, prefix):
+    return {f"{prefix}{name}.{part}": values for name, layer in zip(names, layers)
+            for part, values in (("weight", layer.weight), ("bias", layer.bias))}
+
+
 @dataclasses.dataclass
 class Network:
     """A conditioner. Plain: linear, activation, …, linear. Residual: input, two per block, output."""
@@ -75,15 +85,8 @@ class Network:
         return {"mlp": {"hidden": [len(layer.bias) for layer in self.layers[:-1]], "activation": self.activation}}
 
     def tensors(self, prefix):
-        names = [str(k) for k in range(len(self.layers))]
-        if self.residual:
-            blocks = range((len(self.layers) - 2) // 2)
-            names = ["input", *(f"blocks.{b}.{k}" for b in blocks for k in (0, 1)), "output"]
-        tensors = {}
-        for name, layer in zip(names, self.layers):
-            tensors[f"{prefix}{name}.weight"] = layer.weight
-            tensors[f"{prefix}{name}.bias"] = layer.bias
-        return tensors
+        names = _residual_names(self.layers) if self.residual else [str(k) for k in range(len(self.layers))]
+        return _named(self.layers, names, prefix)
 
     def with_parameters(self, parameters):
         """Its outputs, grouped by column, in our parameters (univariates.Parameters)."""
@@ -93,6 +96,63 @@ class Network:
         if last.mask is not None:
             mask = parameters.of_linear(last.mask.astype(np.float64), last.bias)[0] != 0
         return dataclasses.replace(self, layers=[*self.layers[:-1], Linear(weight, bias, mask)])
+
+
+@dataclasses.dataclass
+class ConvNetwork:
+    """A ConvResNet: input, two per block, output; their weights are (outputs, inputs, size, size), and are stored as
+    (outputs, inputs * size * size)."""
+
+    layers: list
+    activation: str
+
+    @classmethod
+    def of_sequence(cls, modules, where):
+        """Of three convolutions, 3 x 3, 1 x 1 and 3 x 3, with ReLUs between them (Glow): h -> W2 relu(h) becomes a block
+        that reads some channels and writes others. It looks through the ReLU of its first convolution, which a second
+        ReLU leaves alone."""
+        convolutions = [module for module in modules if isinstance(module, torch.nn.Conv2d)]
+        activations = [activation_name(module, where) for module in modules if not isinstance(module, torch.nn.Conv2d)]
+        sizes = [(module.kernel_size, module.padding, module.bias is None) for module in convolutions]
+        expected = [((size, size), (size // 2, size // 2), False) for size in (3, 1, 3)]
+        if sizes != expected or len(modules) != 5:
+            raise NotConvertible(where, "is not three convolutions, 3 x 3, 1 x 1 and 3 x 3, with biases and borders of "
+                                 "zeros, and activations between them")
+        if activations != ["RELU", "RELU"]:
+            raise NotConvertible(where, f"has the activations {activations}; only ReLU lets its middle layer become a "
+                                 "block")
+        first, middle, last = (Linear(to_numpy(module.weight), to_numpy(module.bias)) for module in convolutions)
+        read, write = len(first.bias), len(middle.bias)
+
+        def place(layer, rows, columns, shape):
+            weight, bias = np.zeros((*shape, *layer.weight.shape[2:])), np.zeros(shape[0])
+            weight[rows, columns], bias[rows] = layer.weight, layer.bias
+            return Linear(weight, bias)
+
+        width, old, new, everything = read + write, slice(0, read), slice(read, read + write), slice(None)
+        same = np.zeros((read, read, 3, 3))
+        same[:, :, 1, 1] = np.eye(read)
+        return cls([
+            place(first, old, everything, (width, first.weight.shape[1])),
+            place(Linear(same, np.zeros(read)), old, old, (width, width)),
+            place(middle, new, old, (width, width)),
+            place(last, everything, new, (len(last.bias), width)),
+        ], "RELU")
+
+    def spec(self):
+        return {"conv_resnet": {"channels": len(self.layers[0].bias), "blocks": (len(self.layers) - 2) // 2,
+                                "activation": self.activation}}
+
+    def tensors(self, prefix):
+        flat = [Linear(layer.weight.reshape(len(layer.bias), -1), layer.bias) for layer in self.layers]
+        return _named(flat, _residual_names(flat), prefix)
+
+    def with_parameters(self, parameters):
+        """Its outputs, grouped by channel, in our parameters (univariates.Parameters)."""
+        last = self.layers[-1]
+        weight, bias = parameters.of_linear(last.weight.reshape(len(last.bias), -1), last.bias)
+        weight = weight.reshape(len(bias), *last.weight.shape[1:])
+        return dataclasses.replace(self, layers=[*self.layers[:-1], Linear(weight, bias)])
 
 
 def sequential_network(modules, where):

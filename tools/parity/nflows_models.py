@@ -1,4 +1,4 @@
-"""nflows (0.14): flows composed of coupling, autoregressive, linear and normalising transforms.
+"""nflows (0.14): flows composed of coupling, autoregressive, linear and normalising transforms; of images, the linear ones.
 
 nflows' transforms map data to base, in the order of the list; their univariate maps are written in that direction, too.
 """
@@ -28,8 +28,8 @@ def convert(flow):
     refuse(not isinstance(flow._embedding_net, torch.nn.Identity), "_embedding_net", "has no counterpart: embed the "
            "context before it is sent, and convert the flow without the network")
     transforms = _flatten(flow._transform, "_transform")
-    features, context = _shape_of(flow._distribution, transforms)
-    model = Model(features, context)
+    shape, context = _data_shape(flow), _context_of(transforms)
+    model = Model(np.prod(shape), context, shape if len(shape) == 3 else None)
     for transform, where in transforms:
         _convert_transform(model, transform, where)
     _convert_base(model, flow._distribution)
@@ -38,12 +38,14 @@ def convert(flow):
 
 def inverse(flow, x, context):
     """log p(x) and z of x, as the library computes them."""
-    return flow.log_prob(x, context), flow.transform_to_noise(x, context)
+    x = x.reshape(-1, *_data_shape(flow))
+    return flow.log_prob(x, context), flow.transform_to_noise(x, context).flatten(1)
 
 
 def forward(flow, z, context):
     """x of z, as the library computes it."""
-    return flow._transform.inverse(z, context)[0]
+    z = z.reshape(-1, *flow._distribution._shape)
+    return flow._transform.inverse(z, context)[0].flatten(1)
 
 
 def _flatten(transform, where):
@@ -53,19 +55,32 @@ def _flatten(transform, where):
     return [(transform, where)]
 
 
-def _shape_of(distribution, transforms):
-    shape = getattr(distribution, "_shape", None)
-    refuse(shape is None or len(shape) != 1, "_distribution", f"a distribution of shape {shape} is not one of rows")
+def _data_shape(flow):
+    """Of a row of the data: (columns,), or (channels, height, width)."""
+    shape = getattr(flow._distribution, "_shape", None)
+    refuse(shape is None or len(shape) not in (1, 3), "_distribution",
+           f"a distribution of shape {shape} is not one of rows or images")
+    shape = tuple(shape)
+    for transform, where in _flatten(flow._transform, "_transform"):
+        if isinstance(transform, nf.SqueezeTransform):
+            refuse(transform.factor != 2, where, f"squeezes by {transform.factor}; here it is 2")
+            shape = (shape[0] // 4, 2 * shape[1], 2 * shape[2])
+    return shape
+
+
+def _context_of(transforms):
     contexts = {0}
     for transform, _ in transforms:
         if isinstance(transform, nf.coupling.CouplingTransform) and isinstance(transform.transform_net, ResidualNet):
             contexts.add(transform.transform_net.context_features or 0)
         if isinstance(transform, nf.autoregressive.AutoregressiveTransform):
             contexts.add(made_context(transform.autoregressive_net))
-    return shape[0], max(contexts)
+    return max(contexts)
 
 
 def _convert_transform(model, transform, where):
+    refuse(bool(model.image) and not isinstance(transform, _OF_IMAGES), where,
+           f"{type(transform).__name__} of images has no exact counterpart")
     for kind, function in _CONVERTERS:
         if isinstance(transform, kind):
             return function(model, transform, where)
@@ -142,7 +157,8 @@ def _permutation(model, transform, where):
 def _actnorm(model, transform, where):
     # z = x exp(log_scale) + shift.
     log_scale, shift = to_numpy(transform.log_scale), to_numpy(transform.shift)
-    model.add_actnorm(-log_scale, -shift * np.exp(-log_scale), bool(transform.initialized))
+    add = model.add_channel_actnorm if model.image else model.add_actnorm
+    add(-log_scale, -shift * np.exp(-log_scale), bool(transform.initialized))
 
 
 def _batch_norm(model, transform, where):
@@ -165,13 +181,26 @@ def _spline_cdf(model, transform, where):
     add_unconditional_spline(model, transform, list(range(model.features)), where)
 
 
-def _image_transform(model, transform, where):
-    raise NotConvertible(where, f"{type(transform).__name__} is for images; only flows of rows are converted")
+def _one_by_one(model, transform, where):
+    """z = L U P x + b at every pixel."""
+    refuse(not model.image, where, "is for images, but _distribution is of rows")
+    model.add_permutation(model.columns_of(to_numpy(transform.permutation._permutation).astype(int)))
+    lower, upper = (to_numpy(part) for part in transform._create_lower_upper())
+    model.add_channel_mixing(lower, upper, np.diag(upper), where)
+    model.add_channel_actnorm(np.zeros(model.shape[0]), -to_numpy(transform.bias))
+
+
+def _squeeze(model, transform, where):
+    del transform, where
+    model.add_squeeze()
 
 
 def _identity(model, transform, where):
     del model, transform, where
 
+
+# What is converted of flows of images.
+_OF_IMAGES = (nf.OneByOneConvolution, nf.SqueezeTransform, nf.ActNorm, nf.IdentityTransform)
 
 # The first kind that fits converts.
 _CONVERTERS = [
@@ -182,7 +211,8 @@ _CONVERTERS = [
     (nf.PiecewiseRationalQuadraticCouplingTransform, _spline_coupling),
     (nf.PiecewiseRationalQuadraticCDF, _spline_cdf),
     (nf.Permutation, _permutation),
-    (nf.OneByOneConvolution, _image_transform),
+    (nf.OneByOneConvolution, _one_by_one),
+    (nf.SqueezeTransform, _squeeze),
     (nf.LULinear, add_lu),
     (nf.HouseholderSequence, _householder),
     (nf.ActNorm, _actnorm),
@@ -196,6 +226,6 @@ def _convert_base(model, distribution):
     if isinstance(distribution, StandardNormal):
         return
     if isinstance(distribution, DiagonalNormal):
-        sigma = np.exp(to_numpy(distribution.log_std_)[0])
-        return model.set_diagonal_normal(to_numpy(distribution.mean_)[0], sigma, "_distribution")
+        mean, log_sigma = (to_numpy(part)[0].reshape(-1) for part in (distribution.mean_, distribution.log_std_))
+        return model.set_diagonal_normal(mean, np.exp(log_sigma), "_distribution")
     raise NotConvertible("_distribution", f"{type(distribution).__name__} has no exact counterpart")

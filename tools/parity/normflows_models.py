@@ -1,4 +1,4 @@
-"""normflows (1.7): NormalizingFlow with coupling, autoregressive, linear and normalising flows.
+"""normflows (1.7): NormalizingFlow with coupling, autoregressive, linear and normalising flows, of rows and of images.
 
 normflows lists its flows from base to data, and most of its univariate maps are written in that direction.
 """
@@ -8,15 +8,17 @@ import torch
 import normflows as nf
 from normflows.flows.affine.autoregressive import MaskedAffineAutoregressive
 from normflows.flows.affine.coupling import AffineConstFlow, AffineCoupling, AffineCouplingBlock, MaskedAffineFlow
-from normflows.flows.mixing import LULinearPermute, Permute
+from normflows.flows.affine.glow import GlowBlock
+from normflows.flows.mixing import Invertible1x1Conv, LULinearPermute, Permute
 from normflows.flows.neural_spline.wrapper import AutoregressiveRationalQuadraticSpline, CoupledRationalQuadraticSpline
 from normflows.flows.normalization import ActNorm
+from normflows.flows.reshape import Squeeze
 from normflows.utils.nn import ConstScaleLayer
 
 from . import univariates
 from .errors import NotConvertible
-from .model import Model, inverse_softplus, to_numpy
-from .networks import Linear, Network, sequential_network
+from .model import Model, inverse_softplus, lu_of_matrix, signed_lu, to_numpy
+from .networks import ConvNetwork, Linear, Network, sequential_network
 from .nsf_modules import add_lu, add_unconditional_spline, made_network, refuse, residual_network, spline
 
 VERSION = "1.7.3"
@@ -35,20 +37,32 @@ def is_model(flow):
 
 def convert(flow):
     """A Model of a normflows.NormalizingFlow. NotConvertible where a part has no exact counterpart."""
-    refuse(not isinstance(flow.q0, nf.distributions.DiagGaussian) or len(flow.q0.shape) != 1, "q0",
-           f"{type(flow.q0).__name__} is no DiagGaussian of rows")
+    refuse(not isinstance(flow.q0, nf.distributions.DiagGaussian) or len(flow.q0.shape) not in (1, 3), "q0",
+           f"{type(flow.q0).__name__} is no DiagGaussian of rows or images")
     refuse(flow.q0.temperature is not None, "q0", "has a temperature")
-    model = Model(flow.q0.shape[0])
+    shape = _data_shape(flow)
+    model = Model(np.prod(shape), image=shape if len(shape) == 3 else None)
     for i in reversed(range(len(flow.flows))):
         _convert_flow(model, flow.flows[i], f"flows[{i}]")
-    model.set_diagonal_normal(to_numpy(flow.q0.loc)[0], np.exp(to_numpy(flow.q0.log_scale)[0]), "q0")
+    mean, log_sigma = (to_numpy(part)[0].reshape(-1) for part in (flow.q0.loc, flow.q0.log_scale))
+    model.set_diagonal_normal(mean, np.exp(log_sigma), "q0")
     return model
+
+
+def _data_shape(flow):
+    """Of a row of the data: (columns,), or (channels, height, width)."""
+    shape = tuple(flow.q0.shape)
+    for part in flow.flows:
+        if isinstance(part, Squeeze):
+            shape = (shape[0] // 4, 2 * shape[1], 2 * shape[2])
+    return shape
 
 
 def inverse(flow, x, context):
     """log p(x) and z of x, as the library computes them. NotImplementedError for planar and radial flows."""
     assert context is None
-    return flow.log_prob(x), flow.inverse(x)
+    x = x.reshape(-1, *_data_shape(flow))
+    return flow.log_prob(x), flow.inverse(x).flatten(1)
 
 
 def forward_log_prob(flow, z):
@@ -63,10 +77,12 @@ def forward_log_prob(flow, z):
 def forward(flow, z, context):
     """x of z, as the library computes it."""
     assert context is None
-    return flow.forward(z)
+    return flow.forward(z.reshape(-1, *flow.q0.shape)).flatten(1)
 
 
 def _convert_flow(model, flow, where):
+    refuse(bool(model.image) and not isinstance(flow, _OF_IMAGES), where,
+           f"{type(flow).__name__} of images has no exact counterpart")
     for kind, function in _CONVERTERS:
         if isinstance(flow, kind):
             return function(model, flow, where)
@@ -173,8 +189,14 @@ def _split_columns(mode, features, where):
 
 def _coupling_block(model, block, where):
     coupling = next(flow for flow in block.flows if isinstance(flow, AffineCoupling))
-    network = _mlp(coupling.param_map, f"{where}.param_map")
-    transformed = _split_columns(block.flows[0].mode, model.features, where)
+    mode = block.flows[0].mode
+    if model.image:
+        network = _conv_network(coupling.param_map, f"{where}.param_map")
+        refuse("checkerboard" in mode, where, "splits images by a checkerboard, whose halves it makes narrower images")
+        transformed = model.columns_of(_split_columns(mode, model.shape[0], where))
+    else:
+        network = _mlp(coupling.param_map, f"{where}.param_map")
+        transformed = _split_columns(mode, model.features, where)
     if not coupling.scale:
         univariate = univariates.shift()
     elif coupling.scale_map == "exp":
@@ -182,6 +204,39 @@ def _coupling_block(model, block, where):
     else:
         univariate = _glow_affine(model, coupling.scale_map, transformed)
     model.add_coupling(transformed, univariate.spec, network.with_parameters(univariate.parameters))
+
+
+def _conv_network(module, where):
+    modules = list(module.net) if isinstance(module, nf.nets.ConvNet2d) else module
+    refuse(not isinstance(modules, (list, torch.nn.Sequential)), where, f"{type(module).__name__} is no ConvNet2d")
+    return ConvNetwork.of_sequence(list(modules), where)
+
+
+def _glow_block(model, block, where):
+    refuse(not model.image, where, "is for images, but q0 is of rows")
+    for i in reversed(range(len(block.flows))):
+        _convert_flow(model, block.flows[i], f"{where}.flows[{i}]")
+
+
+def _channel_mixing(model, flow, where):
+    """z = W x at every pixel. Where U has negative numbers on its diagonal, so have the channels after it."""
+    refuse(not model.image, where, "is for images, but q0 is of rows")
+    if flow.use_lu:
+        upper = np.triu(to_numpy(flow.U), 1) + np.diag(to_numpy(flow.sign_S) * np.exp(to_numpy(flow.log_S)))
+        lower = np.tril(to_numpy(flow.L), -1) + np.eye(flow.num_channels)
+        lower, upper, diagonal, signs, order = signed_lu(to_numpy(flow.P), lower, upper)
+    else:
+        lower, upper, diagonal, signs, order = lu_of_matrix(to_numpy(flow.W))
+    model.add_channel_mixing(lower, upper, diagonal, where, order)
+    turned = np.flatnonzero(signs[order] < 0)
+    if len(turned):
+        columns = [int(column) for column in model.columns_of(turned)]
+        model.add("bijection", {"kind": "AFFINE", "scale": -1.0, "columns": columns})
+
+
+def _squeeze(model, flow, where):
+    del flow, where
+    model.add_squeeze()
 
 
 def _glow_affine(model, scale_map, transformed):
@@ -226,7 +281,10 @@ def _affine_autoregressive(model, flow, where):
 def _affine_constant(model, flow, where):
     refuse(isinstance(flow, ActNorm) and not float(flow.data_dep_init_done), where,
            "is not initialised: the library would do that with the first rows that it is given")
-    model.add_actnorm(to_numpy(flow.s), to_numpy(flow.t))
+    if not model.image:
+        return model.add_actnorm(to_numpy(flow.s), to_numpy(flow.t))
+    refuse(tuple(flow.s.shape[1:]) != (model.shape[0], 1, 1), where, "has other numbers than one per channel")
+    return model.add_channel_actnorm(to_numpy(flow.s), to_numpy(flow.t))
 
 
 def _lu_permute(model, flow, where):
@@ -295,10 +353,16 @@ def _permute(model, flow, where):
     model.add_permutation(flow.inv_perm.tolist() if flow.mode == "shuffle" else swapped)
 
 
+# What is converted of flows of images.
+_OF_IMAGES = (AffineCouplingBlock, GlowBlock, Invertible1x1Conv, Squeeze, AffineConstFlow)
+
 # The first kind that fits converts.
 _CONVERTERS = [
     (MaskedAffineFlow, _masked_affine),
     (AffineCouplingBlock, _coupling_block),
+    (GlowBlock, _glow_block),
+    (Invertible1x1Conv, _channel_mixing),
+    (Squeeze, _squeeze),
     (CoupledRationalQuadraticSpline, _spline_coupling),
     (AutoregressiveRationalQuadraticSpline, _spline_autoregressive),
     (MaskedAffineAutoregressive, _affine_autoregressive),
