@@ -43,7 +43,8 @@ class ImageTest(harness.ServerTestCase):
         for preset in ("glow", "realnvp_image"):
             self.train(preset)
             self.assertIn("reference-cpu", self.server.ctl("plan", preset))
-            self.assertRegex(self.server.ctl("plan", preset), r"Not compiled: layers\[1\]\.[a-z_.]* has no compiled form")
+            self.assertRegex(self.server.ctl("plan", preset),
+                             r"Not compiled: layers\[1\]\.[a-z_.]* has no compiled form")
             known = images(60, seed=2)
             swapped = [[*row[:-1], 1 - row[-1]] for row in known]
             noise = [[0, *(random.Random(i).randrange(256) for i in range(SIDE * SIDE - 1)), row[-1]]
@@ -87,7 +88,7 @@ class ImageTest(harness.ServerTestCase):
 
     def test_images_that_do_not_fit_are_refused_with_the_option(self):
         data = self.write("images.csv", table(images(50)))
-        for options, says in ((("--image", "1x4x5"), "preset.image: 1 x 4 x 5 are 20 numbers, but there are 16 features"),
+        for options, says in ((("--image", "1x4x5"), "preset.image: 1 x 4 x 5 are 20 numbers, but there are 16"),
                               (("--image", "1x2x8", "--levels", 2), "preset.levels: is 2"),
                               ((), "preset.image: is not set")):
             self.server.ctl("train", "bad", "--preset", "glow", *options, "--context-columns", "bright", "--data", data,

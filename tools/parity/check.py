@@ -201,7 +201,8 @@ class _Layers:
         act = _ACTIVATIONS[fields["activation"]]
 
         def convolution(layer, h):
-            weight, bias = (torch.from_numpy(self.model.tensors[f"{name}{layer}.{part}"]) for part in ("weight", "bias"))
+            tensors = self.model.tensors
+            weight, bias = (torch.from_numpy(tensors[f"{name}{layer}.{part}"]) for part in ("weight", "bias"))
             size = math.isqrt(weight.shape[1] // h.shape[1])
             weight = weight.reshape(len(weight), h.shape[1], size, size)
             return to_numpy(torch.nn.functional.conv2d(torch.from_numpy(h), weight, bias, padding="same"))
@@ -328,7 +329,8 @@ class _Layers:
             channels, pixels = len(transformed) // out.shape[2], out.shape[2]
             theta = np.moveaxis(out.reshape(len(x), channels, -1, pixels), 2, 3)
         else:
-            theta = self._network(fields["conditioner"], name + "conditioner.", self._with_context(x[:, passed], context))
+            given = self._with_context(x[:, passed], context)
+            theta = self._network(fields["conditioner"], name + "conditioner.", given)
         z = x.copy()
         z[:, transformed], log = _inverse_univariate(fields["univariate"], x[:, transformed],
                                                      theta.reshape(len(x), len(transformed), -1))

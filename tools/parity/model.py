@@ -37,8 +37,8 @@ def _stored_lu(lower, upper, diagonal, where):
 
 
 def lu_of_matrix(matrix):
-    """The factors of a matrix = P S L U with U's diagonal positive: (L, U, diagonal of U, signs of S, order of P), where
-    entry i of P y is y[order[i]]."""
+    """A matrix as P S L U with U's diagonal positive: (L, U, diagonal of U, signs of S, order of P); entry i of P y is
+    y[order[i]]."""
     permutation, lower, upper = (to_numpy(part) for part in torch.linalg.lu(torch.from_numpy(matrix)))
     return signed_lu(permutation, lower, upper)
 

@@ -108,8 +108,8 @@ class ConvNetwork:
 
     @classmethod
     def of_sequence(cls, modules, where):
-        """Of three convolutions, 3 x 3, 1 x 1 and 3 x 3, with ReLUs between them (Glow): h -> W2 relu(h) becomes a block
-        that reads some channels and writes others. It looks through the ReLU of its first convolution, which a second
+        """Of three convolutions, 3 x 3, 1 x 1 and 3 x 3, with ReLUs between them (Glow): h -> W2 relu(h) becomes a
+        block that reads some channels and writes others. It looks through the ReLU of its first convolution, which a second
         ReLU leaves alone."""
         convolutions = [module for module in modules if isinstance(module, torch.nn.Conv2d)]
         activations = [activation_name(module, where) for module in modules if not isinstance(module, torch.nn.Conv2d)]

@@ -1,4 +1,5 @@
-"""nflows (0.14): flows composed of coupling, autoregressive, linear and normalising transforms; of images, the linear ones.
+"""nflows (0.14): flows composed of coupling, autoregressive, linear and normalising transforms; of images, the linear
+ones.
 
 nflows' transforms map data to base, in the order of the list; their univariate maps are written in that direction, too.
 """
