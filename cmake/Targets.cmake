@@ -16,7 +16,9 @@ if(DENSITYD_SANITIZE)
     target_compile_options(densityd_tsan PRIVATE -fsanitize=thread)
     target_link_libraries(densityd_tsan PUBLIC absl::synchronization)
     target_link_libraries(densityd_options INTERFACE densityd_tsan)
-    foreach(function IN ITEMS 4LockEv 6UnlockEv 8LockWhenERKNS0_9ConditionE 5AwaitERKNS0_9ConditionE)
+    foreach(function IN ITEMS
+            4LockEv 6UnlockEv 10ReaderLockEv 12ReaderUnlockEv 8LockWhenERKNS0_9ConditionE 5AwaitERKNS0_9ConditionE
+            16AwaitWithTimeoutERKNS0_9ConditionENS0_8DurationE 17AwaitWithDeadlineERKNS0_9ConditionENS0_4TimeE)
       target_link_options(densityd_options INTERFACE
         LINKER:--wrap=_ZN4absl7debian35Mutex${function},--undefined=__wrap__ZN4absl7debian35Mutex${function})
     endforeach()
@@ -59,5 +61,6 @@ function(densityd_test name)
   target_compile_definitions(${name} PRIVATE
     DENSITYD_SOURCE_DIR="${PROJECT_SOURCE_DIR}" DENSITYD_BINARY_DIR="${PROJECT_BINARY_DIR}")
   add_test(NAME ${name} COMMAND ${name})
-  set_tests_properties(${name} PROPERTIES TIMEOUT 300 ENVIRONMENT "OMP_NUM_THREADS=1")
+  set_tests_properties(${name} PROPERTIES TIMEOUT 300 ENVIRONMENT
+    "OMP_NUM_THREADS=1;TSAN_OPTIONS=suppressions=${PROJECT_SOURCE_DIR}/cmake/tsan_suppressions.txt")
 endfunction()

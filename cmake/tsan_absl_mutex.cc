@@ -7,6 +7,7 @@
 #include <sanitizer/tsan_interface.h>
 
 #include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
 
 // Mangled names: absl::Mutex::Lock() and so on, in Debian's inline namespace. The names tell the linker which calls are
 // meant; identifiers of this form are its, not ours.
@@ -43,6 +44,34 @@ void WRAP(5AwaitERKNS0_9ConditionE)(absl::Mutex* mutex, const absl::Condition& c
   __tsan_mutex_post_unlock(mutex, 0);
   __tsan_mutex_pre_lock(mutex, 0);
   __tsan_mutex_post_lock(mutex, 0, 0);
+}
+
+// While it waits the mutex is others'; whether the condition held changes nothing.
+#define WRAP_AWAIT_UNTIL(name, Until)                                                   \
+  bool REAL(name)(absl::Mutex * mutex, const absl::Condition& condition, Until until);  \
+  bool WRAP(name)(absl::Mutex * mutex, const absl::Condition& condition, Until until) { \
+    __tsan_mutex_pre_unlock(mutex, 0);                                                  \
+    const bool held = REAL(name)(mutex, condition, until);                              \
+    __tsan_mutex_post_unlock(mutex, 0);                                                 \
+    __tsan_mutex_pre_lock(mutex, 0);                                                    \
+    __tsan_mutex_post_lock(mutex, 0, 0);                                                \
+    return held;                                                                        \
+  }
+WRAP_AWAIT_UNTIL(16AwaitWithTimeoutERKNS0_9ConditionENS0_8DurationE, absl::Duration)
+WRAP_AWAIT_UNTIL(17AwaitWithDeadlineERKNS0_9ConditionENS0_4TimeE, absl::Time)
+
+void REAL(10ReaderLockEv)(absl::Mutex* mutex);
+void WRAP(10ReaderLockEv)(absl::Mutex* mutex) {
+  __tsan_mutex_pre_lock(mutex, __tsan_mutex_read_lock);
+  REAL(10ReaderLockEv)(mutex);
+  __tsan_mutex_post_lock(mutex, __tsan_mutex_read_lock, 0);
+}
+
+void REAL(12ReaderUnlockEv)(absl::Mutex* mutex);
+void WRAP(12ReaderUnlockEv)(absl::Mutex* mutex) {
+  __tsan_mutex_pre_unlock(mutex, __tsan_mutex_read_lock);
+  REAL(12ReaderUnlockEv)(mutex);
+  __tsan_mutex_post_unlock(mutex, __tsan_mutex_read_lock);
 }
 
 }  // extern "C"
