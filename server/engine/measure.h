@@ -17,7 +17,7 @@ inline constexpr absl::Duration kMeasureBudget = absl::Milliseconds(25);
 /// fails nothing more is measured. `seconds_now` is a clock that never goes back.
 void MeasureRunTimes(Plan& plan, absl::Duration budget, const std::function<double()>& seconds_now);
 
-/// The same with the budget and the clock of a server.
+/// The same with the budget and the clock of a server: a CPU plan is measured by the time for which it had a core.
 void MeasureRunTimes(Plan& plan);
 
 }  // namespace densityd::engine

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
+#include "server/base/background.h"
 #include "server/base/errors.h"
 #include "server/base/logging.h"
 #include "server/base/strings.h"
@@ -171,7 +172,8 @@ absl::Status ModelManager::Impl::LoadVersion(const VersionKey& key, bool pinned)
     if (*needed) {
       events.Deliver();
       const absl::Time begin = absl::Now();
-      absl::StatusOr<std::shared_ptr<const Servable>> servable = MakeServable(key);
+      absl::StatusOr<std::shared_ptr<const Servable>> servable;
+      RunInBackground([&] { servable = MakeServable(key); });
       const double seconds = absl::ToDoubleSeconds(absl::Now() - begin);
       result = servable.status();
       if (servable.ok()) {
@@ -381,7 +383,9 @@ absl::StatusOr<std::unique_ptr<VersionImport>> ModelManager::BeginImport(uint64_
 absl::StatusOr<VersionInfo> ModelManager::Import(const VersionImport& import, std::string_view name) {
   if (absl::Status status = CheckModelName("name", name); !status.ok()) return status;
   const std::string model(name);
-  if (absl::Status status = impl_->TryToLoad(import, model); !status.ok()) return status;
+  absl::Status loads;
+  RunInBackground([&] { loads = impl_->TryToLoad(import, model); });
+  if (!loads.ok()) return loads;
   const absl::StatusOr<uint64_t> version = impl_->store.PublishImport(import, model);
   if (!version.ok()) return version.status();
   Log(LogLevel::kInfo, "version imported", {{"model", model}, {"version", *version}});

@@ -34,7 +34,8 @@ struct Retention {
 ///   NOT_LOADED -> LOADING -> READY -> UNLOADING -> NOT_LOADED
 ///   UNLOADING -> READY, where it is loaded again before its last handle goes
 ///   LOADING -> LOAD_FAILED(status) -> LOADING
-/// One version is loaded at a time; nothing else waits for that.
+/// One version is loaded at a time; nothing else waits for that, and loading gives way to the threads that answer
+/// requests (RunInBackground).
 class ModelManager {
  public:
   /// `max_model_bytes` bounds the memory of all loaded versions. `store` must outlive the manager; handles may outlive

@@ -7,6 +7,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
+#include "server/base/background.h"
 
 namespace densityd::registry {
 
@@ -58,6 +59,7 @@ std::shared_ptr<const Servable> ReleaseQueue::Track(std::shared_ptr<const Servab
 }
 
 void ReleaseQueue::Run(State& state) {
+  GiveWayToOthers();
   for (std::vector<State::Item> items = state.Take(); !items.empty(); items = state.Take()) {
     for (State::Item& item : items) item.servable.reset();
     malloc_trim(0);

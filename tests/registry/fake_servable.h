@@ -1,6 +1,9 @@
 // A servable that holds nothing, and a loader that a test can hold back.
 #pragma once
 
+#include <sys/resource.h>
+
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <map>
@@ -65,6 +68,8 @@ class FakeLoader {
   }
   int alive() const { return *alive_; }
   int loads() const { return loads_; }
+  /// Lowest niceness of the threads that have loaded.
+  int niceness() const { return niceness_; }
 
  private:
   absl::StatusOr<std::shared_ptr<const Servable>> Load(const StoredVersion& stored) {
@@ -74,6 +79,7 @@ class FakeLoader {
         +[](bool* held) { return !*held; }, &held_));
     --waiting_;
     ++loads_;
+    niceness_ = std::min<int>(niceness_, getpriority(PRIO_PROCESS, 0));
     if (!failure_.ok()) return failure_;
     return std::make_shared<FakeServable>(bytes_, stored.manifest.report().validation_log_likelihood() * -3, alive_);
   }
@@ -81,6 +87,7 @@ class FakeLoader {
   const size_t bytes_;
   const std::shared_ptr<std::atomic<int>> alive_ = std::make_shared<std::atomic<int>>(0);
   std::atomic<int> loads_{0};
+  std::atomic<int> niceness_{PRIO_MAX};
   absl::Mutex mutex_;
   bool held_ ABSL_GUARDED_BY(mutex_) = false;
   int waiting_ ABSL_GUARDED_BY(mutex_) = 0;

@@ -164,6 +164,7 @@ TEST_F(ImportTest, PublishesLoadsAndAnswers) {
   EXPECT_EQ(imported->version(), 1);
   EXPECT_EQ(Mark("gas"), Mark("power"));
   EXPECT_EQ(Import(Archive("power"), "power")->version(), 2);
+  EXPECT_GE(loader_.niceness(), 10) << "loading gives way to those that answer requests";
 }
 
 TEST_F(ImportTest, OfWhatCannotBeLoadedPublishesNothing) {

@@ -34,9 +34,13 @@ std::vector<Range> Pieces(Range units, size_t most) {
 /// Weights of `units`, depth by depth, each line padded with zeros to `width`.
 void AppendWeights(const Linear& linear, Range units, size_t first_input, size_t depth, size_t width,
                    std::vector<float>& to) {
-  for (size_t k = first_input; k < first_input + depth; ++k) {
-    for (size_t unit = units.begin; unit < units.end; ++unit) to.push_back(static_cast<float>(linear.weight(unit, k)));
-    to.insert(to.end(), width - units.size(), 0.0f);
+  const size_t begin = to.size();
+  to.resize(begin + depth * width);
+  for (size_t unit = units.begin; unit < units.end; ++unit) {
+    float* weight = to.data() + begin + (unit - units.begin);
+    for (size_t k = first_input; k < first_input + depth; ++k, weight += width) {
+      *weight = static_cast<float>(linear.weight(unit, k));
+    }
   }
 }
 

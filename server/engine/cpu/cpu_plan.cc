@@ -212,13 +212,30 @@ class CpuPlan final : public Plan {
   size_t few_rows_forward_ = FewRowsOf(rows_.forward);
 };
 
+/// Room for both layouts in both directions, so that no weight is copied while others are packed. An estimate: padding
+/// takes more, and what is masked less, which costs no memory until it is written.
+PackedWeights RoomFor(const LoweredFlow& flow) {
+  size_t weights = 0;
+  for (const LoweredLayer& layer : flow.layers) {
+    if (const auto* conditioned = std::get_if<ConditionedLayer>(&layer)) {
+      for (const Linear& linear : conditioned->network.layers) weights += linear.weight.values.size();
+    } else if (const auto* matrix = std::get_if<MatrixLayer>(&layer)) {
+      weights += matrix->matrix.values.size();
+    }
+  }
+  PackedWeights packed;
+  packed.panels.reserve(2 * weights);
+  packed.strips.reserve(2 * weights);
+  return packed;
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Plan>> CompileCpuPlan(const density::v1::FlowSpec& spec,
                                                      absl::Span<const registry::Tensor> tensors) try {
   absl::StatusOr<LoweredFlow> flow = LowerFlow(spec, tensors);
   if (!flow.ok()) return flow.status();
-  auto plan = std::make_unique<CpuPlan>(*flow, PackedWeights());
+  auto plan = std::make_unique<CpuPlan>(*flow, RoomFor(*flow));
   if (!plan->has_memory()) return ResourceExhausted("memory", "not enough memory for the packed weights");
   return std::unique_ptr<Plan>(std::move(plan));
 } catch (const std::bad_alloc&) {
