@@ -12,6 +12,8 @@ TOOL_PACKAGES=(
   python3-importlib-resources python3-jsonschema python3-numpy python3-packaging python3-protobuf
   python3-typing-extensions python3-yaml
 )
+# What `torture --fuzz` compiles with: clang brings libFuzzer and the sanitizers' run-time libraries.
+FUZZ_PACKAGES=(clang libclang-rt-14-dev)
 # kubectl also comes in packages of others, which exclude Debian's.
 command -v kubectl >/dev/null || TOOL_PACKAGES+=(kubernetes-client)
 

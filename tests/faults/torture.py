@@ -1,23 +1,18 @@
 #!/usr/bin/env python3
 """Runs the trials and tells what came of them; ./scripts/torture calls it with what it needs in the environment.
 
-  torture.py                    every trial in full, and the figures into docs/reliability.md
+  torture.py [NAME...]          all trials or some in full, each with its figures into docs/reliability.md
   torture.py --quick [NAME...]  small counts, for every test run
-  torture.py NAME...            some trials in full
   torture.py --list             their names and promises
 """
 
 import argparse
-import datetime
 import pathlib
-import platform
-import re
-import subprocess
 import sys
 import time
+import traceback
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "e2e"))
-import harness  # noqa: E402
 
 # Each of these declares trials.
 import connections  # noqa: E402,F401
@@ -25,41 +20,30 @@ import fuzz  # noqa: E402,F401
 import kills  # noqa: E402,F401
 import load  # noqa: E402,F401
 import outside  # noqa: E402,F401
+import page  # noqa: E402
 import versions  # noqa: E402,F401
 from trial import TRIALS, Context  # noqa: E402
 
-PAGE = harness.SOURCE / "docs" / "reliability.md"
-BEGIN, END = "<!-- figures: written by ./scripts/torture -->\n", "<!-- end of figures -->\n"
-
 
 def run(name, quick, seed):
-    """Figures and seconds of a trial; the error where its promise is broken."""
+    """Figures and seconds of a trial; the error where its promise is broken, or where the trial itself is."""
     start = time.monotonic()
-    try:
-        with Context(quick, seed) as context:
-            figures, error = TRIALS[name][1](context), None
-    except AssertionError as broken:
-        figures, error = {}, str(broken)
+    figures, error = {}, None
+    with Context(quick, seed) as context:
+        try:
+            figures = TRIALS[name][1](context)
+        except AssertionError as broken:
+            error = str(broken)
+        except Exception:  # pylint: disable=broad-exception-caught
+            error = traceback.format_exc(limit=-2)
+        error = "; ".join([*context.missed, *([error] if error else [])])
     return figures, error, time.monotonic() - start
 
 
-def told(figures):
-    return ", ".join(f"{what}: {value:,}" if isinstance(value, int) else f"{what}: {value}"
-                     for what, value in figures.items())
-
-
-def write_page(results, seed):
-    version = subprocess.run([harness.DENSITYD, "--version"], capture_output=True, text=True, check=True).stdout.strip()
-    day = datetime.date.today().isoformat()
-    cpu = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "")
-    lines = [f"`./scripts/torture` of {day}, {version}, seed {seed}, {cpu or platform.machine()}, "
-             f"{harness.os.cpu_count()} cores.\n\n", "| promise | trial | figures | seconds |\n|---|---|---|---|\n"]
-    for name, (figures, _, seconds) in results.items():
-        lines.append(f"| {TRIALS[name][0]} | `{name}` | {told(figures)} | {seconds:.0f} |\n")
-    text = PAGE.read_text()
-    pattern = re.compile(re.escape(BEGIN) + ".*?" + re.escape(END), re.DOTALL)
-    assert pattern.search(text), f"{PAGE}: the marks of the figures are missing"
-    PAGE.write_text(pattern.sub(lambda _: BEGIN + "".join(lines) + END, text))
+def record(name, figures, error, seconds, seed):
+    """Puts a full run into the page, a broken one too: what held for another commit says nothing about this one."""
+    outcome = "; ".join(([f"**broken**: {error[:300]}"] if error else []) + ([page.told(figures)] if figures else []))
+    page.FIGURES.merge({name: [TRIALS[name][0], outcome, f"{seconds:.0f}", page.measured(f"seed {seed}")]}, TRIALS)
 
 
 def main():
@@ -76,17 +60,18 @@ def main():
     unknown = [name for name in arguments.trials if name not in TRIALS]
     if unknown:
         parser.error(f"no trial is called {unknown[0]}; there are {', '.join(TRIALS)}")
-    results = {}
+    broken = []
     for name in arguments.trials or TRIALS:
         print(f"{name} …", flush=True)
-        results[name] = figures, error, seconds = run(name, arguments.quick, arguments.seed)
-        print(f"{name}: " + (f"BROKEN: {error}" if error else told(figures)) + f" ({seconds:.0f} s)", flush=True)
-    broken = [name for name, (_, error, _) in results.items() if error]
+        figures, error, seconds = run(name, arguments.quick, arguments.seed)
+        print(f"{name}: " + "; ".join(([f"BROKEN: {error}"] if error else []) + [page.told(figures)]) +
+              f" ({seconds:.0f} s)", flush=True)
+        if error:
+            broken.append(name)
+        if not arguments.quick:
+            record(name, figures, error, seconds, arguments.seed)
     if broken:
         sys.exit(f"broken: {', '.join(broken)} (seed {arguments.seed})")
-    if not arguments.quick and not arguments.trials:
-        write_page(results, arguments.seed)
-        print(f"wrote {PAGE}")
 
 
 if __name__ == "__main__":

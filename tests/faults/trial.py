@@ -1,7 +1,8 @@
 """What a trial is: a promise that is put to the test so often that a broken one shows, and the figures that came of it.
 
 A trial is a function (context) -> figures, a dict from what was counted to a number or a text; it raises AssertionError
-where the promise is broken. `context.count(quick, full)` says how often.
+where the promise is broken, and calls `context.bar` where it is a figure that misses its bar. `context.count(quick, full)`
+says how often.
 """
 
 import contextlib
@@ -33,6 +34,7 @@ class Context:
     def __init__(self, quick, seed):
         self.quick = quick
         self.random = random.Random(seed)
+        self.missed = []  # what bar() found
         self._exit = contextlib.ExitStack()
 
     def __enter__(self):
@@ -45,6 +47,11 @@ class Context:
 
     def count(self, quick, full):
         return quick if self.quick else full
+
+    def bar(self, holds, message):
+        """A bar whose miss ends the trial as broken, but not before its other figures are known."""
+        if not holds:
+            self.missed.append(message)
 
     def server(self, *flags, name="server", **options):
         """A server that has been started, in a folder of its own."""
