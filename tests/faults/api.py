@@ -10,22 +10,26 @@ import python_client_test
 
 
 class Api:
-    """Messages (`density`, `training`, `dataset`, `models`, `Matrix`) and stubs on one connection, which ends with the
+    """Messages (`density`, `training`, `dataset`, `models`, `healths`, `Matrix`) and stubs on one connection, which ends with the
     trial."""
 
     def __init__(self, context, server, options=()):
-        python_client_test.generate(pathlib.Path(tempfile.mkdtemp(dir=context.folder)))
+        folder = pathlib.Path(tempfile.mkdtemp(dir=context.folder))
+        python_client_test.generate(folder)
+        grpc.__path__.append(str(folder / "grpc"))  # where the health checks' code is
         self.Matrix = _messages("matrix").Matrix
         self.density = _messages("density_estimator")
         self.training = _messages("training")
         self.dataset = _messages("datasets")
         self.models = _messages("model_registry")
+        self.healths = importlib.import_module("grpc.health.v1.health_pb2")
         channel = grpc.insecure_channel(server.address, list(options))
         context.defer(channel.close)
         self.estimator = _stubs("density_estimator").DensityEstimatorStub(channel)
         self.trainings = _stubs("training").TrainingsStub(channel)
         self.datasets = _stubs("datasets").DatasetsStub(channel)
         self.registry = _stubs("model_registry").ModelRegistryStub(channel)
+        self.health = importlib.import_module("grpc.health.v1.health_pb2_grpc").HealthStub(channel)
 
     def log_prob(self, rows, **matrix):
         """A request about `rows` rows of two columns of the model m."""

@@ -6,94 +6,151 @@ import grpc
 
 import harness
 from api import Api
+from opened import Opened
 from trial import check, resident_bytes, total, trial
 
 HOSTILE = ["..", ".", "/", "a/b", "../../etc/passwd", "a\0b", "\0", "a" * 65, "a" * 4096, "A", "ａ", "аdmin", ".tmp",
            "a.tmp-1", "a b", " a", "a ", "-a", "_", "a\n", "a\u202eb", "con", "latest@", "@", "@1", "a@b@c", "m@0", "m@-1",
            "m@99999999999999999999", "m@../1", "%2e%2e", "~", "$HOME", "*", "?", "a:b", "file:///etc/passwd", "\\..\\", ""]
 
+OK, INVALID, NOT_FOUND = grpc.StatusCode.OK, grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND
 
-# Where something new gets a name: these are good ones (server/registry/names.h).
-GOOD = {"Train.model": re.compile(r"[a-z0-9]([a-z0-9_.-]{0,126}[a-z0-9_-])?"),
-        "Models.SetAlias.alias": re.compile(r"[a-z][a-z0-9_-]{0,63}")}
+# The grammars of names (server/registry/names.h).
+_MODEL = "[a-z0-9](?:[a-z0-9_.-]{0,126}[a-z0-9_-])?"
+_ALIAS = "[a-z][a-z0-9_-]{0,63}"
+MODEL, ALIAS, ID = re.compile(_MODEL), re.compile(_ALIAS), re.compile("[a-z][a-z0-9-]{0,63}")
+REFERENCE = re.compile(f"{_MODEL}(?:@(?:[1-9][0-9]{{0,17}}|{_ALIAS}))?")
+KEY = re.compile("[ -~]{0,128}")
+FILE = re.compile(r"(?!/)(?!(?:.*/)?\.\.(?:/|$))[^\0]{1,4095}", re.DOTALL)
+ANYTHING = re.compile(".*", re.DOTALL)
 
 
-def _name(context):
-    """A hostile name: one of those above, changed at random."""
-    name = list(context.random.choice(HOSTILE))
+def _name(context, also=()):
+    """A hostile name: one of those above or of `also`, changed at random."""
+    name = list(context.random.choice([*HOSTILE, *also]))
     for _ in range(context.random.randrange(3)):
         name.insert(context.random.randrange(len(name) + 1),
                     context.random.choice(["/", "..", "\0", "@", "\u0430", ".", "\t", "%", "a", "\x7f"]))
     return "".join(name)
 
 
-@trial("Hostile names in every field that takes one: INVALID_ARGUMENT or NOT_FOUND, nothing outside the root is made, and "
-       "the server goes on")
+def _fields(api):
+    """Every field that takes a name: its call, the name of the field in messages, the grammar, and what a name that is
+    well formed may be answered. Nothing that they name exists, so that NOT_FOUND is what remains to be said."""
+    density, training, dataset, models = api.density, api.training, api.dataset, api.models
+    estimator, trainings, datasets, registry = api.estimator, api.trainings, api.datasets, api.registry
+    rows = api.Matrix(rows=1, cols=2, values=[1, 2])
+    absent = {"dataset": "dataset-absent"}
+
+    def train(model="x", **fields):
+        request = training.TrainRequest(model=model, **fields)
+        if not request.warm_start:  # The flow comes from there otherwise.
+            request.preset.name = "maf"
+        return estimator.Train(request)
+
+    def watched(name):
+        # The answer to an unknown service is a state, and the stream stays open for it to come.
+        stream = api.health.Watch(api.healths.HealthCheckRequest(service=name), timeout=harness.PATIENCE)
+        state = next(stream).status
+        stream.cancel()
+        check(state == api.healths.HealthCheckResponse.SERVICE_UNKNOWN or name == "", f"{name!r}: {state}")
+
+    fields = {
+        "LogProb.model": (lambda n: estimator.LogProb(density.LogProbRequest(model=n, rows=rows)), REFERENCE),
+        "Inverse.model": (lambda n: estimator.Inverse(density.InverseRequest(model=n, rows=rows)), REFERENCE),
+        "Forward.model": (lambda n: estimator.Forward(density.ForwardRequest(model=n, rows=rows)), REFERENCE),
+        "Sample.model": (lambda n: estimator.Sample(density.SampleRequest(model=n, rows=1)), REFERENCE),
+        "Score.model": (lambda n: estimator.Score(density.ScoreRequest(model=n, rows=rows)), REFERENCE),
+        "StreamSample.model": (lambda n: list(
+            estimator.StreamSample(density.StreamSampleRequest(sample={"model": n, "rows": 1}))), REFERENCE),
+        "StreamLogProb.model": (lambda n: list(
+            estimator.StreamLogProb(iter([density.LogProbRequest(model=n, rows=rows)]))),
+                                REFERENCE),
+        "Explain.model": (lambda n: estimator.Explain(density.ExplainRequest(model=n, rows=rows)), REFERENCE),
+        "Train.model": (lambda n: train(model=n, **absent), MODEL),
+        "Train.alias": (lambda n: train(alias=n, **absent), re.compile(f"(?:{_ALIAS})?")),
+        "Train.warm_start": (lambda n: train(warm_start=n, **absent), re.compile(f"(?:{REFERENCE.pattern})?")),
+        "Train.idempotency_key": (lambda n: train(idempotency_key=n, **absent), KEY),
+        "Train.dataset": (lambda n: train(dataset=n), ID),
+        # "." is a folder, which is no name of a file but found where it stands.
+        "Train.file": (lambda n: train(file=n), FILE, INVALID, NOT_FOUND),
+        "Trainings.Get.id": (lambda n: trainings.Get(training.GetTrainingRequest(id=n)), ID),
+        "Trainings.Cancel.id": (lambda n: trainings.Cancel(training.CancelTrainingRequest(id=n)), ID),
+        "Trainings.Watch.id": (lambda n: list(trainings.Watch(training.WatchTrainingRequest(id=n))), ID),
+        "Trainings.List.model": (lambda n: trainings.List(training.ListTrainingsRequest(model=n)),
+                                 re.compile(f"(?:{_MODEL})?"), OK),
+        "Datasets.Get.dataset": (lambda n: datasets.Get(dataset.GetDatasetRequest(id=n)), ID),
+        "Datasets.Delete.id": (lambda n: datasets.Delete(dataset.DeleteDatasetRequest(id=n)), ID),
+        "Models.Get.model": (lambda n: registry.Get(models.GetModelRequest(model=n)), REFERENCE),
+        "Models.Load.model": (lambda n: registry.Load(models.LoadModelRequest(model=n)), REFERENCE),
+        "Models.Unload.model": (lambda n: registry.Unload(models.UnloadModelRequest(model=n)), REFERENCE),
+        "Models.Delete.name": (lambda n: registry.Delete(models.DeleteModelRequest(name=n, version=7)), MODEL),
+        "Models.SetAlias.name": (lambda n: registry.SetAlias(
+            models.SetAliasRequest(name=n, alias="x", version=7)), MODEL),
+        "Models.SetAlias.alias": (lambda n: registry.SetAlias(
+            models.SetAliasRequest(name="m", alias=n, version=7)), ALIAS),
+        "Models.DeleteAlias.name": (lambda n: registry.DeleteAlias(
+            models.DeleteAliasRequest(name=n, alias="x")), MODEL),
+        "Models.DeleteAlias.alias": (lambda n: registry.DeleteAlias(
+            models.DeleteAliasRequest(name="m", alias=n)), ALIAS),
+        "Models.GetPlan.model": (lambda n: registry.GetPlan(models.GetPlanRequest(model=n)), REFERENCE),
+        "Models.Export.model": (lambda n: list(registry.Export(models.ExportModelRequest(model=n))), REFERENCE),
+        # An empty name takes the archive's own, which this one, cut short, has not got.
+        "Models.Import.name": (lambda n: registry.Import(iter([models.ImportModelRequest(name=n, chunk=b"x")])),
+                               re.compile(f"(?:{_MODEL})?"), INVALID),
+        # An empty one means all models.
+        "Models.ReloadFromDisk.model": (lambda n: registry.ReloadFromDisk(models.ReloadFromDiskRequest(model=n)),
+                                        re.compile(f"(?:{_MODEL})?"), OK, NOT_FOUND),
+        # gRPC's own protocol: whatever is not served is unknown, "" is the server, and only the message has a limit.
+        "Health.Check.service": (lambda n: api.health.Check(api.healths.HealthCheckRequest(service=n)), ANYTHING,
+                                 NOT_FOUND, OK, INVALID),
+        "Health.Watch.service": (watched, ANYTHING, OK, INVALID),
+    }
+    return {field: (call, grammar, told or (NOT_FOUND,)) for field, (call, grammar, *told) in fields.items()}
+
+
+@trial("Hostile names in every field that takes one: INVALID_ARGUMENT that names the field, or NOT_FOUND where the name is "
+       "well formed; nothing outside the root is opened or made, and the server goes on")
 def hostile_names(context):
-    files = context.folder / "files"
-    files.mkdir()
+    files, outside = context.folder / "files", context.folder / "outside"
+    for folder in (files, outside):
+        folder.mkdir()
+    secret = outside / "secret"
+    secret.write_text("a,b\n1,2\n")
+    (files / "link").symlink_to(secret)
+    (files / "folder").symlink_to(outside)
+    ways_out = ["link", "folder/secret", "folder", str(secret), f"m@{secret}",
+                *("../" * i + "outside/secret" for i in range(1, 7)), *("../" * i + "outside" for i in range(1, 7))]
     server = context.server("--workers", "1", "--data-root", files)
     server.train("m")
     api = Api(context, server)
-    rows = api.Matrix(rows=1, cols=2, values=[1, 2])
-    # Enough to train on, so that it is the name that is refused.
-    many = api.Matrix(rows=200, cols=2, values=[number for row in harness.correlated(200) for number in row])
-    calls = {
-        "LogProb.model": lambda n: api.estimator.LogProb(api.density.LogProbRequest(model=n, rows=rows)),
-        "Inverse.model": lambda n: api.estimator.Inverse(api.density.InverseRequest(model=n, rows=rows)),
-        "Forward.model": lambda n: api.estimator.Forward(api.density.ForwardRequest(model=n, rows=rows)),
-        "Sample.model": lambda n: api.estimator.Sample(api.density.SampleRequest(model=n, rows=1)),
-        "Score.model": lambda n: api.estimator.Score(api.density.ScoreRequest(model=n, rows=rows)),
-        "StreamSample.model": lambda n: list(
-            api.estimator.StreamSample(api.density.StreamSampleRequest(sample={"model": n, "rows": 1}))),
-        "Explain.model": lambda n: api.estimator.Explain(api.density.ExplainRequest(model=n, rows=rows)),
-        "Train.model": lambda n: api.estimator.Train(_train(api, model=n, rows=many)),
-        "Train.dataset": lambda n: api.estimator.Train(_train(api, dataset=n)),
-        "Train.file": lambda n: api.estimator.Train(_train(api, file=n)),
-        "Trainings.Get": lambda n: api.trainings.Get(api.training.GetTrainingRequest(id=n)),
-        "Trainings.Cancel": lambda n: api.trainings.Cancel(api.training.CancelTrainingRequest(id=n)),
-        "Trainings.Watch": lambda n: list(api.trainings.Watch(api.training.WatchTrainingRequest(id=n))),
-        "Datasets.Get": lambda n: api.datasets.Get(api.dataset.GetDatasetRequest(id=n)),
-        "Datasets.Delete": lambda n: api.datasets.Delete(api.dataset.DeleteDatasetRequest(id=n)),
-        "Models.Get": lambda n: api.registry.Get(api.models.GetModelRequest(model=n)),
-        "Models.Load": lambda n: api.registry.Load(api.models.LoadModelRequest(model=n)),
-        "Models.Unload": lambda n: api.registry.Unload(api.models.UnloadModelRequest(model=n)),
-        "Models.Delete": lambda n: api.registry.Delete(api.models.DeleteModelRequest(name=n, version=7)),
-        "Models.SetAlias.name": lambda n: api.registry.SetAlias(
-            api.models.SetAliasRequest(name=n, alias="x", version=1)),
-        "Models.SetAlias.alias": lambda n: api.registry.SetAlias(
-            api.models.SetAliasRequest(name="m", alias=n, version=1)),
-        "Models.DeleteAlias": lambda n: api.registry.DeleteAlias(api.models.DeleteAliasRequest(name="m", alias=n)),
-        "Models.GetPlan": lambda n: api.registry.GetPlan(api.models.GetPlanRequest(model=n)),
-        "Models.Export": lambda n: list(api.registry.Export(api.models.ExportModelRequest(model=n))),
-    }
     tree = _tree(context.folder)
-    told = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND)
     each = context.count(40, 5000)
     sent = 0
-    for field, call in calls.items():
-        for _ in range(each):
-            name = _name(context)
-            if field in GOOD and GOOD[field].fullmatch(name):
-                continue
-            try:
-                call(name)
-            except grpc.RpcError as error:
-                check(error.code() in told, f"{field} of {name!r}: {error.code()} {error.details()}")
-            except (ValueError, UnicodeError):
-                continue  # The client's own library does not send it.
-            else:
-                raise AssertionError(f"{field} took {name!r}")
-            sent += 1
+    fields = _fields(api)
+    with Opened(outside) as opened:
+        for field, (call, grammar, told) in fields.items():
+            for _ in range(each):
+                name = _name(context, ways_out)
+                try:
+                    call(name)
+                    code, text = OK, ""
+                except grpc.RpcError as error:
+                    code, text = error.code(), error.details()
+                except (ValueError, UnicodeError):
+                    continue  # The client's own library does not send it.
+                if grammar.fullmatch(name):
+                    check(code in told, f"{field} of {name[:80]!r}: {code} {text[:200]}")
+                else:
+                    check(code == INVALID and f"{field.rsplit('.', 1)[-1]}: " in text,
+                          f"{field} of {name[:80]!r}: {code} {text[:200]}")
+                sent += 1
+        check(opened.names() == [], f"opened outside the root: {opened.names()}")
+        secret.read_text()
+        check(opened.names() == ["secret"], "what is opened is noticed")
     check(_tree(context.folder) == tree, "files were made")
     server.ctl("logprob", "m", text=harness.csv([(1.0, 2.0)]))
-    return {"fields": len(calls), "calls": sent, "names accepted": 0}
-
-
-def _train(api, model="x", **data):
-    request = api.training.TrainRequest(model=model, **data)
-    request.preset.name = "maf"
-    return request
+    return {"fields": len(fields), "calls": sent, "names taken": 0, "files opened outside": 0}
 
 
 def _tree(folder):
