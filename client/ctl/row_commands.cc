@@ -20,6 +20,7 @@ struct RowFlags {
   RowsFlags rows;
   OutputFlags output;
   bool tail_probability = false;
+  bool accept_non_finite = false;
   bool log = false;  ///< log|det| of the map, or log p
   bool float64 = false;
 };
@@ -86,8 +87,11 @@ absl::Status RunLogProb(Session& session, const RowFlags& flags) {
     progress.Show(answered, pipe->rows->share_read());
     return pipe->writer->Write(values);
   };
-  absl::StatusOr<LogProbStream<double>> stream = client->StreamLogProb<double>(
-      pipe->model.model, write, {.tail_probability = flags.tail_probability, .precision = PrecisionOf(flags)});
+  absl::StatusOr<LogProbStream<double>> stream =
+      client->StreamLogProb<double>(pipe->model.model, write,
+                                    {.tail_probability = flags.tail_probability,
+                                     .precision = PrecisionOf(flags),
+                                     .accept_non_finite = flags.accept_non_finite});
   if (!stream.ok()) return stream.status();
   ModelRows block;
   while (true) {
@@ -184,6 +188,8 @@ void DefineLogProb(CLI::App& command, RowFlags& flags) {
   DefineCommonFlags(command, flags);
   command.add_flag("--tail-probability", flags.tail_probability,
                    "Add the share of the model's validation rows that were at most this likely: small means unusual");
+  command.add_flag("--accept-non-finite", flags.accept_non_finite,
+                   "Answer nan for rows with NaN or infinities in them, instead of an error for all");
 }
 
 void DefineMap(CLI::App& command, RowFlags& flags) {

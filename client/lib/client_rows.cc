@@ -98,7 +98,10 @@ absl::StatusOr<LogProbResult<T>> LogProbOf(const Impl& impl, std::string_view mo
   result.log_prob.reserve(rows.rows());
   absl::StatusOr<ModelVersion> answered = CallInChunks(
       impl, &v1::DensityEstimator::Stub::LogProb, model, rows, options,
-      [&](v1::LogProbRequest& request) { request.set_tail_probability(options.tail_probability); },
+      [&](v1::LogProbRequest& request) {
+        request.set_tail_probability(options.tail_probability);
+        request.set_accept_non_finite(options.accept_non_finite);
+      },
       [&](const v1::LogProbResponse& response, size_t count) {
         absl::Status taken = AppendVector(response.log_prob(), count, "log_prob", result.log_prob);
         if (options.tail_probability) {

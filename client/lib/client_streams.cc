@@ -331,6 +331,7 @@ absl::StatusOr<LogProbStream<T>> Client::StreamLogProb(std::string_view model, O
       std::make_unique<typename LogProbStream<T>::Impl>(*impl_, StreamDeadline(*impl_->environment, options.timeout));
   stream->model_reference = std::string(model);
   stream->options.set_tail_probability(options.tail_probability);
+  stream->options.set_accept_non_finite(options.accept_non_finite);
   stream->options.set_precision(client_internal::ToProto(options.precision));
   if (!options.context.empty()) {
     stream->context_values.assign(options.context.values().begin(), options.context.values().end());

@@ -67,6 +67,17 @@ absl::Status CheckFiniteAs(std::string_view field, const ConstMatrix& numbers, N
   return absl::OkStatus();
 }
 
+template <typename Number, typename Bits>
+std::vector<size_t> NonFiniteRowsAs(const ConstMatrix& numbers, NumberType precision) {
+  const char* data = static_cast<const char*>(numbers.data);
+  const Bits bound = Bound<Number, Bits>(precision);
+  std::vector<size_t> rows;
+  for (size_t row = 0; row < numbers.rows; ++row) {
+    if (LargestMagnitude<Bits>(data + row * numbers.cols * sizeof(Number), numbers.cols) > bound) rows.push_back(row);
+  }
+  return rows;
+}
+
 MutableMatrix AllocateIn(Encoding encoding, size_t rows, size_t cols, google::protobuf::RepeatedField<float>* values,
                          std::string* f32, std::string* f64) {
   const size_t count = rows * cols;
@@ -106,6 +117,11 @@ Encoding EncodingOf(const Matrix& matrix) {
 absl::Status CheckFinite(std::string_view field, const ConstMatrix& numbers, NumberType precision) {
   if (numbers.type == NumberType::kFloat32) return CheckFiniteAs<float, uint32_t>(field, numbers, precision);
   return CheckFiniteAs<double, uint64_t>(field, numbers, precision);
+}
+
+std::vector<size_t> NonFiniteRows(const ConstMatrix& numbers, NumberType precision) {
+  if (numbers.type == NumberType::kFloat32) return NonFiniteRowsAs<float, uint32_t>(numbers, precision);
+  return NonFiniteRowsAs<double, uint64_t>(numbers, precision);
 }
 
 absl::StatusOr<Encoding> ResolveEncoding(std::string_view field, Encoding encoding, Encoding unspecified) {

@@ -25,6 +25,9 @@ density::v1::Encoding EncodingOf(const density::v1::Matrix& matrix);
 /// computation. INVALID_ARGUMENT naming `field`, the first bad row and its first bad column.
 absl::Status CheckFinite(std::string_view field, const ConstMatrix& numbers, NumberType precision);
 
+/// The rows that CheckFinite would refuse, ascending.
+std::vector<size_t> NonFiniteRows(const ConstMatrix& numbers, NumberType precision);
+
 /// Checks `encoding`, and turns ENCODING_UNSPECIFIED into `unspecified`. INVALID_ARGUMENT for an unknown value.
 absl::StatusOr<density::v1::Encoding> ResolveEncoding(std::string_view field, density::v1::Encoding encoding,
                                                       density::v1::Encoding unspecified);

@@ -89,6 +89,26 @@ absl::Status AddContext(bool has_context, const Matrix& context, RowRequest& row
   return columns.empty() ? CheckFinite("context", *view, rows.precision) : CheckEncodable("context", *view, columns);
 }
 
+/// Puts finite rows in the place of those that are not, if there are any.
+void SetAsideNonFinite(RowRequest& rows) {
+  ConstMatrix& input = rows.span.input;
+  rows.non_finite = NonFiniteRows(input, rows.precision);
+  if (rows.non_finite.empty()) return;
+  const size_t row_bytes = input.cols * NumberBytes(input.type);
+  const auto* data = static_cast<const std::byte*>(input.data);
+  rows.finite.assign(data, data + input.rows * row_bytes);
+  // Any row that may be run: the first one that is finite, which the model knows how to take; zeros where there is
+  // none.
+  size_t usable = 0;
+  while (usable < rows.non_finite.size() && rows.non_finite[usable] == usable) ++usable;
+  std::vector<std::byte> stand_in(row_bytes);
+  if (usable < input.rows) stand_in.assign(data + usable * row_bytes, data + (usable + 1) * row_bytes);
+  for (const size_t row : rows.non_finite) {
+    std::copy(stand_in.begin(), stand_in.end(), rows.finite.begin() + static_cast<ptrdiff_t>(row * row_bytes));
+  }
+  input.data = rows.finite.data();
+}
+
 /// Checks the request's rows and context, and returns how the rows are encoded. An answer holds `columns` numbers per
 /// row, and D more where `answers_rows`.
 template <typename Request>
@@ -105,10 +125,15 @@ absl::StatusOr<Encoding> AddInput(const Request& request, const RowLimits& limit
   const uint64_t per_row = columns + (answers_rows ? features : 0);
   auto status = CheckAnswerBytes("rows.rows", view->rows, per_row, encoding, limits);
   if (!status.ok()) return status;
-  status = CheckFinite("rows", *view, rows.precision);
-  if (!status.ok()) return status;
   rows.span.rows = view->rows;
   rows.span.input = *view;
+  bool accepts_non_finite = false;
+  if constexpr (requires { request.accept_non_finite(); }) accepts_non_finite = request.accept_non_finite();
+  status = CheckFinite("rows", *view, rows.precision);
+  if (!status.ok()) {
+    if (!accepts_non_finite) return status;
+    SetAsideNonFinite(rows);
+  }
   status = AddContext(request.has_context(), request.context(), rows);
   if (!status.ok()) return status;
   return encoding;
@@ -187,7 +212,7 @@ absl::StatusOr<RowRequest> PrepareRows(const density::v1::LogProbRequest& reques
   if (request.tail_probability()) {
     rows->tail_probability = Allocate(*encoding, rows->span.rows, *response.mutable_tail_probability());
   }
-  rows->bytes = request.ByteSizeLong() + response.ByteSizeLong();
+  rows->bytes = request.ByteSizeLong() + response.ByteSizeLong() + rows->finite.size();
   return rows;
 }
 
@@ -294,11 +319,30 @@ void CompleteRows(const RowRequest& request, int shard, std::vector<double>& scr
   series.OnRows(request.op, request.span.rows);
   if (request.op != engine::Op::kLogProb) return;
   ReadColumn(request.span.log, scratch);
-  series.OnLogProb(shard, scratch);
+  if (!request.non_finite.empty()) {
+    for (const size_t row : request.non_finite) scratch[row] = std::numeric_limits<double>::quiet_NaN();
+    WriteColumn(scratch, request.span.log);
+  }
+  // Metrics are about the densities of rows that have one.
+  const auto finite = [&]() -> const std::vector<double>& {
+    if (request.non_finite.empty()) return scratch;
+    thread_local std::vector<double> others;
+    others.clear();
+    auto excluded = request.non_finite.begin();
+    for (size_t row = 0; row < scratch.size(); ++row) {
+      if (excluded != request.non_finite.end() && *excluded == row) {
+        ++excluded;
+      } else {
+        others.push_back(scratch[row]);
+      }
+    }
+    return others;
+  };
+  series.OnLogProb(shard, finite());
   const TailProbability& tail_probability = request.model->tail_probability();
   if (!tail_probability.available()) return;
   for (double& value : scratch) value = tail_probability(value);
-  series.OnPercentile(shard, scratch);
+  series.OnPercentile(shard, finite());
   if (request.tail_probability.data != nullptr) WriteColumn(scratch, request.tail_probability);
 }
 

@@ -1,6 +1,7 @@
 // Checks of the row RPCs: from a request message to rows that are ready to run. Knows nothing of gRPC.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -29,6 +30,10 @@ struct RowRequest {
   engine::RowSpan span;
   size_t bytes = 0;                ///< of the request and its answer in memory
   MutableMatrix tail_probability;  ///< LogProb: to be filled from span.log; empty where not asked for
+  /// LogProb that accepts them: the rows that are not finite, ascending. CompleteRows answers NaN for them; what is run
+  /// is `finite`, in which a finite row stands in their place.
+  std::vector<size_t> non_finite;
+  std::vector<std::byte> finite;
 };
 
 /// Check a request, pin its model version (or take the one that is given, whatever the request names), and make room

@@ -139,6 +139,8 @@ TEST(FiniteCheck, KeepsNumbersBeyondFloat32OutOfFloat32Computations) {
   EXPECT_THAT(std::string(status.message()), HasSubstr("row 1:"));
   EXPECT_THAT(std::string(status.message()), HasSubstr("PRECISION_FLOAT64"));
   EXPECT_TRUE(Check(matrix, NumberType::kFloat64).ok());
+  EXPECT_EQ(NonFiniteRows(*ViewRows("rows", matrix), NumberType::kFloat32), std::vector<size_t>{1});
+  EXPECT_TRUE(NonFiniteRows(*ViewRows("rows", matrix), NumberType::kFloat64).empty());
 }
 
 TEST(Enums, OutsideTheirRangeAreRefused) {

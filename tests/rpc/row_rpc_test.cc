@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <memory>
 #include <string>
 #include <vector>
@@ -14,6 +15,7 @@ namespace densityd::rpc {
 namespace {
 
 using density::v1::Encoding;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 density::v1::Matrix Encode(Encoding encoding, size_t cols, const std::vector<double>& values) {
@@ -72,6 +74,28 @@ TEST_P(RowRpcTest, LogProbAnswersInTheEncodingOfTheRows) {
   EXPECT_EQ(response.model().version(), 1u);
   EXPECT_EQ(Decode(GetParam(), response.log_prob()), (std::vector<double>{0, -2.5, -5}));
   EXPECT_EQ(Decode(GetParam(), response.tail_probability()), (std::vector<double>{1, 0.75, 0.5}));
+}
+
+TEST_P(RowRpcTest, RowsThatAreNotFiniteAreAnsweredWithNanWhereTheCallerAcceptsThem) {
+  constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+  constexpr double kInf = std::numeric_limits<double>::infinity();
+  density::v1::LogProbRequest request;
+  request.set_model("power");
+  *request.mutable_rows() = Encode(GetParam(), 2, {kNan, 0, 1, 2, -kInf, 1, -3, 1, 0, kInf});
+  request.set_tail_probability(true);
+  density::v1::LogProbResponse response;
+  EXPECT_EQ(server_.estimator().LogProb(Context().get(), request, &response).error_code(),
+            grpc::StatusCode::INVALID_ARGUMENT);
+  request.set_accept_non_finite(true);
+  const grpc::Status status = server_.estimator().LogProb(Context().get(), request, &response);
+  ASSERT_TRUE(status.ok()) << status.error_message();
+  const auto is_nan = ::testing::IsNan();
+  EXPECT_THAT(Decode(GetParam(), response.log_prob()), ElementsAre(is_nan, -2.5, is_nan, -5, is_nan));
+  EXPECT_THAT(Decode(GetParam(), response.tail_probability()), ElementsAre(is_nan, 0.75, is_nan, 0.5, is_nan));
+  // A request of nothing else.
+  *request.mutable_rows() = Encode(GetParam(), 2, {kNan, kNan});
+  ASSERT_TRUE(server_.estimator().LogProb(Context().get(), request, &response).ok());
+  EXPECT_THAT(Decode(GetParam(), response.log_prob()), ElementsAre(is_nan));
 }
 
 TEST_P(RowRpcTest, InverseAndForwardAreEachOthersInverse) {

@@ -94,6 +94,7 @@ struct LogProbOptions {
   RowsView<T> context = {};       ///< (N, C), or (1, C) for all rows; for models with context
   bool tail_probability = false;  ///< also say where each row falls in the model's own calibration
   Precision precision = Precision::kFloat32;
+  bool accept_non_finite = false;  ///< NaN for rows with NaN or infinities in them, instead of INVALID_ARGUMENT for all
   std::optional<absl::Duration> timeout = std::nullopt;  ///< unset: ClientOptions::timeout
 };
 
