@@ -54,6 +54,7 @@ BARS = {
     "large_rate": _at_least("service", "rows/s / in process, 4096 rows, c = 4", 0.95),
     "poisson_p99": _at_most("service", "p99, Poisson / constant arrivals, 70 % load", 2),
     "reload_p99": _at_most("service", "p99, while versions are swapped / before", 1.25),
+    "idle_cpu": _at_most("service", "share of a core that an idle server uses", 1, "%"),
     "failed_calls": _at_most("service", "failed calls", 0, ""),
     "quality_table": _at_least("quality", "log-likelihood - (zuko's - its 2 standard errors)", 0, "nats"),
     "quality_gaussian": _at_least("quality", "log-likelihood - that of a Gaussian", 0, "nats"),

@@ -5,6 +5,8 @@ import os
 import pathlib
 import platform
 import subprocess
+import threading
+import time
 
 PROJECT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -49,3 +51,27 @@ def describe():
             "Python": platform.python_version(),
         },
     }
+
+
+def pauses(core, seconds=2.0):
+    """How much of the time something else than the caller had `core`, though the caller never slept: the system, or
+    the host of a virtual machine. {"share": of the time, "longest": seconds}, of pauses over 0.1 ms."""
+    result = {}
+
+    def spin():
+        os.sched_setaffinity(0, {core})
+        begin = last = time.perf_counter()
+        lost = longest = 0.0
+        while last - begin < seconds:
+            now = time.perf_counter()
+            if now - last > 1e-4:
+                lost += now - last
+                longest = max(longest, now - last)
+            last = now
+        result.update(share=lost / seconds, longest=longest)
+
+    # In a thread of its own, whose affinity ends with it.
+    thread = threading.Thread(target=spin)
+    thread.start()
+    thread.join()
+    return result

@@ -74,6 +74,9 @@ def nflows_calls(flow, rows, features):
     x = torch.randn(rows, features)
     return {
         "log_prob": lambda: flow.log_prob(x),
+        # Flow has no public name for its map without the base.
+        "inverse": lambda: flow._transform(x),  # pylint: disable=protected-access
+        "forward": lambda: flow._transform.inverse(x),  # pylint: disable=protected-access
         "sample": lambda: flow.sample(rows),
     }
 

@@ -169,6 +169,11 @@ loops count latency from the moment at which a call was meant to start. "CPU" is
     text += table(["load", "server", "p50, us", "p99, us", "p99.9, us", "calls/s", "rows/s", "CPU, us", "rows a tile",
                    "failed"],
                   rows, words=2)
+    if run.get("pauses"):
+        pauses = run["pauses"]
+        text += (f"\nThe machine itself paused the server's core for {100 * pauses['share']:.1f} % of the time while "
+                 f"nothing else ran on it, for up to {number(1e3 * pauses['longest'])} ms at once: no p99 of a loaded "
+                 "open loop can be much below that.\n")
     if run.get("swap_ms"):
         text += f"\nA swap (load, move the alias, unload the other version) took {number(run['swap_ms'])} ms.\n"
     return text

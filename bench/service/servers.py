@@ -61,6 +61,12 @@ def densityd(core, binary, *flags):
             yield port, child.pid, metrics_port
 
 
+def cpu_seconds(pid):
+    """Processor time that the process's living threads have used."""
+    threads = pathlib.Path(f"/proc/{pid}/task").iterdir()
+    return 1e-9 * sum(int((thread / "schedstat").read_text(encoding="ascii").split()[0]) for thread in threads)
+
+
 def tiles(metrics_port):
     """(rows, tiles) that a densityd has computed so far."""
     with urllib.request.urlopen(f"http://127.0.0.1:{metrics_port}/metrics", timeout=10) as response:

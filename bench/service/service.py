@@ -15,10 +15,11 @@ import threading
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "common"))
+from machine import pauses  # noqa: E402
 from suite import Suite, median  # noqa: E402
 
 from protos import import_protos  # noqa: E402
-from servers import FEATURES, Control, densityd, printing_server  # noqa: E402
+from servers import FEATURES, Control, cpu_seconds, densityd, printing_server  # noqa: E402
 from servers import publish_models, python_alternative, tiles  # noqa: E402
 
 SERVER_CORE = 0
@@ -228,6 +229,20 @@ def reloads(bench, control):
         bench.suite.compare("reload_p99", "one swap a second", value)
 
 
+def idle(bench):
+    """A server that was busy until a moment ago and has a connection left."""
+    name = "idle, 1 connection"
+    if not bench.suite.wants(name):
+        return
+    pid = bench.servers["densityd"][1]
+    time.sleep(1)  # for the last spins
+    begin, used = time.monotonic(), cpu_seconds(pid)
+    time.sleep(bench.seconds)
+    share = (cpu_seconds(pid) - used) / (time.monotonic() - begin)
+    print(f"{name:44s} {'densityd':11s} {100 * share:.2f} % of a core")
+    bench.suite.compare("idle_cpu", "", 100 * share)
+
+
 def compare(bench):
     for bar, (load, figure, server, other) in RATIOS.items():
         where = ""
@@ -283,12 +298,14 @@ def main():
         python = stack.enter_context(python_alternative(SERVER_CORE, suite.options.protos))
         bench.servers["python"] = (*python, "bench@1")
         suite.note("measuring")
+        suite.figures["pauses"] = pauses(SERVER_CORE)
         print(f"{'load':44s} {'server':11s} {'p50 us':>11s} {'p99 us':>11s} {'p99.9 us':>11s} {'calls/s':>11s} "
               f"{'rows/s':>11s} {'CPU us':>11s} {'rows/tile':>11s} {'failed':>7s}")
         closed_loops(bench)
         mixed_loops(bench)
         open_loops(bench)
         reloads(bench, control)
+        idle(bench)
     suite.figures["loads"] = figures_of(bench)
     compare(bench)
     suite.finish()
