@@ -15,6 +15,9 @@ namespace {
 constexpr size_t kFewChunks = 2;
 constexpr size_t kManyChunks = 64;
 constexpr size_t kSmallBytes = 64 << 10;
+/// Messages of chunks up to this size are used again. They do not count against the memory of requests, so a stream
+/// that idles must not hold much.
+constexpr size_t kSpareBytes = 256 << 10;
 
 constexpr absl::Duration kFirstBackoff = absl::Milliseconds(10);
 constexpr absl::Duration kLongestBackoff = absl::Seconds(1);
@@ -198,7 +201,7 @@ void RowStream::OnWritten(bool ok) {
   }
   ++chunks_written_;
   rows_written_ += chunk->span.rows;
-  if (spare_.size() < kFewChunks) spare_.push_back(std::move(chunk));
+  if (spare_.size() < kFewChunks && chunk->bytes <= kSpareBytes) spare_.push_back(std::move(chunk));
 }
 
 void RowStream::EndEarly() {

@@ -30,15 +30,21 @@ absl::Status Full(std::string_view unit, size_t waiting, size_t limit, absl::Dur
 
 }  // namespace
 
+absl::Status Admission::CheckRoom(size_t rows) const {
+  const size_t waiting = this->rows();
+  return rows <= max_rows_ && waiting <= max_rows_ - rows ? absl::OkStatus() : TooManyRows(rows, waiting);
+}
+
+absl::Status Admission::TooManyRows(size_t rows, size_t waiting) const {
+  if (rows > max_rows_) return TooLarge("rows", rows, max_rows_);
+  const double excess = static_cast<double>(rows) + static_cast<double>(waiting) - static_cast<double>(max_rows_);
+  return Full("rows", waiting, max_rows_, TimeForRowsToLeave(excess));
+}
+
 absl::Status Admission::Admit(RowJob& job, const char** refused_by) {
   const size_t rows = job.span.rows;
   *refused_by = "rows";
-  if (!AddWithin(rows_, rows, max_rows_)) {
-    if (rows > max_rows_) return TooLarge("rows", rows, max_rows_);
-    const size_t waiting = this->rows();
-    const double excess = static_cast<double>(rows) + static_cast<double>(waiting) - static_cast<double>(max_rows_);
-    return Full("rows", waiting, max_rows_, TimeForRowsToLeave(excess));
-  }
+  if (!AddWithin(rows_, rows, max_rows_)) return TooManyRows(rows, this->rows());
   *refused_by = "bytes";
   if (!memory_.Reserve(job.bytes, job.memory)) {
     const size_t max_bytes = memory_.ceiling();

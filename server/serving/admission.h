@@ -18,6 +18,8 @@ class Admission {
   Admission(size_t max_rows, size_t max_bytes, int workers)
       : max_rows_(max_rows), memory_(max_bytes), workers_(workers) {}
 
+  /// RESOURCE_EXHAUSTED where Admit would now refuse so many rows, before anything is made ready for them.
+  absl::Status CheckRoom(size_t rows) const;
   /// Counts the job's rows in, and reserves its memory; or neither: RESOURCE_EXHAUSTED, with `refused_by` set to "rows"
   /// or "bytes". A job that could be admitted later carries a RetryInfo: the time in which enough rows leave, at the
   /// measured throughput.
@@ -32,6 +34,7 @@ class Admission {
   size_t bytes() const { return memory_.used(); }
 
  private:
+  absl::Status TooManyRows(size_t rows, size_t waiting) const;
   absl::Duration TimeForRowsToLeave(double rows) const;
 
   const size_t max_rows_;

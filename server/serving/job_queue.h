@@ -75,6 +75,7 @@ class OpJobs {
   /// The top client's `used` or jobs changed: gives it its new place.
   void Requeue();
   void RebuildTurns();
+  void BeginLevelIfEmpty();
 
   std::vector<Client> clients_;
   std::vector<uint32_t> free_;                         ///< of clients_

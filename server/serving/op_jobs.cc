@@ -118,11 +118,14 @@ void OpJobs::Requeue() {
     turns_.push_back(index);
     std::push_heap(turns_.begin(), turns_.end(), later);
   }
-  if (turns_.empty()) {
-    // Nobody waits, so nobody was passed over: all begin level. Exactly zero: rounding errors must not add up.
-    level_ = most_used_;
-    seconds_ = 0;
-  }
+  BeginLevelIfEmpty();
+}
+
+void OpJobs::BeginLevelIfEmpty() {
+  if (!turns_.empty()) return;
+  // Nobody waits, so nobody was passed over: all begin level. Exactly zero: rounding errors must not add up.
+  level_ = most_used_;
+  seconds_ = 0;
 }
 
 bool OpJobs::Remove(const RowJob& job) {
@@ -137,6 +140,7 @@ bool OpJobs::Remove(const RowJob& job) {
     std::make_heap(client.waiting.begin(), client.waiting.end(), IsLessUrgent);
     if (client.waiting.empty()) turns_.erase(std::find(turns_.begin(), turns_.end(), index));
     RebuildTurns();
+    BeginLevelIfEmpty();
     return true;
   }
   return false;

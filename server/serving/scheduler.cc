@@ -60,6 +60,21 @@ struct Batch {
   ModelJobs* model = nullptr;  ///< in the queue that the jobs came from
 };
 
+/// Whether a fused run may have failed for the rows of one request. For want of memory, of a file or of a plan it fails
+/// for all alike: to try each of hundreds alone would multiply what went wrong.
+bool MayBeOfOneRequest(const absl::Status& failure) {
+  switch (failure.code()) {
+    case absl::StatusCode::kOk:
+    case absl::StatusCode::kResourceExhausted:
+    case absl::StatusCode::kUnavailable:
+    case absl::StatusCode::kDataLoss:
+    case absl::StatusCode::kNotFound:
+      return false;
+    default:
+      return true;
+  }
+}
+
 }  // namespace
 
 struct Scheduler::Impl {
@@ -294,7 +309,7 @@ bool Scheduler::Impl::RunSmall(Priority priority, int index, Worker& worker, Wor
     double seconds = 0;
     const absl::Status status = Run(index, worker, *batch.plan, batch.op, *batch.cost, &seconds);
     if (&from == &worker) TakeBackWhatIsLeft(worker);
-    const bool retry = !status.ok() && worker.batch.size() > 1;
+    const bool retry = worker.batch.size() > 1 && MayBeOfOneRequest(status);
     for (const QueuedJob& queued : worker.batch) {
       finished.push_back({queued.job, retry ? RunAlone(worker, *queued.job) : status});
     }
@@ -428,6 +443,10 @@ Scheduler::Scheduler(SchedulerOptions options, const Clock& clock, SchedulerObse
                      std::function<void(int)> wake)
     : impl_(std::make_unique<Impl>(options, clock, observer, std::move(wake))) {}
 Scheduler::~Scheduler() = default;
+absl::Status Scheduler::CheckRoom(size_t rows) const {
+  absl::Status status = impl_->admission.CheckRoom(rows);
+  return status.ok() ? status : impl_->Refused(std::move(status), "rows");
+}
 absl::Status Scheduler::Submit(int worker, RowJob& job) { return impl_->Submit(worker, job); }
 bool Scheduler::RunOne(int worker) { return impl_->RunOne(worker); }
 size_t Scheduler::queued_rows() const { return impl_->admission.rows(); }

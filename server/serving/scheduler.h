@@ -66,6 +66,9 @@ class Scheduler {
   /// Jobs that still wait are done with UNAVAILABLE. Precondition: no thread is in a call.
   ~Scheduler();
 
+  /// RESOURCE_EXHAUSTED, as from Submit, where so many rows would not be let in now: for callers that would otherwise
+  /// take memory for an answer that nobody gets.
+  absl::Status CheckRoom(size_t rows) const;
   /// Queues a job. RESOURCE_EXHAUSTED when the queue is full, with a RetryInfo by the measured throughput (without one
   /// where the job alone is larger than the queue); DEADLINE_EXCEEDED when it cannot be done in time; CANCELLED when it
   /// already is; INVALID_ARGUMENT for a job without rows. On an error Done is not called.

@@ -56,6 +56,20 @@ class AdmissionTest : public testing::Test {
   Scheduler scheduler{{.workers = 2, .max_queued_rows = 1000, .max_queued_bytes = 24000}, clock, &observer, nullptr};
 };
 
+TEST_F(AdmissionTest, RoomCanBeAskedForBeforeAnythingIsMadeReady) {
+  EXPECT_TRUE(scheduler.CheckRoom(1000).ok());
+  EXPECT_EQ(scheduler.queued_rows(), 0u) << "nothing is taken";
+  ASSERT_TRUE(Submit(900).ok());
+  EXPECT_TRUE(scheduler.CheckRoom(100).ok());
+  const absl::Status full = scheduler.CheckRoom(101);
+  EXPECT_EQ(full.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_TRUE(RetryDelay(full).has_value());
+  const absl::Status too_large = scheduler.CheckRoom(1001);
+  EXPECT_THAT(std::string(too_large.message()), HasSubstr("send it in parts"));
+  EXPECT_FALSE(RetryDelay(too_large).has_value());
+  Drain(scheduler);
+}
+
 TEST_F(AdmissionTest, ARequestWithoutRowsIsInvalid) { EXPECT_EQ(Submit(0).code(), absl::StatusCode::kInvalidArgument); }
 
 TEST_F(AdmissionTest, RowsAreBoundedToTheLastOne) {

@@ -46,7 +46,7 @@ absl::Status FakePlan::Run(engine::Op op, absl::Span<const engine::RowSpan> span
   if (clock_ != nullptr) clock_->Advance(run_time + static_cast<int64_t>(total) * row_time);
   absl::MutexLock lock(&mutex_);
   runs_.push_back(std::move(made));
-  return poisoned ? absl::InternalError("poisoned row") : absl::OkStatus();
+  return poisoned ? poison_error : absl::OkStatus();
 }
 
 size_t FakePlan::rows_computed() const {

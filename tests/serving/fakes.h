@@ -54,6 +54,7 @@ class FakePlan : public engine::Plan {
   absl::Duration run_time = absl::ZeroDuration();
   absl::Duration row_time = absl::ZeroDuration();
   double scale;
+  absl::Status poison_error = absl::InternalError("poisoned row");
   std::function<void()> during_run;  ///< called inside every run
 
   std::vector<Made> runs() const {

@@ -343,6 +343,17 @@ TEST_F(SchedulerTest, APoisonedRequestFailsAloneAndItsNeighboursAreRight) {
   EXPECT_EQ(scheduler.queued_rows(), 0u);
 }
 
+TEST_F(SchedulerTest, WhatFailsForAllAlikeIsNotTriedForEach) {
+  const auto plan = NewPlan();
+  plan->poison_error = absl::ResourceExhaustedError("the device has no memory left");
+  for (int i = 0; i < 3; ++i) Add(plan, 5);
+  jobs[1]->input[3] = kPoison;
+  EXPECT_TRUE(scheduler.RunOne(0));
+  EXPECT_EQ(plan->runs().size(), 1u);
+  for (const auto& job : jobs) EXPECT_EQ(job->status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(scheduler.queued_rows(), 0u);
+}
+
 TEST_F(SchedulerTest, ALoneRequestThatFailsIsNotRepeated) {
   const auto plan = NewPlan();
   Add(plan, 5).input[0] = kPoison;

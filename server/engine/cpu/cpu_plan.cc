@@ -148,8 +148,11 @@ class CpuPlan final : public Plan {
 
   /// A sample whose rows are rounded to integers and categories: its log p is that of the rows as they are written.
   void RunRoundedSample(absl::Span<const RowSpan> spans, size_t rows, float* memory) const {
-    std::vector<RowSpan> samples(spans.begin(), spans.end());
-    std::vector<RowSpan> densities = samples;
+    // Kept for their memory: a run in a steady state takes none.
+    thread_local std::vector<RowSpan> samples;
+    thread_local std::vector<RowSpan> densities;
+    samples.assign(spans.begin(), spans.end());
+    densities.assign(spans.begin(), spans.end());
     bool wants_log = false;
     for (size_t i = 0; i < spans.size(); ++i) {
       const MutableMatrix& output = spans[i].output;

@@ -122,7 +122,7 @@ class Folder {
   void AppendOne(PermutationLayer&& layer) {
     if (auto* matrix = Last<MatrixLayer>()) {
       *matrix = Compose(*matrix, layer);
-    } else if (auto* diagonal = Last<DiagonalLayer>()) {
+    } else if (auto* diagonal = Last<DiagonalLayer>(); diagonal != nullptr && layers_.size() > 1) {
       // The permutation costs nothing wherever it stands; the diagonal layer stays open behind it.
       DiagonalLayer permuted = Permute(*diagonal, layer);
       layers_.back() = std::move(layer);

@@ -16,8 +16,9 @@ namespace densityd::engine::cuda {
 PlanInfo CudaPlanInfo(const density::v1::FlowSpec& spec, const CompileOptions& options);
 
 /// A plan of kind "cuda": the flow's LibTorch modules, captured into CUDA graphs for a few numbers of rows. It serves
-/// every flow in both precisions. info().rows_are_independent is false: a row's last bits depend on the number of rows
-/// that its run was rounded up to. Noise is made on the device and is that of every other plan. Errors as CompilePlan.
+/// the flows that have no ObstacleToGraphs (capturable.h), in both precisions; CompilePlan serves the others op by op.
+/// info().rows_are_independent is false: a row's last bits depend on the number of rows that its run was rounded up to.
+/// Noise is made on the device and is that of every other plan. Errors as CompilePlan.
 absl::StatusOr<std::unique_ptr<Plan>> CompileCudaPlan(const density::v1::FlowSpec& spec,
                                                       absl::Span<const registry::Tensor> tensors,
                                                       const CompileOptions& options);

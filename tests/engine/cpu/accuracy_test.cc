@@ -70,6 +70,45 @@ TEST_P(AccuracyTest, SampleIsThatOfTheFloat64FlowForTheSameNoise) {
   ExpectAccurate(Op::kSample);
 }
 
+/// A model that begins with standardisation, reversal and mixing, and whose columns have this mean and scale 1.
+Model AffineLayersOfMean(double mean) {
+  for (Model& model : AllModels()) {
+    if (model.name != "affine-layers") continue;
+    auto& standardize = *model.spec.mutable_layers(0)->mutable_standardize();
+    for (int j = 0; j < standardize.mean_size(); ++j) {
+      standardize.set_mean(j, mean);
+      standardize.set_scale(j, 1);
+    }
+    return std::move(model);
+  }
+  return {};
+}
+
+TEST(LargeMeansTest, AreTakenOffInFloat64WhateverFollows) {
+  constexpr size_t kCount = 40;
+  constexpr double kMean = 1.7e9;  // a time stamp, in seconds
+  const auto log_prob = [](const Model& model, const std::vector<double>& input) {
+    std::vector<double> log(kCount);
+    const auto plan = CompileCpuPlan(model.spec, model.tensors);
+    EXPECT_TRUE(plan.ok()) << plan.status();
+    if (!plan.ok()) return log;
+    RowSpan span;
+    span.rows = kCount;
+    span.input = {input.data(), NumberType::kFloat64, kCount, (*plan)->info().features};
+    span.log = {log.data(), NumberType::kFloat64, kCount, 1};
+    Workspace workspace;
+    EXPECT_TRUE((*plan)->Run(Op::kLogProb, {&span, 1}, workspace).ok());
+    return log;
+  };
+  std::vector<double> near_zero;
+  std::vector<double> near_mean;
+  // Rounded so that the sum with the mean is exact.
+  for (float number : NormalRows(kCount, 5, 3))
+    near_zero.push_back(std::ldexp(std::round(std::ldexp(number, 20)), -20));
+  for (double number : near_zero) near_mean.push_back(kMean + number);
+  EXPECT_EQ(log_prob(AffineLayersOfMean(kMean), near_mean), log_prob(AffineLayersOfMean(0), near_zero));
+}
+
 INSTANTIATE_TEST_SUITE_P(AllModels, AccuracyTest, testing::ValuesIn(AllModels()), [](const auto& info) {
   std::string name = info.param.name;
   std::replace(name.begin(), name.end(), '-', '_');

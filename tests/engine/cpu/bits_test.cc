@@ -74,7 +74,7 @@ class BitsTest : public testing::TestWithParam<Model> {
     plan_ = *std::move(plan);
     rows_.rows = kRows;
     rows_.seed = 3;
-    rows_.first_row = 1000;
+    rows_.first_row = 1'000'000'000;  // deep in a sample, whose earlier rows nobody made
     rows_.input = DataRows(GetParam(), kRows, 5);
     rows_.context = ContextRows(GetParam(), kRows, 6);
   }

@@ -3,6 +3,7 @@
 // accuracy_test.cc has more models and only runs of 1 and 64 rows; here models are small and every cut into tiles and
 // every kernel for a few rows is compared with the truth itself.
 #include <algorithm>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -21,6 +22,22 @@ std::vector<Model> SmallModels() {
   for (const char* preset : {"affine", "elementwise", "nice", "realnvp", "maf", "iaf", "nsf_coupling", "nsf_ar"}) {
     models.push_back(RandomModel(preset, PresetSpec(preset, 5, 0, 2, 16), 7));
     models.push_back(RandomModel(std::string(preset) + "_given_2", PresetSpec(preset, 5, 2, 2, 16), 8));
+  }
+  // Conditioners, mixing layers and edges that no preset has as it is.
+  const std::set<std::string> others = {"realnvp-gelu-residual-given-2",
+                                        "maf-elu-residual-given-2",
+                                        "maf-lu",
+                                        "iaf-lu",
+                                        "realnvp-rotation",
+                                        "affine-layers",
+                                        "columns-maf",
+                                        "columns-realnvp",
+                                        "encoded-context-maf",
+                                        "encoded-context-realnvp"};
+  for (Model& model : AllModels()) {
+    if (others.count(model.name) == 0) continue;
+    std::replace(model.name.begin(), model.name.end(), '-', '_');
+    models.push_back(std::move(model));
   }
   return models;
 }

@@ -1,8 +1,8 @@
-// Spline flows that were trained on real data, against the float64 flow: trained/make.sh makes them.
+// Flows that were trained on real data, against the float64 flow: trained/make.sh makes them.
 //
-// Random weights say little about splines: trained ones have bins as narrow as the data ask for, and rows lie where the
-// density is high. Here the promise of docs/engine.md holds for log p and for all values without an allowance; the logs
-// of inverses and samples may have the allowance that random weights have.
+// Random weights say little about them: trained splines have bins as narrow as the data ask for, trained scales are as
+// large, and rows lie where the density is high. Here the promise of docs/engine.md holds for log p and for all values
+// without an allowance; the logs of inverses and samples may have the allowance that random weights have.
 #include <algorithm>
 #include <fstream>
 #include <iterator>
@@ -46,7 +46,7 @@ std::vector<float> PowerRows() {
   return {values.end() - static_cast<std::ptrdiff_t>(kRows * 6), values.end()};
 }
 
-class TrainedSplineTest : public testing::TestWithParam<std::string> {
+class TrainedFlowTest : public testing::TestWithParam<std::string> {
  protected:
   void ExpectAccurate(Op op, const Rows& rows) {
     const Model model = ReadModel(GetParam());
@@ -63,17 +63,17 @@ class TrainedSplineTest : public testing::TestWithParam<std::string> {
   }
 };
 
-TEST_P(TrainedSplineTest, LogProbKeepsThePromise) { ExpectAccurate(Op::kLogProb, {kRows, PowerRows(), {}, 0, 0}); }
+TEST_P(TrainedFlowTest, LogProbKeepsThePromise) { ExpectAccurate(Op::kLogProb, {kRows, PowerRows(), {}, 0, 0}); }
 
-TEST_P(TrainedSplineTest, InverseKeepsThePromise) { ExpectAccurate(Op::kInverse, {kRows, PowerRows(), {}, 0, 0}); }
+TEST_P(TrainedFlowTest, InverseKeepsThePromise) { ExpectAccurate(Op::kInverse, {kRows, PowerRows(), {}, 0, 0}); }
 
-TEST_P(TrainedSplineTest, SampleKeepsThePromise) {
+TEST_P(TrainedFlowTest, SampleKeepsThePromise) {
   std::vector<float> noise(kRows * 6);
   FillStandardNormal(5, 0, kRows, 6, noise.data());
   ExpectAccurate(Op::kSample, {kRows, std::move(noise), {}, 5, 0});
 }
 
-INSTANTIATE_TEST_SUITE_P(Power, TrainedSplineTest, testing::Values("coupling", "autoregressive"),
+INSTANTIATE_TEST_SUITE_P(Power, TrainedFlowTest, testing::Values("realnvp", "maf", "coupling", "autoregressive"),
                          [](const auto& info) { return info.param; });
 
 }  // namespace

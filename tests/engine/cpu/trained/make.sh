@@ -18,6 +18,8 @@ train() {
     <"$SERVER_ROOT/root/models/$name/1/manifest.json" >"$here/$name.json"
   cp "$SERVER_ROOT/root/models/$name/1/weights.safetensors" "$here/$name.safetensors"
 }
+train realnvp --preset realnvp --transforms 6
+train maf --preset maf --transforms 4
 train coupling --preset nsf_coupling --transforms 4
 train autoregressive --preset nsf_ar --transforms 3
 stop_server
