@@ -95,6 +95,7 @@ int main(int argc, char** argv) {
   }
   const LoadResult result = densityd::bench::GenerateLoad(options);
   nlohmann::json json = ToJson(result.streams[0]);
+  if (options.arrival.has_value()) json["late_p99_us"] = result.lateness.p99 * 1e6;
   json["server_cpu_us"] = result.server_cpu_per_call * 1e6;
   json["also"] = nlohmann::json::array();
   for (size_t i = 1; i < result.streams.size(); ++i) json["also"].push_back(ToJson(result.streams[i]));

@@ -150,10 +150,11 @@ class Run {
         if (idle.empty()) idle.push_back(&NewCall(0));
         Call& call = *idle.back();
         idle.pop_back();
+        if (next >= measure_from_) lateness_.push_back(absl::ToDoubleSeconds(now - next));
         Start(call, next);
         next += arrivals.NextGap();
-        continue;
       }
+      // After each start, too: whoever has fallen behind and only starts has more and more calls in flight.
       void* tag = nullptr;
       bool ok = false;
       // Polls instead of blocking: the next start must not be late because of a sleeping thread.
@@ -183,6 +184,7 @@ class Run {
       stream.first_failure = tallies_[i].first_failure;
       calls += static_cast<double>(stream.latency.calls);
     }
+    result.lateness = Summarise(lateness_);
     if (calls > 0) result.server_cpu_per_call = (*cpu_end_ - *cpu_begin_) / calls;
     return result;
   }
@@ -197,7 +199,8 @@ class Run {
   absl::Time end_;
   std::optional<double> cpu_begin_;
   std::optional<double> cpu_end_;
-  std::vector<Tally> tallies_;  ///< by stream
+  std::vector<Tally> tallies_;    ///< by stream
+  std::vector<double> lateness_;  ///< open loop: seconds from when a call was meant to start until it did
   size_t in_flight_ = 0;
 };
 

@@ -45,6 +45,7 @@ struct StreamResult {
 
 struct LoadResult {
   std::vector<StreamResult> streams;  ///< as in the options
+  LatencySummary lateness;            ///< open loop: how long after the intended moment calls were started
   double server_cpu_per_call = 0;     ///< seconds, over calls of all streams; 0 where it was not measured
 };
 
