@@ -83,8 +83,12 @@ absl::Status CheckFile(const TrainRequest& request, const std::string& data_root
   ColumnSelection columns;
   const density::v1::ImageShape& image = request.preset().image();
   const size_t pixels = size_t{image.channels()} * image.height() * image.width();
-  columns.features.resize(request.feature_columns_size() > 0 ? request.feature_columns_size()
-                                                             : std::clamp<size_t>(pixels, 2, kMaxColumns + 1));
+  // Entries without a name are one per column.
+  const auto& described = request.preset().preprocessing().columns();
+  const size_t unnamed = described.empty() || !described[0].name().empty() ? 0 : described.size();
+  columns.features.resize(request.feature_columns_size() > 0
+                              ? request.feature_columns_size()
+                              : std::clamp<size_t>(std::max(pixels, unnamed), 2, kMaxColumns + 1));
   columns.context.resize(request.context_columns_size());
   if (request.has_preset()) return ResolveSpec(request, columns).status();
   return absl::OkStatus();

@@ -195,6 +195,23 @@ TEST_F(TrainWorkerTest, DatasetsAndFilesAreTrainedOn) {
   }
 }
 
+TEST_F(TrainWorkerTest, PreprocessingWithoutNamesIsByPlaceInAFile) {
+  Table table{100, 3, {"a", "b", "c"}, std::vector<double>(300)};
+  for (size_t i = 0; i < table.values.size(); ++i) table.values[i] = static_cast<double>(i * i % 7 + i % 3);
+  densityd::testing::WriteFile(fixture_.root() + "/data/three.npy", FormatNpy(table));
+  TrainRequest request = Request(2);
+  request.clear_columns();
+  request.set_file("three.npy");
+  for (int i = 0; i < 3; ++i) {
+    request.mutable_preset()->mutable_preprocessing()->add_columns()->set_kind(
+        density::v1::ColumnPreprocessing::INTEGER);
+  }
+  const Training training = RunToEnd(manager(), request);
+  ASSERT_EQ(training.state(), SUCCEEDED) << training.error();
+  request.mutable_preset()->mutable_preprocessing()->add_columns();
+  EXPECT_THAT(RunToEnd(manager(), request).error(), HasSubstr("has 4 entries; there are 3 columns"));
+}
+
 TEST_F(TrainWorkerTest, WhatIsWrongWithAFileIsTheTrainingsError) {
   densityd::testing::WriteFile(fixture_.root() + "/data/ragged.csv", "a,b\n1,2\n3\n");
   std::string constant = "a,b\n";
