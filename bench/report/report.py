@@ -1,4 +1,4 @@
-"""Writes docs/benchmarks.md with its picture, and docs/quality.md, from the JSON files of the benchmarks: nothing on the
+"""Writes docs/benchmarks.md and docs/quality.md with their pictures from the JSON files of the benchmarks: nothing on the
 pages is typed.
 
 Reads engine.json, service.json, training.json and quality.json of build/bench/, as the whole runs leave them; what was
@@ -19,6 +19,7 @@ PROJECT = HERE.parents[1]
 SUITES = ("engine", "service", "training")
 PRESETS = {"realnvp": "RealNVP", "maf": "MAF", "nsf_coupling": "NSF, coupling", "nsf_ar": "NSF, autoregressive"}
 PICTURE = "images/benchmarks.png"
+DIGITS_PICTURE = "images/digits.png"
 
 INTRODUCTION = """# Benchmarks
 
@@ -226,7 +227,13 @@ def main():
     if not runs and not quality:
         sys.exit(f"{options.results} holds no results: run ./scripts/bench engine, service, training and quality first")
     if quality:
-        text = quality_page(quality["quality"], run_section(quality, suites=()), bars_section(quality))
+        picture = None
+        if "digits" in quality["quality"] and not options.no_picture:
+            from digits_picture import draw_digits  # pylint: disable=import-outside-toplevel
+
+            draw_digits(quality["quality"]["digits"], options.docs / DIGITS_PICTURE)
+            picture = DIGITS_PICTURE
+        text = quality_page(quality["quality"], run_section(quality, suites=()), bars_section(quality), picture)
         (options.docs / "quality.md").write_text(text, encoding="utf-8")
         print(f"wrote {options.docs / 'quality.md'}")
     if not runs:

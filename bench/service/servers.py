@@ -94,12 +94,14 @@ class Control:
         self._channel.close()
 
     def train(self, model, rows, options, **flow):
-        """Trains to the end on `rows` (float32, (N, D)); `flow` is preset= or spec=. Returns the Training."""
+        """Trains to the end on `rows` (float32, (N, D), or the name of a file below --data-root); `flow` is preset= or
+        spec=. Returns the Training."""
         from density.v1 import matrix_pb2, training_pb2  # pylint: disable=import-outside-toplevel
 
+        data = {"file": rows} if isinstance(rows, str) else {
+            "rows": matrix_pb2.Matrix(rows=len(rows), cols=rows.shape[1], f32_le=rows.astype("<f4").tobytes())}
         request = training_pb2.TrainRequest(
-            model=model, options=training_pb2.TrainingOptions(**options),
-            rows=matrix_pb2.Matrix(rows=len(rows), cols=rows.shape[1], f32_le=rows.astype("<f4").tobytes()), **flow)
+            model=model, options=training_pb2.TrainingOptions(**options), **data, **flow)
         training = self._estimator.Train(request)
         for training in self._trainings.Watch(training_pb2.WatchTrainingRequest(id=training.id)):
             pass
@@ -119,6 +121,15 @@ class Control:
                 model=model, rows=matrix_pb2.Matrix(rows=len(chunk), cols=rows.shape[1], f32_le=chunk.tobytes()))
             chunks.append(numpy.frombuffer(self._estimator.LogProb(request).log_prob.f32_le, "<f4"))
         return numpy.concatenate(chunks)
+
+    def sample(self, model, count, seed):
+        """`count` rows drawn from `model`: float32, (count, D)."""
+        import numpy  # pylint: disable=import-outside-toplevel
+        from density.v1 import density_estimator_pb2, matrix_pb2
+
+        rows = self._estimator.Sample(density_estimator_pb2.SampleRequest(
+            model=model, rows=count, seed=seed, encoding=matrix_pb2.ENCODING_F32_LE)).rows
+        return numpy.frombuffer(rows.f32_le, "<f4").reshape(rows.rows, rows.cols)
 
     def set_alias(self, model, alias, version):
         """Points `alias` at `version`, which is loaded first where it is not."""

@@ -187,12 +187,17 @@ class ReportTest(unittest.TestCase):
         page = self.page(name="quality", quality={
             "flow": "5 transforms",
             "tables": [{"table": "power", "features": 6, "rows": 16000, "gaussian": {"mean": -7.875, "error": 0.5},
-                        "presets": [{"preset": "maf", "steps": 3000, "densityd": nats,
+                        "presets": [{"preset": "maf", "steps": 3000, "densityd": {**nats, "seeds": [-1.5, -1.0]},
                                      "zuko": {"mean": -1.5, "error": 0.125, "seconds": 30}}]}],
             "anomalies": [{"table": name, "seeds": 2, "steps": 1000,
                            "areas": {"densityd": [0.5, 1.0], "isolation forest": [0.75, 0.75]}}
-                          for name in ("shuttle", "pendigits")]})
-        for expected in ("| power | 6 | 16,000 | MAF | -1.250 ± 0.062 | -1.500 ± 0.125 | -7.875 ± 0.500 | 300 | 100 |",
+                          for name in ("shuttle", "pendigits")],
+            "digits": {"rows": 59000, "test_rows": 10000, "gaussian": {"mean": -1234.5, "error": 2.0, "bits": 2.25},
+                       "presets": [{"preset": "glow", "parameters": 1234567, "steps": 2000, "batch": 64, "seconds": 90,
+                                    "mean": -700.0, "error": 1.0, "bits": 1.28}]}})
+        for expected in ("| power | 6 | 16,000 | MAF | -1.250 ± 0.062 (-1.500 … -1.000) | -1.500 ± 0.125 | "
+                         "-7.875 ± 0.500 | 300 | 100 |", "59,000 to train on",
+                         "| Glow | 1,234,567 | 2,000 | 64 | 1.5 | -700 ± 1 | 1.280 |",
                          "| shuttle | 0.750 (0.500 … 1.000) | 0.750 (0.750 … 0.750) |", "| mean | 0.750 | 0.750 |",
                          "3,000 steps", "1 row, maf: 30.0"):
             self.assertIn(expected, page)
