@@ -1,5 +1,7 @@
 """The API of a server in Python, generated from the protos here and now."""
 
+import atexit
+import functools
 import importlib
 import pathlib
 import tempfile
@@ -14,9 +16,7 @@ class Api:
     trial."""
 
     def __init__(self, context, server, options=()):
-        folder = pathlib.Path(tempfile.mkdtemp(dir=context.folder))
-        python_client_test.generate(folder)
-        grpc.__path__.append(str(folder / "grpc"))  # where the health checks' code is
+        _generate()
         self.Matrix = _messages("matrix").Matrix
         self.density = _messages("density_estimator")
         self.training = _messages("training")
@@ -34,6 +34,14 @@ class Api:
     def log_prob(self, rows, **matrix):
         """A request about `rows` rows of two columns of the model m."""
         return self.density.LogProbRequest(model="m", rows=self.Matrix(rows=rows, cols=2, **matrix))
+
+
+@functools.cache
+def _generate():
+    folder = tempfile.TemporaryDirectory(prefix="densityd-faults-api-")
+    atexit.register(folder.cleanup)
+    python_client_test.generate(folder.name)
+    grpc.__path__.append(str(pathlib.Path(folder.name) / "grpc"))  # where the health checks' code is
 
 
 def _messages(name):

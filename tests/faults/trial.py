@@ -16,6 +16,9 @@ import urllib.request
 import harness
 
 TRIALS = {}
+# The sanitizers that the programs were built with, as CMake has them; "" for none. They take memory and time.
+SANITIZE = next((line.split("=", 1)[1] for line in (harness.BUILD / "CMakeCache.txt").read_text().splitlines()
+                 if line.startswith("DENSITYD_SANITIZE:")), "")
 
 
 def trial(promise):
