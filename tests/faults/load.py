@@ -1,69 +1,87 @@
 """Too much to do, and work that nobody waits for."""
 
+import collections
 import json
 import subprocess
-import threading
 import time
 
 import harness
 from api import Api
-from trial import check, resident_bytes, total, trial
+from trial import SANITIZE, check, forget_peak, peak_resident_bytes, resident_bytes, total, trial
 
 LOAD = harness.BUILD / "bin" / "densityd_load"
-# A row of it costs some microseconds, so that a request of thousands of rows is work and its refusal is not.
+# A row of it costs some microseconds, so that a request of hundreds of rows is work and its refusal is not.
 LARGE = ("--preset", "maf", "--transforms", "5", "--hidden", "256,256", "--steps", "2", "--batch-size", "64")
-ROWS = 4096
+HUGE = ("--preset", "maf", "--transforms", "5", "--hidden", "512,512", "--steps", "2", "--batch-size", "64")
 
 
-def _drive(server, *flags):
-    out = subprocess.run([LOAD, "--target", server.address, "--model", "m", "--cols", "2", "--rows", str(ROWS),
+def _drive(server, model, rows, *flags):
+    out = subprocess.run([LOAD, "--target", server.address, "--model", model, "--cols", "2", "--rows", str(rows),
                           *map(str, flags)], capture_output=True, timeout=1200, check=True).stdout
     return json.loads(out)
 
 
-@trial("Twenty times more requests than can be served: memory stays below its ceiling, at least 90 % of the peak rate is "
-       "still served, the p99 of what is accepted at most doubles, and after it the server is itself again within 30 s")
+@trial("Twenty times more requests than can be served: at least 90 % of the peak rate is still served, the p99 of what is "
+       "accepted is at most twice that of an idle server, and within 30 s after it rate and p99 are what they were. Large "
+       "requests in any number: memory stays below its ceiling and a tenth")
 def overload(context):
     ceiling = 64 << 20
-    queued = 4
-    server = context.server("--workers", "1", "--max-queued-bytes", ceiling, "--max-queued-rows", queued * ROWS)
-    server.train("m", flags=LARGE)
-    seconds = context.count(3, 60)
-    calm = _drive(server, "--concurrency", queued, "--seconds", seconds, "--warmup", 1)
-    rate = calm["calls_per_second"]
-    before = resident_bytes(server)
-    highest = [before]
-    end = threading.Event()
-
-    def watch():
-        while not end.wait(0.1):
-            highest[0] = max(highest[0], resident_bytes(server))
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    flooded = _drive(server, "--arrival", "poisson", "--rate", 20 * rate, "--seconds", context.count(4, 180),
+    rows = 1024
+    # One request is computed while one waits: who wants twice the latency at most can let no more in.
+    server = context.server("--workers", "1", "--max-queued-bytes", ceiling, "--max-queued-rows", 2 * rows)
+    server.train("m", flags=HUGE)
+    server.train("light")
+    seconds = context.count(3, 15)
+    calm = _drive(server, "m", rows, "--concurrency", 1, "--seconds", seconds, "--warmup", 1)
+    peak = _drive(server, "m", rows, "--concurrency", 2, "--seconds", seconds, "--warmup", 1)["calls_per_second"]
+    flooded = _drive(server, "m", rows, "--arrival", "poisson", "--rate", 20 * peak, "--seconds", context.count(4, 150),
                      "--warmup", 1, "--connections", 8)
-    end.set()
-    watcher.join()
-    start = time.monotonic()
-    row = harness.csv([(1.0, 2.0)])
-    server.ctl("logprob", "m", text=row)
-    recovery = time.monotonic() - start
-    served = flooded["calls_per_second"] / rate
+    recovery = _recovery(server, rows, calm)
+    served = flooded["calls_per_second"] / peak
     slower = flooded["p99_us"] / calm["p99_us"]
-    check(highest[0] <= before + 1.1 * ceiling, f"{(highest[0] - before) / 2**20:.0f} MiB more than before")
     check(flooded["failures"] > 5 * flooded["calls"], f"that was no overload: {flooded}")
-    if not context.quick:  # What is about time wants a machine of its own.
-        check(served >= 0.9, f"{served:.2f} of the peak rate was served")
-        check(slower <= 2, f"p99 became {slower:.2f} times as long")
-    check(recovery <= 30, f"recovered after {recovery:.1f} s")
-    return {"calls per second at the peak": round(rate, 1), "offered": round(20 * rate, 1),
-            "served (share of the peak)": round(served, 2), "p99 of accepted (ratio)": round(slower, 2),
-            "memory above idle (MiB)": round((highest[0] - before) / 2**20), "recovery (s)": round(recovery, 2)}
+
+    check(server.stop() == 0, server.log_tail())
+    # Now it is bytes that bind.
+    server.flags = ("--workers", "1", "--max-queued-bytes", str(ceiling), "--max-queued-rows", str(2**30))
+    server.start()
+    server.ctl("logprob", "light", text=harness.csv([(1.0, 2.0)]))
+    before = resident_bytes(server)
+    forget_peak(server)
+    large = 2**17  # 1 MiB, and half of it as answer
+    answered = total(server, "densityd_rows_total")
+    _drive(server, "light", large, "--concurrency", 256, "--connections", 8, "--seconds", context.count(4, 40),
+           "--warmup", 1)
+    highest = peak_resident_bytes(server) - before
+    refused = total(server, "densityd_rejected_total")
+    served_large = round((total(server, "densityd_rows_total") - answered) / large)
+    check(refused > 0 and served_large > 0, f"that was no overload: {refused} refused, {served_large} served")
+    if not context.quick:  # What is about time wants a machine of its own, and so does a real flood.
+        context.bar(highest <= 1.1 * ceiling, f"{highest / 2**20:.0f} MiB more than before")
+        context.bar(served >= 0.9, f"{served:.2f} of the peak rate was served")
+        context.bar(slower <= 2, f"p99 became {slower:.2f} times as long")
+        context.bar(recovery <= 30, f"recovered after {recovery:.1f} s")
+    return {"calls per second at the peak": round(peak, 1), "offered": round(20 * peak, 1),
+            "served (share of the peak)": round(served, 2), "p99 of an idle server (ms)": round(calm["p99_us"] / 1e3, 1),
+            "p99 of accepted (ratio)": round(slower, 2), "recovery (s)": round(recovery, 1),
+            "large requests refused": round(refused), "large requests served": served_large,
+            "memory above idle at a ceiling of 64 MiB (MiB)": round(highest / 2**20)}
 
 
-@trial("Calls of which half are cancelled and a quarter have 1-5 ms: at most 5 % of the computed rows are for nobody, and "
-       "nothing is kept of them")
+def _recovery(server, rows, calm):
+    """Seconds until the server is as fast as it was `calm`; ends at 60."""
+    start = time.monotonic()
+    while True:
+        now = _drive(server, "m", rows, "--concurrency", 1, "--seconds", 2, "--warmup", 0.1)
+        seconds = time.monotonic() - start
+        as_before = (now["calls_per_second"] >= 0.9 * calm["calls_per_second"] and
+                     now["p99_us"] <= 1.25 * calm["p99_us"] and now["failures"] == 0)
+        if as_before or seconds > 60:
+            return seconds
+
+
+@trial("Calls of which half are cancelled and a quarter have 1-5 ms: of the rows that are computed, at most 5 % are of "
+       "calls that their callers did not get an answer to, and nothing is kept of them")
 def cancellations(context):
     server = context.server("--workers", "1")
     server.train("m", flags=LARGE)
@@ -73,34 +91,38 @@ def cancellations(context):
     log_prob = api.estimator.LogProb
     for _ in range(50):
         log_prob(request)
-    computed, answered = _rows(server)
+    _wait_for_nothing(server)
+    computed = total(server, "densityd_tile_rows_sum")
     descriptors, memory = total(server, "process_open_fds"), resident_bytes(server)
-    calls = context.count(2000, 50_000)
-    codes = {}
+    wanted = context.count(2000, 50_000)
+    codes = collections.Counter()
     window = 256
-    for _ in range(calls // window):
+    while codes.total() < wanted:
         futures = []
         for i in range(window):
             timeout = context.random.uniform(0.001, 0.005) if i % 4 == 3 else harness.PATIENCE
             futures.append(log_prob.future(request, timeout=timeout))
         for i in context.random.sample(range(0, window, 2), window // 2):
             futures[i].cancel()
-        for future in futures:
-            code = future.code().name
-            codes[code] = codes.get(code, 0) + 1
+        codes.update(future.code().name for future in futures)
     check(set(codes) <= {"OK", "CANCELLED", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED"}, codes)
-    harness.wait_until(lambda: total(server, "densityd_inflight_rows") == 0, "nothing to be in flight")
-    # Those of the last answers go a moment later.
-    harness.wait_until(lambda: total(server, "densityd_inflight_bytes") == 0, "no bytes to be in flight")
+    cancelled = codes["CANCELLED"] / codes.total()
+    check(cancelled >= 0.3, f"{100 * cancelled:.0f} % of the calls were cancelled before they ended: that tests little")
+    _wait_for_nothing(server)
     check(total(server, "process_open_fds") <= descriptors + 3, "descriptors leak")
     grown = resident_bytes(server) - memory
-    check(grown < 64 << 20, f"memory grew by {grown / 2**20:.0f} MiB")
-    now_computed, now_answered = _rows(server)
-    dead = 1 - (now_answered - answered) / (now_computed - computed)
-    check(dead <= 0.05, f"{100 * dead:.1f} % of the rows were computed for nobody; {codes}")
-    return {"calls": sum(codes.values()), **{f"calls {code}": count for code, count in sorted(codes.items())},
+    if SANITIZE == "":  # Sanitizers keep what was freed for a while.
+        check(grown < 64 << 20, f"memory grew by {grown / 2**20:.0f} MiB")
+    # What the callers know, not the server: an answer that came too late is no answer.
+    dead = 1 - codes["OK"] * rows / (total(server, "densityd_tile_rows_sum") - computed)
+    check(dead <= 0.3, f"{100 * dead:.1f} % of the rows were computed for nobody")
+    if not context.quick:  # What is about time wants a machine of its own.
+        context.bar(dead <= 0.05, f"{100 * dead:.1f} % of the rows were computed for nobody")
+    return {"calls": codes.total(), **{f"calls {code}": count for code, count in sorted(codes.items())},
             "rows computed for nobody (%)": round(100 * dead, 2), "memory grown (MiB)": round(grown / 2**20, 1)}
 
 
-def _rows(server):
-    return total(server, "densityd_tile_rows_sum"), total(server, "densityd_rows_total")
+def _wait_for_nothing(server):
+    harness.wait_until(lambda: total(server, "densityd_inflight_rows") == 0, "nothing to be in flight")
+    # Those of the last answers go a moment later.
+    harness.wait_until(lambda: total(server, "densityd_inflight_bytes") == 0, "no bytes to be in flight")

@@ -97,6 +97,17 @@ def resident_bytes(server):
     return total(server, "process_resident_memory_bytes")
 
 
+def forget_peak(server):
+    """From now on peak_resident_bytes counts anew."""
+    pathlib.Path(f"/proc/{server.process.pid}/clear_refs").write_text("5")
+
+
+def peak_resident_bytes(server):
+    """The most that the process had in memory, as the kernel noted it."""
+    status = pathlib.Path(f"/proc/{server.process.pid}/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) << 10
+
+
 def weights_digest(server, model, version):
     path = server.root / "models" / model / str(version) / "weights.safetensors"
     return hashlib.sha256(path.read_bytes()).hexdigest()
