@@ -108,6 +108,18 @@ def peak_resident_bytes(server):
     return int(status.split("VmHWM:")[1].split()[0]) << 10
 
 
+def versions(server, model):
+    """The model's versions, as the server lists them: number -> state."""
+    listed = next(item for item in server.ctl_json("models") if item["name"] == model)
+    return {int(version["version"]): version["state"] for version in listed["versions"]}
+
+
+def aliases(server, model):
+    """The model's aliases: name -> number of a version."""
+    listed = next(item for item in server.ctl_json("models") if item["name"] == model)
+    return {alias: int(version) for alias, version in listed.get("aliases", {}).get("versions", {}).items()}
+
+
 def weights_digest(server, model, version):
     path = server.root / "models" / model / str(version) / "weights.safetensors"
     return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -5,7 +5,8 @@ import subprocess
 import time
 
 import harness
-from trial import check, resident_bytes, total, trial
+from api import Api
+from trial import SANITIZE, check, resident_bytes, total, trial, versions
 
 CLIENT_LOAD = harness.BUILD / "bin" / "client_load"
 
@@ -25,22 +26,41 @@ class Load:
         return json.loads(out)
 
 
-@trial("Versions swapped under load: not one call fails")
+@trial("Versions swapped under load, each swap one that has to be loaded: not one call fails, and each is answered by one of "
+       "the two versions")
 def swaps(context):
     server = context.server("--workers", "1")
     server.train("m")
     server.train("m", flags=harness.QUICK + ("--seed", "3"))
+    api = Api(context, server)
+    question = api.log_prob(1, values=[3, 1.5])
+    answers = {}
+    for version in (1, 2):
+        _swap(api, version)
+        answers[version] = list(api.estimator.LogProb(question).log_prob.values)
+    check(answers[1] != answers[2], "the versions differ")
+    calm_load = Load(context, server.address)
+    time.sleep(context.count(1, 20))
+    calm = calm_load.end()
     load = Load(context, server.address)
     count = context.count(20, 1000)
     for i in range(count):
-        server.ctl("alias", "set", "m", "latest", 1 + i % 2)
-        if i % 10 == 9:
-            other = 2 - i % 2
-            server.ctl("unload", f"m@{other}")
-            server.ctl("load", f"m@{other}")
+        _swap(api, 1 + i % 2)
+        answer = api.estimator.LogProb(question)
+        check(answer.model.version == 1 + i % 2, f"after the swap version {answer.model.version} answered")
+        check(list(answer.log_prob.values) == answers[1 + i % 2], "a version's answer changed")
     result = load.end()
     check(result["failures"] == 0, result)
-    return {"swaps": count, "calls": result["calls"], "failed calls": 0, "p99 (ms)": round(1e3 * result["p99"], 2)}
+    # The bar of this ratio is the benchmark's (docs/benchmarks.md), which swaps once a second.
+    return {"swaps": count, "calls": result["calls"], "failed calls": 0,
+            "p99 (ms)": round(1e3 * result["p99"], 2), "p99 / without swaps": round(result["p99"] / calm["p99"], 2)}
+
+
+def _swap(api, version):
+    """Points `latest` at a version that is not in memory, which loads it, and unloads the other one."""
+    api.registry.SetAlias(api.models.SetAliasRequest(name="m", alias="latest", version=version))
+    other = api.registry.Unload(api.models.UnloadModelRequest(model=f"m@{3 - version}"))
+    check(other.state in (api.models.NOT_LOADED, api.models.UNLOADING), f"the next swap loads nothing: {other}")
 
 
 @trial("Rolling restarts of three servers under load through the C++ client: not one call fails")
@@ -61,6 +81,46 @@ def rolling_restarts(context):
     return {"restarts": 3 * rounds, "calls": result["calls"], "failed calls": 0}
 
 
+# Some 40 MiB of weights, so that one that stays shows.
+BIG = ("--preset", "maf", "--transforms", "10", "--hidden", "1024,1024", "--steps", "2", "--batch-size", "64")
+# docs/operations.md promises it.
+KEPT_BYTES = 16 << 20
+
+
+@trial("A large model loaded, queried and unloaded in a loop: each time its memory is given back but for 16 MiB")
+def unloading(context):
+    server = context.server("--workers", "1")
+    server.train("small")  # What the first model of a process takes for good is not the large one's.
+    server.ctl("logprob", "small", text=harness.csv(harness.correlated(64)))
+    before = resident_bytes(server)
+    server.train("m", flags=BIG)
+    api = Api(context, server)
+    name = api.models.LoadModelRequest(model="m@1")
+    question = api.log_prob(64, values=[1.0] * 128)
+
+    def cycle():
+        """Resident bytes with the model, and without."""
+        api.registry.Load(name)
+        api.estimator.LogProb(question)
+        loaded = resident_bytes(server)
+        api.registry.Unload(api.models.UnloadModelRequest(model="m@1"))
+        # The memory of a model goes on a thread of its own, behind what is more urgent.
+        end = time.monotonic() + 10
+        while (unloaded := resident_bytes(server)) > before + KEPT_BYTES and time.monotonic() < end:
+            time.sleep(0.02)
+        return loaded, unloaded
+
+    api.registry.Unload(api.models.UnloadModelRequest(model="m@1"))
+    cycles = [cycle() for _ in range(context.count(5, 200))]
+    takes = min(loaded for loaded, _ in cycles) - before
+    kept = max(unloaded for _, unloaded in cycles) - before
+    check(takes > 2 * KEPT_BYTES, f"the model takes {takes / 2**20:.0f} MiB: too little to notice")
+    if SANITIZE == "":  # Sanitizers keep what was freed for a while.
+        check(kept <= KEPT_BYTES, f"{kept / 2**20:.1f} MiB stay of a model of {takes / 2**20:.0f} MiB")
+    return {"cycles": len(cycles), "memory with the model (MiB)": round(takes / 2**20),
+            "kept without it, at most (MiB)": round(kept / 2**20, 1)}
+
+
 @trial("Models loaded, queried, trained and unloaded in a loop: memory, descriptors and threads stay flat")
 def soak(context):
     server = context.server("--workers", "1", "--keep-trainings", "3")
@@ -75,7 +135,7 @@ def soak(context):
         server.ctl("sample", "m@1", "--rows", 100)
         if train:
             server.train("n")
-            server.ctl("models", "delete", f"n@{server.ctl_json('models', 'n')[0]['versions'][-1]['version']}")
+            server.ctl("delete", f"n@{max(versions(server, 'n'))}")
 
     def standing():
         return {name: total(server, name)
@@ -89,7 +149,8 @@ def soak(context):
     time.sleep(0.2)
     after = standing()
     grown = after["process_resident_memory_bytes"] - before["process_resident_memory_bytes"]
-    check(grown < 32 << 20, f"memory grew by {grown / 2**20:.1f} MiB in {cycles} cycles")
+    if SANITIZE == "":  # Sanitizers keep what was freed for a while.
+        check(grown < 32 << 20, f"memory grew by {grown / 2**20:.1f} MiB in {cycles} cycles")
     check(after["process_open_fds"] <= before["process_open_fds"] + 3, (before, after))
     check(after["process_threads"] <= before["process_threads"] + 2, (before, after))
     return {"cycles": cycles, "memory grown (MiB)": round(grown / 2**20, 1), "resident (MiB)":
