@@ -2,6 +2,7 @@
 refused gets in when there is room again."""
 
 import contextlib
+import resource
 import shutil
 import socket
 import time
@@ -13,7 +14,8 @@ import harness
 import tls_test
 
 CHECK = "/grpc.health.v1.Health/Check"
-SERVING = b"\x08\x01"
+WATCH = "/grpc.health.v1.Health/Watch"
+SERVING, NOT_SERVING = b"\x08\x01", b"\x08\x02"
 
 
 class Client:
@@ -128,6 +130,66 @@ class LimitTest(ConnectionsTestCase):
         self.assertEqual(client.check(), SERVING)
         kept.pop().close()
         self.assertLess(self.gets_in(), 10)
+
+
+class CallLimitsTest(ConnectionsTestCase):
+    flags = ("--workers", "1", "--max-concurrent-streams", "4", "--max-connection-idle", "1")
+
+    def test_metadata_beyond_the_limit_are_refused_and_what_is_below_is_not(self):
+        client = Client(self.server.address)
+        self.addCleanup(client.close)
+        self.assertEqual(client.call(b"", timeout=60, metadata=(("x-long", 4000 * "a"),)), SERVING)
+        for size in (9000, 100_000):
+            with self.assertRaises(grpc.RpcError) as caught:
+                client.call(b"", timeout=60, metadata=(("x-long", size * "a"),))
+            self.assertEqual(caught.exception.code(), grpc.StatusCode.RESOURCE_EXHAUSTED)
+        self.assertEqual(client.check(), SERVING)
+
+    def test_a_connection_has_so_many_calls_at_once_and_no_more(self):
+        client = Client(self.server.address)
+        self.addCleanup(client.close)
+        watches = [client.channel.unary_stream(WATCH)(b"") for _ in range(4)]
+        for watch in watches:
+            self.assertEqual(next(watch), SERVING)
+        with self.assertRaises(grpc.RpcError) as caught:
+            client.call(b"", timeout=1)
+        self.assertEqual(caught.exception.code(), grpc.StatusCode.DEADLINE_EXCEEDED)
+        other = Client(self.server.address)
+        self.addCleanup(other.close)
+        self.assertEqual(other.check(), SERVING)
+        watches.pop().cancel()
+        self.assertEqual(client.check(), SERVING)
+
+    def test_a_connection_without_calls_is_closed_and_one_with_a_call_is_not(self):
+        busy, idle = Client(self.server.address), Client(self.server.address)
+        self.addCleanup(busy.close)
+        self.addCleanup(idle.close)
+        watch = busy.channel.unary_stream(WATCH)(b"")
+        self.assertEqual(next(watch), SERVING)
+        self.assertEqual(idle.check(), SERVING)
+        states = []
+        idle.channel.subscribe(states.append)
+        harness.wait_until(lambda: grpc.ChannelConnectivity.IDLE in states, "the idle connection to be closed")
+        self.assertTrue(watch.is_active())
+        self.assertEqual(busy.check(), SERVING)
+        self.assertEqual(idle.check(), SERVING)
+
+
+class ProbeTest(ConnectionsTestCase):
+    flags = ("--workers", "1")
+
+    def test_a_server_that_accepts_nobody_says_so_to_those_who_are_connected(self):
+        client = Client(self.server.address)
+        self.addCleanup(client.close)
+        states = client.channel.unary_stream(WATCH)(b"", timeout=harness.PATIENCE)
+        self.assertEqual(next(states), SERVING)
+        before = resource.prlimit(self.server.process.pid, resource.RLIMIT_NOFILE)
+        # Without a descriptor nobody is accepted. Its own probes, ten seconds apart, find out.
+        resource.prlimit(self.server.process.pid, resource.RLIMIT_NOFILE, (3, before[1]))
+        self.assertEqual(next(states), NOT_SERVING)
+        resource.prlimit(self.server.process.pid, resource.RLIMIT_NOFILE, before)
+        self.assertEqual(next(states), SERVING)
+        self.assertEqual(self.metric("densityd_accepting_connections"), 1)
 
 
 @unittest.skipUnless(shutil.which("openssl"), "openssl is not installed")

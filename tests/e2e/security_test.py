@@ -134,6 +134,43 @@ class RenewalTest(harness.ServerTestCase):
         self.assertEqual(states.count(grpc.ChannelConnectivity.READY), 1, "it never connected anew")
 
 
+@unittest.skipUnless(shutil.which("openssl"), "openssl is not installed")
+class ClientAuthorityRenewalTest(harness.ServerTestCase):
+
+    def prepare(self, folder):
+        tls_test.make_certificates(folder)
+        self.fresh = folder / "fresh"
+        self.fresh.mkdir()
+        tls_test.make_certificates(self.fresh)
+        self.authority = folder / "clients.pem"
+        shutil.copy(folder / "ca.pem", self.authority)
+        self.flags = ("--tls-cert", folder / "server.pem", "--tls-key", folder / "server.key", "--tls-client-ca",
+                      self.authority)
+
+    def lets_in(self, certificates):
+        """Whether a new connection with the client certificate of that folder is served."""
+        done = subprocess.run([harness.DENSITYCTL, "--server", self.server.address, "--retry-for", "0", "--tls-ca",
+                               self.folder / "ca.pem", "--tls-cert", certificates / "client.pem", "--tls-key",
+                               certificates / "client.key", "health"], capture_output=True, timeout=harness.PATIENCE)
+        return done.returncode == 0
+
+    def test_a_new_authority_lets_its_clients_in_and_those_of_the_old_one_no_more(self):
+        credentials = grpc.ssl_channel_credentials((self.folder / "ca.pem").read_bytes(),
+                                                   (self.folder / "client.key").read_bytes(),
+                                                   (self.folder / "client.pem").read_bytes())
+        channel = grpc.secure_channel(self.server.address, credentials, [("grpc.use_local_subchannel_pool", 1)])
+        self.addCleanup(channel.close)
+        check = channel.unary_unary("/grpc.health.v1.Health/Check")
+        self.assertEqual(check(b"", timeout=60), b"\x08\x01")
+        self.assertTrue(self.lets_in(self.folder))
+        self.assertFalse(self.lets_in(self.fresh))
+        shutil.copy(self.fresh / "ca.pem", self.folder / "renewed.pem")
+        os.replace(self.folder / "renewed.pem", self.authority)
+        harness.wait_until(lambda: self.lets_in(self.fresh), "the renewed authority")
+        self.assertFalse(self.lets_in(self.folder))
+        self.assertEqual(check(b"", timeout=60), b"\x08\x01", "who is connected stays so")
+
+
 class ArchiveTest(harness.ServerTestCase):
     flags = ("--poll-root", "0.05")
 
