@@ -1,0 +1,153 @@
+"""SIGTERM at whatever moment: what was promised is kept, what was not leaves nothing, and it never takes for ever."""
+
+import contextlib
+import importlib
+import pathlib
+import random
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+import unittest
+
+import grpc
+import harness
+import python_client_test
+from harness import correlated, csv, wait_until
+
+CHECK = "/grpc.health.v1.Health/Check"
+SERVING, NOT_SERVING = b"\x08\x01", b"\x08\x02"
+# The processes of a test that is about seconds may be slow to start here.
+SLACK = 20.0
+
+
+class ShutdownTestCase(harness.ServerTestCase):
+
+    @classmethod
+    def setUpClass(cls):
+        generated = tempfile.TemporaryDirectory(prefix="densityd-e2e-python-")
+        cls.addClassCleanup(generated.cleanup)
+        python_client_test.generate(pathlib.Path(generated.name))
+        cls.datasets = importlib.import_module("density.v1.datasets_pb2")
+        cls.datasets_rpc = importlib.import_module("density.v1.datasets_pb2_grpc")
+
+    def channel(self):
+        channel = grpc.insecure_channel(self.server.address)
+        self.addCleanup(channel.close)
+        return channel
+
+    def terminate(self):
+        self.server.process.send_signal(signal.SIGTERM)
+
+    def wait(self, patience=SLACK):
+        """The exit status."""
+        return self.server.process.wait(patience)
+
+    def refuses(self):
+        """Whether nobody new is let in."""
+        command = [harness.DENSITYCTL, "--server", self.server.address, "--retry-for", "0", "models"]
+        return subprocess.run(command, capture_output=True, timeout=harness.PATIENCE).returncode != 0
+
+    def upload(self, finish):
+        """An upload of two chunks that waits for the event `finish` between them; its answer is in the future."""
+        first = threading.Event()
+
+        def chunks():
+            yield self.datasets.UploadDatasetRequest(rows={"rows": 1, "cols": 2, "values": [1, 2]}, columns=["a", "b"])
+            first.set()
+            finish.wait(harness.PATIENCE)
+            yield self.datasets.UploadDatasetRequest(rows={"rows": 1, "cols": 2, "values": [3, 4]})
+
+        future = self.datasets_rpc.DatasetsStub(self.channel()).Upload.future(chunks(), timeout=harness.PATIENCE)
+        first.wait(harness.PATIENCE)
+        wait_until(lambda: list((self.server.root / "tmp").glob("dataset-*")), "the first chunk on the disk")
+        return future
+
+
+class SignalsTest(ShutdownTestCase):
+    flags = ("--workers", "1", "--lame-duck", "1000")
+
+    def test_in_the_lame_duck_calls_are_answered_and_a_second_signal_ends_the_process(self):
+        self.server.train("m")
+        check = self.channel().unary_unary(CHECK)
+        self.assertEqual(check(b"", timeout=60), SERVING)
+        self.terminate()
+        wait_until(lambda: check(b"", timeout=60) == NOT_SERVING, "health to say that the server goes")
+        self.server.ctl("logprob", "m", text=csv([(1.0, 2.0)]))
+        self.assertIsNone(self.server.process.poll())
+        self.terminate()
+        self.assertEqual(self.wait(), 128 + signal.SIGTERM)
+        self.server.start()
+        self.server.ctl("logprob", "m", text=csv([(1.0, 2.0)]))
+
+
+class DrainTest(ShutdownTestCase):
+    flags = ("--workers", "1", "--drain-timeout", "2")
+
+    def test_an_upload_that_ends_in_the_drain_is_stored_and_one_that_does_not_leaves_nothing(self):
+        finish, never = threading.Event(), threading.Event()
+        self.addCleanup(never.set)
+        good, cut = self.upload(finish), self.upload(never)
+        self.terminate()
+        # Who comes now is too late.
+        wait_until(self.refuses, "the end of accepting")
+        finish.set()
+        stored = good.result(timeout=60)
+        self.assertEqual(stored.rows, 2)
+        with self.assertRaises(grpc.RpcError):
+            cut.result(timeout=60)
+        self.assertEqual(self.wait(), 0, self.server.log_tail())
+        self.assertEqual(self.server.leftovers(), [])
+        self.server.start()
+        self.assertEqual([dataset["id"] for dataset in self.server.ctl_json("datasets")], [stored.id])
+
+
+class LosslessTest(ShutdownTestCase):
+    flags = ("--workers", "1", "--drain-timeout", "5")
+
+    def test_a_sigterm_in_the_midst_of_changes_loses_nothing_that_was_promised(self):
+        moments = random.Random(7)
+        self.server.train("m")
+        rows = csv(correlated(500))
+        big = csv(correlated(20000))
+        published, uploaded = {1}, set()
+        for _ in range(4):
+            done = []
+            commands = (("train", "m", *harness.QUICK, "--data", "-", rows), ("datasets", "upload", "-", big),
+                        ("unload", "m@1", None), ("load", "m@1", None), ("alias", "set", "m", "stable", 1, None))
+            threads = [threading.Thread(target=self.repeat, args=(done, *command)) for command in commands]
+            for thread in threads:
+                thread.start()
+            time.sleep(moments.uniform(0.3, 2.0))
+            self.assertEqual(self.server.stop(), 0, self.server.log_tail())
+            for thread in threads:
+                thread.join()
+            self.assertEqual(self.server.workers(), [])
+            self.assertEqual(self.server.leftovers(), [])
+            self.server.start()
+            published |= {int(text.split("m@")[1].split()[0]) for text in done if "m@" in text and "published" in text}
+            uploaded |= {word for text in done for word in text.split() if word.startswith("dataset-")}
+            versions = {version["version"]: version["state"]
+                        for model in self.server.ctl_json("models") for version in model["versions"]}
+            self.assertLessEqual({str(version) for version in published}, {str(version) for version in versions})
+            self.assertNotIn("LOAD_FAILED", versions.values())
+            self.assertLessEqual(uploaded, {dataset["id"] for dataset in self.server.ctl_json("datasets")})
+            # What was in work goes on.
+            wait_until(lambda: all(training["state"] == "SUCCEEDED" for training in self.server.ctl_json("trainings")),
+                       "the trainings to end")
+        self.assertTrue(uploaded)
+
+    def repeat(self, done, *command):
+        """Runs a command again and again until the server is gone."""
+        *arguments, text = command
+        while self.server.process.poll() is None:
+            with contextlib.suppress(AssertionError, subprocess.TimeoutExpired):
+                done.append(self.server.ctl("--retry-for", "0", *arguments, text=text))
+            time.sleep(0.01)
+
+
+del ShutdownTestCase
+
+if __name__ == "__main__":
+    unittest.main()
