@@ -25,9 +25,9 @@ LOGITS = {"columns": [{"kind": "INTEGER", "scaling": "LOGIT", "low": 0, "high": 
 # preset: its options, those of its training
 MODELS = {
     "glow": ({"transforms": 4, "hidden": [32], "residualBlocks": 1, "image": IMAGE},
-             {"steps": 4000, "batch_size": 64, "learning_rate": 1e-3}),
+             {"steps": 3000, "batch_size": 64, "learning_rate": 1e-3}),
     "maf": ({"transforms": 5, "hidden": [512, 512], "preprocessing": LOGITS},
-            {"steps": 2000, "batch_size": 128, "learning_rate": 1e-3}),
+            {"steps": 1500, "batch_size": 128, "learning_rate": 1e-3}),
 }
 QUICK_STEPS = 20
 QUICK_ROWS = 3000
