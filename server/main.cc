@@ -1,11 +1,9 @@
 // densityd: one binary for the server and, started by it, for each training.
-#include <malloc.h>
-
 #include <cstdio>
 #include <cstdlib>
-#include <limits>
 #include <string>
 
+#include "server/base/freed_memory.h"
 #include "server/base/locks.h"
 #include "server/base/logging.h"
 #include "server/base/strings.h"
@@ -14,14 +12,6 @@
 #include "server/training/worker_main.h"
 
 namespace {
-
-/// glibc would give large blocks back to the system after each request and fault them in again for the next: worth a
-/// factor of two above 128 rows. Unloading a model trims.
-void ConfigureAllocator() {
-  mallopt(M_MMAP_THRESHOLD, 1 << 30);
-  mallopt(M_TRIM_THRESHOLD, std::numeric_limits<int>::max());
-  mallopt(M_TOP_PAD, 64 << 20);
-}
 
 void ConfigureLogs(const densityd::Flags& flags) {
   densityd::LogOptions options;
@@ -41,7 +31,7 @@ int main(int argc, char** argv) {
   if (flags.command == densityd::Flags::Command::kTrainWorker) {
     return densityd::training::TrainWorkerMain(flags.training_folder);
   }
-  ConfigureAllocator();
+  densityd::KeepFreedMemory();
   ConfigureLogs(flags);
   const absl::Status status = densityd::Serve(flags);
   if (status.ok()) return EXIT_SUCCESS;

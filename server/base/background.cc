@@ -2,6 +2,8 @@
 
 #include <thread>
 
+#include "server/base/freed_memory.h"
+
 #ifdef __linux__
 #include <sched.h>
 #include <sys/resource.h>
@@ -50,6 +52,8 @@ void RunInBackground(const std::function<void()>& work) {
   std::thread([&work] {
     GiveWayToOthers();
     work();
+    // The thread that comes next may get another arena.
+    const GivingMemoryBack end;
   }).join();
 }
 

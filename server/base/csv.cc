@@ -79,6 +79,9 @@ class Lines {
   size_t number_ = 0;
 };
 
+/// Some programs begin UTF-8 files with it; it belongs to no name.
+constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
+
 class CsvParser {
  public:
   explicit CsvParser(std::string source) : source_(std::move(source)) {}
@@ -86,7 +89,6 @@ class CsvParser {
   /// The rows of some more whole lines.
   absl::StatusOr<Table> Parse(std::string_view text) {
     if (!begun_) {
-      constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
       if (text.substr(0, kByteOrderMark.size()) == kByteOrderMark) text.remove_prefix(kByteOrderMark.size());
     }
     lines_.Continue(text);
@@ -272,7 +274,7 @@ class CsvParser {
 
 bool NeedsQuotes(const std::string& name) {
   double ignored;
-  return name != Trim(name) || name.find_first_of("\",\r") != std::string::npos ||
+  return name != Trim(name) || name.find_first_of("\",\r") != std::string::npos || name.rfind(kByteOrderMark, 0) == 0 ||
          ParseNumber(name, ignored) != NumberError::kNotANumber;
 }
 

@@ -8,6 +8,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "server/base/background.h"
+#include "server/base/freed_memory.h"
 
 namespace densityd::registry {
 
@@ -61,8 +62,11 @@ std::shared_ptr<const Servable> ReleaseQueue::Track(std::shared_ptr<const Servab
 void ReleaseQueue::Run(State& state) {
   GiveWayToOthers();
   for (std::vector<State::Item> items = state.Take(); !items.empty(); items = state.Take()) {
-    for (State::Item& item : items) item.servable.reset();
-    malloc_trim(0);
+    {
+      const GivingMemoryBack back;
+      for (State::Item& item : items) item.servable.reset();
+      malloc_trim(0);
+    }
     for (State::Item& item : items) item.released();
   }
 }

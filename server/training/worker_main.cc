@@ -1,6 +1,5 @@
 #include "server/training/worker_main.h"
 
-#include <malloc.h>
 #include <signal.h>
 #include <sys/resource.h>
 
@@ -9,7 +8,6 @@
 #include <cstring>
 #include <exception>
 #include <fstream>
-#include <limits>
 #include <new>
 #include <optional>
 #include <utility>
@@ -17,6 +15,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "server/base/errors.h"
+#include "server/base/freed_memory.h"
 #include "server/base/logging.h"
 #include "server/base/strings.h"
 #include "server/training/event_log.h"
@@ -38,10 +37,7 @@ void PrepareProcess() {
   sigaction(SIGTERM, &action, nullptr);
   // Best effort: a file system without /proc, or a container that forbids it, changes nothing about the training.
   std::ofstream("/proc/self/oom_score_adj") << 500;
-  // Memory of one step is that of the next; glibc would give it back and fault it in again.
-  mallopt(M_MMAP_THRESHOLD, 1 << 30);
-  mallopt(M_TRIM_THRESHOLD, std::numeric_limits<int>::max());
-  mallopt(M_TOP_PAD, 64 << 20);
+  KeepFreedMemory();  // That of one step is that of the next.
 }
 
 // Makes an allocation beyond the limit fail here, with a reason, before the server has to kill the process. Not on a

@@ -1,9 +1,14 @@
 #include "tests/base/faulty_file_system.h"
 
+#include <gtest/gtest.h>
+
 #include <algorithm>
+#include <atomic>
+#include <cstdlib>
 #include <filesystem>
-#include <limits>
 #include <optional>
+#include <random>
+#include <system_error>
 #include <utility>
 
 #include "tests/base/temp_folder.h"
@@ -18,6 +23,17 @@ absl::Status Dead() { return absl::UnavailableError("the process has died (injec
 /// Whether `path` is `folder` or below it.
 bool IsWithin(const std::string& path, const std::string& folder) {
   return path == folder || path.compare(0, folder.size() + 1, folder + "/") == 0;
+}
+
+/// Of a file whose contents were not synced: all of it remains, or only its beginning, behind which the file ends or is
+/// full of zeros, as where its length was written before its blocks.
+void LoseSome(const std::string& path, std::mt19937_64& random) {
+  std::error_code error;
+  const uintmax_t size = std::filesystem::file_size(path, error);
+  const uint64_t kind = random() % 3;
+  if (error || kind == 0) return;
+  std::filesystem::resize_file(path, random() % (size + 1), error);
+  if (kind == 2) std::filesystem::resize_file(path, size, error);
 }
 
 }  // namespace
@@ -96,17 +112,49 @@ int FaultyFileSystem::changes() const {
   return changes_;
 }
 
-void FaultyFileSystem::Crash(Loss loss) {
+std::vector<FaultyFileSystem::Case> FaultyFileSystem::Crashes() {
+  std::vector<Case> crashes = {{Loss::kNothing, 0}, {Loss::kUnsynced, 0}};
+  const char* asked = std::getenv("DENSITYD_CRASH_SEEDS");
+  const int seeds = asked == nullptr ? 3 : std::atoi(asked);
+  for (int seed = 1; seed <= seeds; ++seed) crashes.push_back({Loss::kSome, static_cast<uint64_t>(seed)});
+  return crashes;
+}
+
+void FaultyFileSystem::FailReadAt(int n, absl::Status status) {
+  absl::MutexLock lock(&mutex_);
+  reads_left_ = n;
+  read_fault_ = std::move(status);
+}
+
+void FaultyFileSystem::Crash(Loss loss, uint64_t seed) {
+  static std::atomic<int> tried = 0;
   absl::MutexLock lock(&mutex_);
   dead_ = true;
+  if (reached_) ::testing::Test::RecordProperty("crash_points", ++tried);
   if (loss == Loss::kNothing) return;
+  // Other points of failure in the same test are to lose other things.
+  std::mt19937_64 random(seed * 1'000'003 + static_cast<uint64_t>(changes_));
   for (const std::string& path : unsynced_contents_) {
-    std::error_code ignored;
-    std::filesystem::resize_file(path, std::filesystem::file_size(path, ignored) / 2, ignored);
+    if (loss == Loss::kSome) {
+      LoseSome(path, random);
+    } else {
+      std::error_code ignored;
+      std::filesystem::resize_file(path, std::filesystem::file_size(path, ignored) / 2, ignored);
+    }
   }
-  for (auto name = unsynced_names_.rbegin(); name != unsynced_names_.rend(); ++name) name->undo();
+  // A journal is written in order: what is lost of the names is its end.
+  size_t kept = loss == Loss::kSome ? random() % (unsynced_names_.size() + 1) : 0;
+  for (; unsynced_names_.size() > kept; unsynced_names_.pop_back()) unsynced_names_.back().undo();
   unsynced_contents_.clear();
   unsynced_names_.clear();
+}
+
+absl::Status FaultyFileSystem::BeforeRead() {
+  if (absl::Status status = CheckAlive(); !status.ok()) return status;
+  absl::MutexLock lock(&mutex_);
+  if (reads_left_ < 0 || reads_left_-- > 0) return absl::OkStatus();
+  reached_ = true;
+  return read_fault_;
 }
 
 absl::Status FaultyFileSystem::Change() {
@@ -161,27 +209,27 @@ absl::StatusOr<std::unique_ptr<WritableFile>> FaultyFileSystem::OpenForAppend(co
 }
 
 absl::StatusOr<std::string> FaultyFileSystem::Read(const std::string& path, uint64_t max_bytes) {
-  if (absl::Status status = CheckAlive(); !status.ok()) return status;
+  if (absl::Status status = BeforeRead(); !status.ok()) return status;
   return real_.Read(path, max_bytes);
 }
 
 absl::StatusOr<std::string> FaultyFileSystem::ReadRange(const std::string& path, uint64_t offset, uint64_t max_bytes) {
-  if (absl::Status status = CheckAlive(); !status.ok()) return status;
+  if (absl::Status status = BeforeRead(); !status.ok()) return status;
   return real_.ReadRange(path, offset, max_bytes);
 }
 
 absl::StatusOr<uint64_t> FaultyFileSystem::Size(const std::string& path) {
-  if (absl::Status status = CheckAlive(); !status.ok()) return status;
+  if (absl::Status status = BeforeRead(); !status.ok()) return status;
   return real_.Size(path);
 }
 
 absl::StatusOr<bool> FaultyFileSystem::Exists(const std::string& path) {
-  if (absl::Status status = CheckAlive(); !status.ok()) return status;
+  if (absl::Status status = BeforeRead(); !status.ok()) return status;
   return real_.Exists(path);
 }
 
 absl::StatusOr<std::vector<std::string>> FaultyFileSystem::List(const std::string& folder) {
-  if (absl::Status status = CheckAlive(); !status.ok()) return status;
+  if (absl::Status status = BeforeRead(); !status.ok()) return status;
   return real_.List(folder);
 }
 
@@ -210,6 +258,8 @@ absl::Status FaultyFileSystem::RenameWith(absl::Status (FileSystem::*rename)(con
   if (std::filesystem::is_regular_file(to)) replaced = ReadFile(to);
   if (absl::Status status = (real_.*rename)(from, to); !status.ok()) return status;
   NameChanged({from, to}, [from, to, replaced] {
+    // What was removed behind the rename cannot come back: then the rename counts as written.
+    if (!std::filesystem::exists(to)) return;
     std::filesystem::rename(to, from);
     if (replaced) WriteFile(to, *replaced);
   });

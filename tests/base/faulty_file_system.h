@@ -10,6 +10,7 @@
 //   }
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
@@ -32,7 +33,14 @@ class FaultyFileSystem final : public FileSystem {
   enum class Loss {
     kNothing,   ///< the kernel had written everything: the process died
     kUnsynced,  ///< contents without Sync, and names without SyncFolder, are gone: the power failed
+    kSome,      ///< a part of them, by a seed: the power failed while the kernel was writing them
   };
+  struct Case {
+    Loss loss;
+    uint64_t seed;
+  };
+  /// The crashes to try at each point of failure: each loss, the last with the seeds 1 … DENSITYD_CRASH_SEEDS (3).
+  static std::vector<Case> Crashes();
 
   explicit FaultyFileSystem(FileSystem& real);
   ~FaultyFileSystem() override;
@@ -50,8 +58,14 @@ class FaultyFileSystem final : public FileSystem {
   /// Changes asked for so far.
   int changes() const;
 
-  /// Undoes on the real file system what `loss` takes away. Afterwards every call fails, as after StopBefore.
-  void Crash(Loss loss);
+  /// Every read (Read, ReadRange, Size, Exists, List) from the `n`-th (from 0) that comes after this fails with
+  /// `status`, once: a bad block.
+  void FailReadAt(int n, absl::Status status);
+
+  /// Undoes on the real file system what `loss` takes away. Afterwards every call fails, as after StopBefore. The
+  /// test's property "crash_points" tells how many of these the process has tried so far where a fault had stopped
+  /// something.
+  void Crash(Loss loss, uint64_t seed = 0);
 
   absl::StatusOr<std::unique_ptr<WritableFile>> Create(const std::string& path) override;
   absl::StatusOr<std::unique_ptr<WritableFile>> OpenForAppend(const std::string& path) override;
@@ -82,6 +96,8 @@ class FaultyFileSystem final : public FileSystem {
   /// Counts a change; the status with which it is to fail, else OK.
   absl::Status Change();
   absl::Status CheckAlive() const;
+  /// Counts a read; the status with which it is to fail, else OK.
+  absl::Status BeforeRead();
   absl::StatusOr<std::unique_ptr<WritableFile>> Open(const std::string& path, bool truncate);
   absl::Status RenameWith(absl::Status (FileSystem::*rename)(const std::string&, const std::string&),
                           const std::string& from, const std::string& to);
@@ -98,6 +114,8 @@ class FaultyFileSystem final : public FileSystem {
   bool dead_ ABSL_GUARDED_BY(mutex_) = false;
   bool reached_ ABSL_GUARDED_BY(mutex_) = false;
   absl::Status fault_ ABSL_GUARDED_BY(mutex_);
+  int reads_left_ ABSL_GUARDED_BY(mutex_) = -1;  ///< until the one that fails; negative: none does
+  absl::Status read_fault_ ABSL_GUARDED_BY(mutex_);
   std::set<std::string> unsynced_contents_ ABSL_GUARDED_BY(mutex_);
   std::vector<UnsyncedName> unsynced_names_ ABSL_GUARDED_BY(mutex_);
 };

@@ -193,7 +193,7 @@ TEST_F(FileSystemTest, LocksExclude) {
 }
 
 TEST_F(FileSystemTest, AtomicWritesAreAllOrNothingAtEveryPointOfFailure) {
-  for (const auto loss : {FaultyFileSystem::Loss::kNothing, FaultyFileSystem::Loss::kUnsynced}) {
+  for (const auto& [loss, seed] : FaultyFileSystem::Crashes()) {
     for (int point = 0;; ++point) {
       testing::TempFolder folder;
       WriteFile(folder.Path("a"), "old");
@@ -202,12 +202,12 @@ TEST_F(FileSystemTest, AtomicWritesAreAllOrNothingAtEveryPointOfFailure) {
       const absl::Status status = WriteFileAtomically(faulty, folder.Path("a"), "new");
       if (!faulty.reached()) {
         ASSERT_TRUE(status.ok());
-        faulty.Crash(loss);
+        faulty.Crash(loss, seed);
         EXPECT_EQ(ReadFile(folder.Path("a")), "new") << "a finished write is durable";
         break;
       }
       EXPECT_FALSE(status.ok());
-      faulty.Crash(loss);
+      faulty.Crash(loss, seed);
       EXPECT_THAT(ReadFile(folder.Path("a")), ::testing::AnyOf("old", "new")) << point;
     }
   }

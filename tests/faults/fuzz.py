@@ -1,5 +1,7 @@
-"""Files and messages that are damaged or meant to harm: mutations of good ones for every parser (tests/fuzz)."""
+"""What programs of their own try: mutations of good files and messages for every parser (tests/fuzz), of stored models, and
+crashes in between any two changes of files."""
 
+import json
 import os
 import subprocess
 
@@ -30,3 +32,21 @@ def model_files(context):
                           env=os.environ | {"DENSITYD_MUTATIONS": str(count)})
     check(done.returncode == 0, done.stdout[-1000:])
     return {"mutations": count, "wrong answers": 0}
+
+
+@trial("A crash before every write, sync, rename and removal of versions, aliases, archives, datasets, trainings and "
+       "checkpoints, with all, nothing or some of what was not synced lost: exactly the old state or the new one")
+def crash_points(context):
+    seeds = context.count(1, 8)
+    crashes = 0
+    for program in ("base_test", "registry_test", "training_test"):
+        told = context.folder / f"{program}.json"
+        done = subprocess.run([harness.BUILD / "tests" / program, f"--gtest_output=json:{told}", "--gtest_filter="
+                               "*Fault*:FirstStartTest.*:*.StoppedAnywhere*:*.*AtEveryPointOfFailure"],
+                              capture_output=True, text=True, env=os.environ | {"DENSITYD_CRASH_SEEDS": str(seeds)})
+        check(done.returncode == 0, f"{program}: {done.stdout[-1000:]}")
+        # Each test tells how many its process has tried so far (tests/base/faulty_file_system.h).
+        crashes += max(int(test.get("crash_points", 0)) for suite in json.loads(told.read_text())["testsuites"]
+                       for test in suite["testsuite"])
+    check(crashes >= context.count(200, 500), f"only {crashes} crashes")
+    return {"crashes": crashes, "states that are neither": 0}

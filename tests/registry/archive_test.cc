@@ -213,7 +213,7 @@ TEST_F(ArchiveTest, WhoseManifestListsItselfIsRefused) {
 }
 
 TEST_F(ArchiveTest, StoppedAnywherePublishesAllOrNothing) {
-  for (const auto loss : {FaultyFileSystem::Loss::kNothing, FaultyFileSystem::Loss::kUnsynced}) {
+  for (const auto& [loss, seed] : FaultyFileSystem::Crashes()) {
     for (int point = 0;; ++point) {
       const TempFolder root;
       OpenStore(FileSystem::Real(), root.path());
@@ -221,7 +221,7 @@ TEST_F(ArchiveTest, StoppedAnywherePublishesAllOrNothing) {
       ModelStore store = OpenStore(faulty, root.path());
       faulty.StopBefore(faulty.changes() + point);
       const auto version = ImportAll(store, archive_);
-      faulty.Crash(loss);
+      faulty.Crash(loss, seed);
       ModelStore reopened = OpenStore(FileSystem::Real(), root.path());
       EXPECT_THAT(FileSystem::Real().List(root.Path("tmp")).value(), IsEmpty());
       const bool there = reopened.Versions("power").ok();

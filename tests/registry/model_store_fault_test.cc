@@ -26,7 +26,6 @@ using ::testing::IsEmpty;
 using testing::OpenStore;
 using testing::SampleManifest;
 using testing::SampleTensors;
-using Loss = FaultyFileSystem::Loss;
 
 /// What can be seen of a root: versions that read back whole, and aliases.
 std::string StateOf(const ModelStore& store) {
@@ -95,7 +94,7 @@ class FaultTest : public ::testing::TestWithParam<Change> {
 TEST_P(FaultTest, StoppingAnywhereLeavesTheOldStateOrTheNewOne) {
   const auto [old_state, new_state] = OldAndNew();
   ASSERT_NE(old_state, new_state);
-  for (const Loss loss : {Loss::kNothing, Loss::kUnsynced}) {
+  for (const auto& [loss, seed] : FaultyFileSystem::Crashes()) {
     for (int point = 0;; ++point) {
       TempFolder folder;
       Prepare(folder.path());
@@ -103,7 +102,7 @@ TEST_P(FaultTest, StoppingAnywhereLeavesTheOldStateOrTheNewOne) {
       ModelStore store = OpenStore(faulty, folder.path());
       faulty.StopBefore(faulty.changes() + point);
       const absl::Status status = GetParam().apply(store);
-      faulty.Crash(loss);
+      faulty.Crash(loss, seed);
       ModelStore reopened = OpenStore(FileSystem::Real(), folder.path());
       EXPECT_THAT(FileSystem::Real().List(folder.Path("tmp")).value(), IsEmpty());
       if (!faulty.reached()) {
@@ -141,22 +140,43 @@ TEST_P(FaultTest, OneErrorAnywhereIsReportedAndLeavesNothingBehind) {
   }
 }
 
-TEST_P(FaultTest, AFullDiskFailsClearlyAndWorksAgainWhenThereIsSpace) {
+TEST_P(FaultTest, AFullOrReadOnlyDiskFailsClearlyAndWorksAgainAfterwards) {
+  const auto [old_state, new_state] = OldAndNew();
+  for (const absl::Status& fault : {absl::ResourceExhaustedError("no space left on device (injected)"),
+                                    absl::PermissionDeniedError("read-only file system (injected)")}) {
+    for (int point = 0;; ++point) {
+      TempFolder folder;
+      Prepare(folder.path());
+      FaultyFileSystem faulty(FileSystem::Real());
+      ModelStore store = OpenStore(faulty, folder.path());
+      faulty.FailFrom(faulty.changes() + point, fault);
+      const absl::Status status = GetParam().apply(store);
+      if (!faulty.reached()) break;
+      const std::string state = StateOf(store);
+      EXPECT_THAT(state, AnyOf(Eq(old_state), Eq(new_state))) << "still readable";
+      EXPECT_TRUE(state == new_state || status.code() == fault.code()) << status;
+      faulty.Heal();
+      EXPECT_TRUE(state == new_state || GetParam().apply(store).ok());
+      EXPECT_EQ(StateOf(store), new_state);
+    }
+  }
+}
+
+TEST_P(FaultTest, OneReadThatFailsIsReportedAndChangesNothing) {
   const auto [old_state, new_state] = OldAndNew();
   for (int point = 0;; ++point) {
     TempFolder folder;
     Prepare(folder.path());
     FaultyFileSystem faulty(FileSystem::Real());
     ModelStore store = OpenStore(faulty, folder.path());
-    faulty.FailFrom(faulty.changes() + point, absl::ResourceExhaustedError("no space left on device (injected)"));
+    faulty.FailReadAt(point, absl::UnavailableError("input/output error (injected)"));
     const absl::Status status = GetParam().apply(store);
     if (!faulty.reached()) break;
     const std::string state = StateOf(store);
-    EXPECT_THAT(state, AnyOf(Eq(old_state), Eq(new_state))) << "still readable on a full disk";
-    EXPECT_TRUE(state == new_state || status.code() == absl::StatusCode::kResourceExhausted) << status;
-    faulty.Heal();
-    EXPECT_TRUE(state == new_state || GetParam().apply(store).ok());
-    EXPECT_EQ(StateOf(store), new_state);
+    EXPECT_THAT(state, AnyOf(Eq(old_state), Eq(new_state))) << point;
+    EXPECT_TRUE(status.code() == absl::StatusCode::kUnavailable || state == new_state) << point << status;
+    EXPECT_THAT(FileSystem::Real().List(folder.Path("tmp")).value(), IsEmpty()) << point;
+    EXPECT_TRUE(state == new_state || GetParam().apply(store).ok()) << point;
   }
 }
 
@@ -164,14 +184,14 @@ INSTANTIATE_TEST_SUITE_P(Changes, FaultTest, ::testing::ValuesIn(kChanges),
                          [](const auto& info) { return std::string(info.param.name); });
 
 TEST(FirstStartTest, StoppingAnywhereLeavesARootThatOpens) {
-  for (const Loss loss : {Loss::kNothing, Loss::kUnsynced}) {
+  for (const auto& [loss, seed] : FaultyFileSystem::Crashes()) {
     for (int point = 0;; ++point) {
       TempFolder folder;
       FaultyFileSystem faulty(FileSystem::Real());
       faulty.StopBefore(point);
       const std::string root = folder.Path("new/root");
       const bool opened = ModelStore::Open(faulty, root, true).ok();
-      faulty.Crash(loss);
+      faulty.Crash(loss, seed);
       ModelStore store = OpenStore(FileSystem::Real(), root);
       EXPECT_TRUE(store.Publish("power", SampleManifest(), SampleTensors()).ok());
       if (opened) break;

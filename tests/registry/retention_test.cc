@@ -20,7 +20,6 @@ using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 using ::testing::IsSupersetOf;
 using ::testing::SizeIs;
-using Loss = FaultyFileSystem::Loss;
 
 /// What was asked for by number may go at once.
 constexpr Retention kKeepTwo = {.keep = 2, .grace = absl::ZeroDuration()};
@@ -173,7 +172,8 @@ TEST_F(RetentionTest, TwoPublishersBesideEachOtherLoseNothingThatStays) {
 
 /// What is stored after a publish into a root of four versions, of which 1 is `stable` and two are to stay, that was
 /// cut short before its `point`-th change. False where it was not.
-bool PublishCutShort(int point, Loss loss, std::vector<uint64_t>& stored, std::vector<uint64_t>& stored_in_the_end) {
+bool PublishCutShort(int point, const FaultyFileSystem::Case& crash, std::vector<uint64_t>& stored,
+                     std::vector<uint64_t>& stored_in_the_end) {
   TempFolder folder;
   {
     ModelStore store = OpenStore(FileSystem::Real(), folder.path());
@@ -190,7 +190,7 @@ bool PublishCutShort(int point, Loss loss, std::vector<uint64_t>& stored, std::v
     if (version.ok()) (void)manager.OnPublished("power", *version);
   }
   const bool reached = faulty.reached();
-  faulty.Crash(loss);
+  faulty.Crash(crash.loss, crash.seed);
   ModelStore store = OpenStore(FileSystem::Real(), folder.path());
   stored = store.Versions("power").value();
   for (const uint64_t version : stored) {
@@ -207,11 +207,11 @@ bool PublishCutShort(int point, Loss loss, std::vector<uint64_t>& stored, std::v
 }
 
 TEST(RetentionFaultTest, StoppedAnywhereEveryVersionIsThereInFullOrGoneAndTheNextStartDoesTheRest) {
-  for (const Loss loss : {Loss::kNothing, Loss::kUnsynced}) {
+  for (const FaultyFileSystem::Case& crash : FaultyFileSystem::Crashes()) {
     int point = 0;
     std::vector<uint64_t> stored;
     std::vector<uint64_t> in_the_end;
-    for (; PublishCutShort(point, loss, stored, in_the_end); ++point) {
+    for (; PublishCutShort(point, crash, stored, in_the_end); ++point) {
       EXPECT_THAT(stored, IsSupersetOf({1, 4})) << point;
       EXPECT_THAT(stored, AnyOf(Contains(5), IsSupersetOf({1, 2, 3, 4}))) << "nothing goes before the new one is there";
       EXPECT_THAT(in_the_end, AnyOf(ElementsAre(1, 3, 4), ElementsAre(1, 4, 5))) << point;

@@ -102,26 +102,28 @@ TEST_F(CheckpointTest, TheSameStepTwiceIsNoConflict) {
 
 // The power goes before any operation of a write: what counts is the old checkpoint or the new one, whole.
 TEST(CheckpointFaultTest, AfterACrashAtAnyPointTheOldOrTheNewOneIsThere) {
-  bool reached = true;
-  for (int point = 0; reached; ++point) {
-    TempFolder folder;
-    FaultyFileSystem files(FileSystem::Real());
-    CheckpointStore store(files, folder.path());
-    for (uint64_t step = 1; step <= 2; ++step) ASSERT_TRUE(store.Write(AtStep(step)).ok());
-    files.StopBefore(files.changes() + point);
-    const absl::Status written = store.Write(AtStep(3));
-    reached = files.reached();
-    files.Crash(FaultyFileSystem::Loss::kUnsynced);
-    CheckpointStore reopened(FileSystem::Real(), folder.path());
-    const uint64_t newest = NewestStep(reopened);
-    EXPECT_TRUE(newest == 2 || newest == 3) << "at point " << point << ": " << newest;
-    if (!reached) {
-      EXPECT_EQ(newest, 3) << written;
+  for (const auto& [loss, seed] : FaultyFileSystem::Crashes()) {
+    bool reached = true;
+    for (int point = 0; reached; ++point) {
+      TempFolder folder;
+      FaultyFileSystem files(FileSystem::Real());
+      CheckpointStore store(files, folder.path());
+      for (uint64_t step = 1; step <= 2; ++step) ASSERT_TRUE(store.Write(AtStep(step)).ok());
+      files.StopBefore(files.changes() + point);
+      const absl::Status written = store.Write(AtStep(3));
+      reached = files.reached();
+      files.Crash(loss, seed);
+      CheckpointStore reopened(FileSystem::Real(), folder.path());
+      const uint64_t newest = NewestStep(reopened);
+      EXPECT_TRUE(newest == 2 || newest == 3) << "at point " << point << ": " << newest;
+      if (!reached) {
+        EXPECT_EQ(newest, 3) << written;
+      }
+      // And it goes on, with nothing left over of what was cut short.
+      ASSERT_TRUE(reopened.Write(AtStep(4)).ok());
+      EXPECT_EQ(NewestStep(reopened), 4);
+      EXPECT_LE(FileSystem::Real().List(folder.path())->size(), 3);
     }
-    // And it goes on, with nothing left over of what was cut short.
-    ASSERT_TRUE(reopened.Write(AtStep(4)).ok());
-    EXPECT_EQ(NewestStep(reopened), 4);
-    EXPECT_LE(FileSystem::Real().List(folder.path())->size(), 3);
   }
 }
 

@@ -193,30 +193,32 @@ TEST(DatasetStoreFaultTest, AFailedUploadLeavesNothing) {
 
 // A power cut at any moment leaves the whole dataset or none.
 TEST(DatasetStoreFaultTest, APowerCutLeavesAllOrNothing) {
-  bool reached = true;
-  for (int point = 0; reached; ++point) {
-    TempFolder root;
-    {
-      const auto opened = DatasetStore::Open(FileSystem::Real(), root.path(), 1 << 20);
-      ASSERT_TRUE(opened.ok());
+  for (const auto& [loss, seed] : FaultyFileSystem::Crashes()) {
+    bool reached = true;
+    for (int point = 0; reached; ++point) {
+      TempFolder root;
+      {
+        const auto opened = DatasetStore::Open(FileSystem::Real(), root.path(), 1 << 20);
+        ASSERT_TRUE(opened.ok());
+      }
+      FaultyFileSystem files(FileSystem::Real());
+      DatasetStore store = DatasetStore::Open(files, root.path(), 1 << 20).value();
+      files.StopBefore(files.changes() + point);
+      bool committed = false;
+      {
+        auto upload = store.Create("", {});
+        const std::vector<double> values = {1, 2, 3};
+        committed = (*upload)->Append(View(values, 1)).ok() && (*upload)->Commit().ok();
+        reached = files.reached();
+        files.Crash(loss, seed);
+      }
+      DatasetStore after = DatasetStore::Open(FileSystem::Real(), root.path(), 1 << 20).value();
+      const auto datasets = *after.List();
+      EXPECT_EQ(datasets.size(), FileSystem::Real().List(root.Path("datasets"))->size()) << point;
+      EXPECT_GE(datasets.size(), committed ? 1 : 0) << point;
+      for (const auto& dataset : datasets) EXPECT_THAT(after.Read(dataset.id())->values, ElementsAre(1, 2, 3)) << point;
+      if (committed) break;
     }
-    FaultyFileSystem files(FileSystem::Real());
-    DatasetStore store = DatasetStore::Open(files, root.path(), 1 << 20).value();
-    files.StopBefore(files.changes() + point);
-    bool committed = false;
-    {
-      auto upload = store.Create("", {});
-      const std::vector<double> values = {1, 2, 3};
-      committed = (*upload)->Append(View(values, 1)).ok() && (*upload)->Commit().ok();
-      reached = files.reached();
-      files.Crash(FaultyFileSystem::Loss::kUnsynced);
-    }
-    DatasetStore after = DatasetStore::Open(FileSystem::Real(), root.path(), 1 << 20).value();
-    const auto datasets = *after.List();
-    EXPECT_EQ(datasets.size(), FileSystem::Real().List(root.Path("datasets"))->size()) << point;
-    EXPECT_GE(datasets.size(), committed ? 1 : 0) << point;
-    for (const auto& dataset : datasets) EXPECT_THAT(after.Read(dataset.id())->values, ElementsAre(1, 2, 3)) << point;
-    if (committed) break;
   }
 }
 

@@ -1,0 +1,57 @@
+#include "server/base/freed_memory.h"
+
+#include <malloc.h>
+
+#include <cstdlib>
+#include <limits>
+
+#include "absl/base/const_init.h"
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+
+namespace densityd {
+namespace {
+
+constexpr int kKeptTop = 64 << 20;
+/// More than this at the end of an arena goes back, while memory is given back.
+constexpr int kReturnedTop = 128 << 10;
+/// glibc looks at the end of an arena when a block of at least 64 KiB is freed in it.
+constexpr size_t kLargeBlock = 256 << 10;
+
+ABSL_CONST_INIT absl::Mutex mutex(absl::kConstInit);
+bool keeps ABSL_GUARDED_BY(mutex) = false;
+int givers ABSL_GUARDED_BY(mutex) = 0;
+
+void Keep() {
+  mallopt(M_TRIM_THRESHOLD, std::numeric_limits<int>::max());
+  mallopt(M_TOP_PAD, kKeptTop);
+}
+
+void Return() {
+  mallopt(M_TRIM_THRESHOLD, kReturnedTop);
+  mallopt(M_TOP_PAD, 0);
+}
+
+}  // namespace
+
+void KeepFreedMemory() {
+  absl::MutexLock lock(&mutex);
+  keeps = true;
+  mallopt(M_MMAP_THRESHOLD, 1 << 30);
+  Keep();
+}
+
+GivingMemoryBack::GivingMemoryBack() {
+  absl::MutexLock lock(&mutex);
+  if (givers++ == 0 && keeps) Return();
+}
+
+GivingMemoryBack::~GivingMemoryBack() {
+  // A compiler may drop a block that nobody looks at.
+  void* volatile block = std::malloc(kLargeBlock);
+  std::free(block);
+  absl::MutexLock lock(&mutex);
+  if (--givers == 0 && keeps) Keep();
+}
+
+}  // namespace densityd
