@@ -2,38 +2,18 @@
 
 import contextlib
 import select
-import socket
-import struct
+import subprocess
+import sys
 import threading
 import time
 
 import grpc
 
+import attack
 import harness
 import tls_test
+from attack import CHECK, END_HEADERS, HEADERS, PREFACE, SETTINGS, connect, frame, request
 from trial import SANITIZE, check, resident_bytes, total, trial
-
-CHECK = "/grpc.health.v1.Health/Check"
-PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-SETTINGS, PING, HEADERS, RST_STREAM = 4, 6, 1, 3
-CANCEL = struct.pack(">I", 8)
-END_HEADERS, END_STREAM = 4, 1
-
-
-def _frame(kind, flags, stream, payload):
-    return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
-
-
-def _literal(name, value):
-    """A header that no table holds."""
-    return b"\x00" + bytes([len(name)]) + name + bytes([len(value)]) + value
-
-
-def _request(path):
-    """The headers of a call; its message may follow, or never."""
-    return (_literal(b":method", b"POST") + _literal(b":scheme", b"http") + _literal(b":path", path.encode()) +
-            _literal(b":authority", b"x") + _literal(b"te", b"trailers") +
-            _literal(b"content-type", b"application/grpc"))
 
 
 class Healthy:
@@ -73,42 +53,14 @@ class Healthy:
         self.seconds.append(time.monotonic() - start)
 
 
-def _connect(server):
-    host, port = server.address.rsplit(":", 1)
-    return socket.create_connection((host, int(port)), timeout=10)
-
-
-def _pour(server, seconds, make):
-    """Sends what `make(i)` gives as fast as it is taken, connecting anew when hung up on; returns how many were sent."""
-    sent = 0
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        with contextlib.suppress(OSError), _connect(server) as connection:
-            connection.settimeout(1)
-            connection.sendall(PREFACE + _frame(SETTINGS, 0, 0, b""))
-            i = 0
-            while time.monotonic() < end:
-                connection.sendall(b"".join(make(i + k) for k in range(50)))
-                i += 50
-                sent += 50
-                while select.select([connection], [], [], 0)[0] and connection.recv(1 << 16):
-                    pass
-    return sent
-
-
-def _abuse(context, make):
+def _abuse(context, kind):
     server = context.server("--workers", "1", descriptors=256)
+    command = [sys.executable, "-B", attack.__file__, server.address, str(context.count(2, 30)), kind]
     with Healthy(server) as client:
-        counts = []
-        threads = [
-            threading.Thread(target=lambda: counts.append(_pour(server, context.count(2, 30), make))) for _ in range(4)
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        attackers = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(4)]
+        sent = sum(int(attacker.communicate(timeout=harness.PATIENCE)[0]) for attacker in attackers)
         recovery = _recovery(server)
-    return {"sent": sum(counts), **_told(context, server, [client], recovery)}
+    return {"sent": sent, **_told(context, server, [client], recovery)}
 
 
 def _recovery(server, credentials=None):
@@ -135,18 +87,12 @@ def _told(context, server, clients, recovery):
 
 @trial("Streams that are opened and reset at once, as fast as connections take them: healthy clients see no error")
 def rapid_reset(context):
-    headers = _request(CHECK)
-
-    def make(i):
-        stream = 2 * i + 1
-        return _frame(HEADERS, END_HEADERS, stream, headers) + _frame(RST_STREAM, 0, stream, CANCEL)
-
-    return _abuse(context, make)
+    return _abuse(context, "rapid_reset")
 
 
 @trial("A flood of pings: healthy clients see no error")
 def ping_flood(context):
-    return _abuse(context, lambda i: _frame(PING, 0, 0, struct.pack(">Q", i)))
+    return _abuse(context, "ping_flood")
 
 
 @trial("More connections than descriptors, which say nothing: healthy clients see no error, and the server takes new ones "
@@ -161,7 +107,7 @@ def connection_flood(context):
             silent = []
             for _ in range(2 * descriptors):
                 with contextlib.suppress(OSError):
-                    silent.append(_connect(server))
+                    silent.append(connect(server.address))
             made += len(silent)
             for connection in silent:
                 connection.close()
@@ -206,7 +152,7 @@ def _dribble(server, first, seconds):
     while time.monotonic() < end:
         while len(connections) < 300:
             with contextlib.suppress(OSError):
-                connections[_connect(server)] = [time.monotonic(), 0]
+                connections[connect(server.address)] = [time.monotonic(), 0]
         for connection, (begin, sent) in list(connections.items()):
             try:
                 connection.sendall(first[sent:sent + 1])
@@ -232,15 +178,15 @@ def idle_streams(context):
     server = context.server("--workers", "1")
     server.train("m")
     before, memory = total(server, "process_open_fds"), resident_bytes(server)
-    headers = [_request(f"/density.v1.{method}") for method in
+    headers = [request(f"/density.v1.{method}") for method in
                ("DensityEstimator/StreamLogProb", "ModelRegistry/Import", "Datasets/Upload", "DensityEstimator/LogProb")]
     many, each = context.count(5, 50), 100
     with Healthy(server) as client:
         connections = []
         for _ in range(many):
-            connection = _connect(server)
-            connection.sendall(PREFACE + _frame(SETTINGS, 0, 0, b"") + b"".join(
-                _frame(HEADERS, END_HEADERS, 2 * i + 1, headers[i % len(headers)]) for i in range(each)))
+            connection = connect(server.address)
+            connection.sendall(PREFACE + frame(SETTINGS, 0, 0, b"") + b"".join(
+                frame(HEADERS, END_HEADERS, 2 * i + 1, headers[i % len(headers)]) for i in range(each)))
             connections.append(connection)
         time.sleep(context.count(1, 20))
         server.ctl("logprob", "m", text=harness.csv([(1.0, 2.0)]))
