@@ -33,7 +33,6 @@
 #include "server/telemetry/process_metrics.h"
 #include "server/telemetry/training_metrics.h"
 #include "server/training/dataset_store.h"
-#include "server/training/recovery.h"
 #include "server/training/training_manager.h"
 #include "server/version.h"
 
@@ -136,9 +135,8 @@ absl::Status OwnRoot(const Flags& flags, Ownership& ownership) {
   auto lock = LockRoot(flags.root);
   if (!lock.ok()) return lock.status();
   ownership.lock = *std::move(lock);
-  // A training that outlived the server before may be publishing there.
-  const bool clean_tmp = !training::AnyWorkerLives(FileSystem::Real(), flags.root);
-  if (auto store = registry::ModelStore::Open(FileSystem::Real(), flags.root, clean_tmp); !store.ok()) {
+  // A training that outlived the server before has a folder of its own for what it is writing.
+  if (auto store = registry::ModelStore::Open(FileSystem::Real(), flags.root, /*clean_tmp=*/true); !store.ok()) {
     return store.status();
   }
   auto datasets = training::DatasetStore::Open(FileSystem::Real(), flags.root, flags.max_dataset_bytes);

@@ -98,7 +98,7 @@ std::string ModelStore::VersionFolder(std::string_view name, uint64_t version) c
 }
 
 std::string ModelStore::TemporaryPath(std::string_view purpose) const {
-  return absl::StrCat(root_, "/tmp/", ToAbsl(purpose), "-", UniqueSuffix());
+  return absl::StrCat(temporary_folder_, "/", ToAbsl(purpose), "-", UniqueSuffix());
 }
 
 absl::StatusOr<std::vector<std::string>> ModelStore::Models() const {

@@ -31,6 +31,10 @@ class ModelStore {
   /// folder and has none. `clean_tmp` empties <root>/tmp: only for the one server that owns the root.
   static absl::StatusOr<ModelStore> Open(FileSystem& files, std::string root, bool clean_tmp);
 
+  /// From now on half-written work goes to `folder`, which exists and is on the root's file system, instead of
+  /// <root>/tmp: for processes that do not own the root, whose work its owner could not tell from leftovers.
+  void UseTemporaryFolder(std::string folder) { temporary_folder_ = std::move(folder); }
+
   /// Writes a version and makes it visible, all or nothing: files and folders are synced before the rename. Fills in
   /// `format`, `name`, `create_time` where unset, and `files`. Returns the new version's number. INVALID_ARGUMENT where
   /// tensors do not make a file (see LayOutSafetensors).
@@ -81,7 +85,8 @@ class ModelStore {
                                                    std::optional<uint64_t> expected_revision);
 
  private:
-  ModelStore(FileSystem& files, std::string root) : files_(&files), root_(std::move(root)), hidden_root_(root_) {}
+  ModelStore(FileSystem& files, std::string root)
+      : files_(&files), root_(std::move(root)), temporary_folder_(root_ + "/tmp"), hidden_root_(root_) {}
 
   std::string ModelFolder(std::string_view name) const;
   std::string VersionFolder(std::string_view name, uint64_t version) const;
@@ -124,6 +129,7 @@ class ModelStore {
 
   FileSystem* files_;
   std::string root_;
+  std::string temporary_folder_;
   HiddenRoot hidden_root_;
 };
 

@@ -65,9 +65,12 @@ absl::Status RecordParser::Parse(std::string_view bytes, std::vector<std::string
 }
 
 absl::Status WriteRecordFile(FileSystem& files, const std::string& path, std::string_view payload) {
-  std::string bytes(kRecordFileMagic);
-  bytes += EncodeRecord(payload);
-  return WriteFileAtomically(files, path, bytes);
+  return WriteFileAtomically(files, path, std::string(kRecordFileMagic) + EncodeRecord(payload));
+}
+
+absl::Status WriteRecordFile(FileSystem& files, const std::string& path, std::string_view payload,
+                             const std::string& temporary) {
+  return WriteFileAtomically(files, path, std::string(kRecordFileMagic) + EncodeRecord(payload), temporary);
 }
 
 absl::StatusOr<std::string> ReadRecordFile(FileSystem& files, const std::string& path) {

@@ -7,7 +7,8 @@
 //            first 16 hexadecimal digits of the SHA-256 of (the 4 bytes above, payload)    16 bytes
 //            payload
 // A file that grows while it is read, or whose writer died, may end within a record: that tail is not an error, and is
-// read again when more is there. A whole record that fails its checksum is DATA_LOSS.
+// read again when more is there. A whole record that fails its checksum is DATA_LOSS; a file that was not synced may
+// end in such ones, or in zeros, when the machine stopped.
 #pragma once
 
 #include <cstdint>
@@ -48,6 +49,9 @@ class RecordParser {
 
 /// Writes a file with one record, all or nothing.
 absl::Status WriteRecordFile(FileSystem& files, const std::string& path, std::string_view payload);
+/// The same with `temporary`, see WriteFileAtomically.
+absl::Status WriteRecordFile(FileSystem& files, const std::string& path, std::string_view payload,
+                             const std::string& temporary);
 
 /// Reads a file with exactly one record. DATA_LOSS where it is damaged, cut short or has more than one.
 absl::StatusOr<std::string> ReadRecordFile(FileSystem& files, const std::string& path);

@@ -184,14 +184,4 @@ absl::StatusOr<std::vector<RecoveredTraining>> RecoverTrainings(FileSystem& file
   return all;
 }
 
-bool AnyWorkerLives(FileSystem& files, const std::string& root) {
-  const std::string folder = root + "/trainings";
-  const absl::StatusOr<std::vector<std::string>> ids = files.List(folder);
-  if (!ids.ok()) return false;
-  return std::any_of(ids->begin(), ids->end(), [&](const std::string& id) {
-    const absl::StatusOr<std::optional<LiveWorker>> worker = FindLiveWorker(absl::StrCat(folder, "/", id));
-    return worker.ok() && worker->has_value();
-  });
-}
-
 }  // namespace densityd::training

@@ -30,10 +30,6 @@ struct RecoveredTraining {
 absl::StatusOr<std::vector<RecoveredTraining>> RecoverTrainings(FileSystem& files, TrainingStore& store,
                                                                 const registry::ModelStore& models, int max_deaths);
 
-/// Whether a training process that an earlier server started lives below `root`. It may be publishing: <root>/tmp must
-/// not be emptied then.
-bool AnyWorkerLives(FileSystem& files, const std::string& root);
-
 /// The state of a training whose job was just recorded.
 density::v1::Training QueuedTraining(const TrainingJob& job);
 

@@ -17,10 +17,23 @@
 #include "server/training/publish.h"
 #include "server/training/request_check.h"
 #include "server/training/training_data.h"
+#include "server/training/training_store.h"
 #include "server/training/warm_start.h"
 
 namespace densityd::training {
 namespace {
+
+// The store that the job publishes to. What an earlier process of this training left half-written goes.
+absl::StatusOr<registry::ModelStore> OpenModels(FileSystem& files, const std::string& folder) {
+  const std::string root = std::filesystem::path(folder).parent_path().parent_path();
+  absl::StatusOr<registry::ModelStore> models = registry::ModelStore::Open(files, root, /*clean_tmp=*/false);
+  if (!models.ok()) return models;
+  const std::string temporary = folder + kTemporaryFolder;
+  if (absl::Status status = files.RemoveRecursively(temporary); !status.ok()) return status;
+  if (absl::Status status = files.MakeFolder(temporary); !status.ok()) return status;
+  models->UseTemporaryFolder(temporary);
+  return models;
+}
 
 // The data of a job, what is to be learnt from them, and how.
 struct PreparedJob {
@@ -72,8 +85,7 @@ absl::Status MoveAlias(registry::ModelStore& models, const density::v1::TrainReq
 
 absl::StatusOr<Published> RunJob(FileSystem& files, const std::string& folder, const TrainingJob& job,
                                  const TrainerHooks& hooks) {
-  const std::string root = std::filesystem::path(folder).parent_path().parent_path();
-  absl::StatusOr<registry::ModelStore> models = registry::ModelStore::Open(files, root, /*clean_tmp=*/false);
+  absl::StatusOr<registry::ModelStore> models = OpenModels(files, folder);
   if (!models.ok()) return models.status();
   absl::StatusOr<std::optional<Published>> before = FindPublished(*models, job);
   if (!before.ok()) return before.status();

@@ -2,6 +2,7 @@
 
 #include <limits>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "server/base/errors.h"
 #include "server/base/strings.h"
@@ -102,12 +103,13 @@ absl::StatusOr<Training> TrainingStore::ReadOutcome(std::string_view id) const {
 }
 
 absl::Status TrainingStore::WriteOutcome(const Training& training) {
-  const std::string folder = Folder(training.id());
-  if (absl::Status status = WriteRecordFile(*files_, folder + kOutcomeFile, training.SerializeAsString());
+  const std::string& id = training.id();
+  if (absl::Status status =
+          WriteRecordFile(*files_, Folder(id) + kOutcomeFile, training.SerializeAsString(), TemporaryPath(id));
       !status.ok()) {
     return status;
   }
-  return RemoveWork(training.id());
+  return RemoveWork(id);
 }
 
 absl::Status TrainingStore::RemoveWork(std::string_view id) {
@@ -115,6 +117,14 @@ absl::Status TrainingStore::RemoveWork(std::string_view id) {
   for (const char* file : {kRowsFile, kRunFile, kCancelFile, kWorkerLockFile}) {
     absl::Status removed = files_->Remove(folder + file);
     if (!removed.ok() && !absl::IsNotFound(removed)) return removed;
+  }
+  if (absl::Status status = files_->RemoveRecursively(folder + kTemporaryFolder); !status.ok()) return status;
+  const absl::StatusOr<std::vector<std::string>> names = files_->List(folder);
+  if (!names.ok()) return names.status();
+  for (const std::string& name : *names) {
+    // Of a process that died as it wrote a file anew.
+    if (!absl::StrContains(name, ".tmp-")) continue;
+    if (absl::Status status = files_->Remove(absl::StrCat(folder, "/", name)); !status.ok()) return status;
   }
   return CheckpointStore(*files_, folder).RemoveAll();
 }
@@ -129,11 +139,11 @@ absl::StatusOr<RunRecord> TrainingStore::ReadRun(std::string_view id) const {
 }
 
 absl::Status TrainingStore::WriteRun(std::string_view id, const RunRecord& record) {
-  return WriteRecordFile(*files_, Folder(id) + kRunFile, record.SerializeAsString());
+  return WriteRecordFile(*files_, Folder(id) + kRunFile, record.SerializeAsString(), TemporaryPath(id));
 }
 
 absl::Status TrainingStore::RequestCancel(std::string_view id) {
-  return WriteFileAtomically(*files_, Folder(id) + kCancelFile, "");
+  return WriteFileAtomically(*files_, Folder(id) + kCancelFile, "", TemporaryPath(id));
 }
 
 absl::StatusOr<bool> TrainingStore::IsCancelRequested(std::string_view id) const {
@@ -141,11 +151,15 @@ absl::StatusOr<bool> TrainingStore::IsCancelRequested(std::string_view id) const
 }
 
 absl::Status TrainingStore::Remove(std::string_view id) {
-  const std::string gone = absl::StrCat(root_, "/tmp/", ToAbsl(id), "-", UniqueSuffix());
+  const std::string gone = TemporaryPath(id);
   if (absl::Status status = files_->Rename(Folder(id), gone); !status.ok()) return status;
   return files_->RemoveRecursively(gone);
 }
 
 std::string TrainingStore::Folder(std::string_view id) const { return absl::StrCat(root_, "/trainings/", ToAbsl(id)); }
+
+std::string TrainingStore::TemporaryPath(std::string_view id) const {
+  return absl::StrCat(root_, "/tmp/", ToAbsl(id), "-", UniqueSuffix());
+}
 
 }  // namespace densityd::training

@@ -8,13 +8,14 @@
 //     events       record file of TrainingEvents, appended by the training process (event_log.h)
 //     checkpoint*  what it goes on from when it died (checkpoint.h)
 //     worker       locked by the training process as long as it lives (worker_lock.h)
+//     tmp/         what that process is writing, the version that it publishes above all; emptied by the next one
 //     worker.log   standard output and error of that process
 //     outcome      record file with one density.v1.Training in a final state. Its presence ends the training
 //
-// `rows`, `run`, `cancel`, checkpoints and `worker` are removed when the training has ended.
+// `rows`, `run`, `cancel`, checkpoints, `worker` and `tmp` are removed when the training has ended.
 //
-// A folder appears whole, by a rename from <root>/tmp; `outcome` is written all or nothing. So whenever the server or
-// the machine stops, a training is found as it was or not at all.
+// A folder appears whole, by a rename from <root>/tmp; what the server writes into it later is written all or nothing,
+// by a rename from there too. So whenever the server or the machine stops, a training is found as it was or not at all.
 #pragma once
 
 #include <string>
@@ -35,6 +36,7 @@ namespace densityd::training {
 /// The training's files inside its folder.
 inline constexpr char kEventsFile[] = "/events";
 inline constexpr char kWorkerLogFile[] = "/worker.log";
+inline constexpr char kTemporaryFolder[] = "/tmp";
 
 /// The folder <root>/trainings. Thread-safe as long as one training is not written from two threads.
 class TrainingStore {
@@ -69,6 +71,8 @@ class TrainingStore {
  private:
   TrainingStore(FileSystem& files, std::string root) : files_(&files), root_(std::move(root)) {}
   absl::Status WriteFolder(const std::string& folder, const TrainingJob& job, const ConstMatrix& rows);
+  /// A name for half-written work of the training, in the folder that each server empties at its start.
+  std::string TemporaryPath(std::string_view id) const;
 
   FileSystem* files_;
   std::string root_;

@@ -111,6 +111,9 @@ class LifecycleTest(harness.ServerTestCase):
         self.server.ctl("train", "m", *ENDLESS, "--detach", "--data", "-", text=csv(correlated(500)))
         wait_until(lambda: "progress" in self.server.ctl_json("trainings")[0], "the training's first step")
         workers = self.server.workers()
+        # What an upload that is cut off leaves.
+        (self.server.root / "tmp" / "dataset-1").mkdir()
+        (self.server.root / "tmp" / "dataset-1" / "rows").write_bytes(b"half")
         self.server.kill()
         self.server.start()
         self.assertEqual(self.answers(), before)
@@ -121,6 +124,8 @@ class LifecycleTest(harness.ServerTestCase):
         self.assertEqual((training["state"], training.get("resumes", 0)), ("RUNNING", 0))
         self.server.ctl("cancel", training["id"])
         wait_until(lambda: not self.server.workers(), "the cancelled training process to end")
+        wait_until(lambda: not (self.server.root / "trainings" / training["id"] / "tmp").exists(),
+                   "what the training was writing to be gone")
 
     def test_versions_and_aliases_move_without_a_restart(self):
         self.server.train("m")

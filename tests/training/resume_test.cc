@@ -16,8 +16,11 @@
 #include "server/registry/model_store.h"
 #include "server/training/columns.h"
 #include "server/training/options.h"
+#include "server/training/run_job.h"
 #include "server/training/trainer.h"
+#include "server/training/training_store.h"
 #include "server/training/worker_lock.h"
+#include "tests/base/faulty_file_system.h"
 #include "tests/training/training_testing.h"
 
 namespace densityd::training {
@@ -236,6 +239,44 @@ TEST(WarmStartTest, ATrainingGoesOnFromAPublishedVersion) {
   request.set_warm_start("first");
   request.add_feature_columns("a");
   EXPECT_EQ(testing::BadField(fixture.manager().Start(request).status()), "spec.features");
+}
+
+// Between two changes of the disk, at each of them: what the process was writing when it died goes with its training,
+// and never lies where the server could take it for its own.
+TEST(KillTest, WhateverItWasWritingIsCleanedAway) {
+  ManagerFixture fixture("training_worker");
+  FileSystem& files = FileSystem::Real();
+  ASSERT_TRUE(registry::ModelStore::Open(files, fixture.root(), /*clean_tmp=*/true).ok());
+  auto store = TrainingStore::Open(files, fixture.root()).value();
+  TrainingJob job;
+  job.set_id("training-1");
+  job.set_device("cpu");
+  job.set_inline_rows(true);
+  job.mutable_request()->set_model("m");
+  job.mutable_request()->set_alias("stable");
+  job.mutable_request()->mutable_preset()->set_name("realnvp");
+  job.mutable_request()->mutable_preset()->add_hidden(4);
+  job.mutable_request()->mutable_options()->set_steps(2);
+  job.mutable_request()->mutable_options()->set_threads(1);
+  const std::vector<double> rows = Values(100);
+  ASSERT_TRUE(store.Create(job, {rows.data(), NumberType::kFloat64, 100, 3}).ok());
+  const std::string folder = fixture.TrainingFolder(job.id());
+  int point = 0;
+  for (;; ++point) {
+    densityd::testing::FaultyFileSystem dying(files);
+    dying.StopBefore(point);
+    const absl::StatusOr<Published> published = RunJob(dying, folder, job, Hooks());
+    EXPECT_THAT(*files.List(fixture.root() + "/tmp"), ::testing::IsEmpty()) << "at point " << point;
+    if (!dying.reached()) {
+      ASSERT_TRUE(published.ok()) << published.status();
+      break;
+    }
+  }
+  EXPECT_GT(point, 15);
+  EXPECT_THAT(*files.List(folder + "/tmp"), ::testing::IsEmpty());
+  const auto models = registry::ModelStore::Open(files, fixture.root(), /*clean_tmp=*/false).value();
+  EXPECT_THAT(models.Versions("m").value(), ::testing::ElementsAre(1));
+  EXPECT_EQ(models.ReadAliases("m")->versions().at("stable"), 1);
 }
 
 // kill -9 at random points of the process's life. DENSITYD_KILL_POINTS says at how many.

@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "absl/algorithm/container.h"
+#include "tests/base/faulty_file_system.h"
 #include "tests/base/temp_folder.h"
 
 namespace densityd::training {
@@ -50,6 +52,39 @@ TEST_F(TrainingStoreTest, AnOutcomeEndsItAndFreesTheRows) {
   ASSERT_TRUE(store_.WriteOutcome(training).ok());
   EXPECT_EQ(store_.ReadOutcome("training-1")->state(), density::v1::CANCELLED);
   EXPECT_FALSE(*files_.Exists(store_.Folder("training-1") + "/rows"));
+}
+
+TEST_F(TrainingStoreTest, NothingHalfWrittenOutlivesTheTraining) {
+  ASSERT_TRUE(Create().ok());
+  const std::string folder = store_.Folder("training-1");
+  WriteFile(folder + "/tmp/publish-1/weights.safetensors", "half");
+  WriteFile(folder + "/events.tmp-1", "half");
+  ASSERT_TRUE(store_.WriteRun("training-1", RunRecord()).ok());
+  ASSERT_TRUE(store_.RequestCancel("training-1").ok());
+  density::v1::Training training;
+  training.set_id("training-1");
+  training.set_state(density::v1::CANCELLED);
+  ASSERT_TRUE(store_.WriteOutcome(training).ok());
+  EXPECT_THAT(*files_.List(folder), ::testing::ElementsAre("job", "outcome"));
+  EXPECT_THAT(*files_.List(folder_.Path("tmp")), ::testing::IsEmpty());
+}
+
+// What a server that dies leaves is where the next one empties, and never beside what is read.
+TEST_F(TrainingStoreTest, WhereverItStopsWritingTheFolderHoldsWholeFilesOnly) {
+  ASSERT_TRUE(Create().ok());
+  const std::vector<std::string> before = *files_.List(store_.Folder("training-1"));
+  for (int point = 0;; ++point) {
+    densityd::testing::FaultyFileSystem dying(files_);
+    dying.StopBefore(point);
+    absl::StatusOr<TrainingStore> stopped = TrainingStore::Open(dying, folder_.path());
+    if (stopped.ok() && stopped->RequestCancel("training-1").ok()) break;
+    ASSERT_TRUE(dying.reached());
+    const std::vector<std::string> names = *files_.List(store_.Folder("training-1"));
+    for (const std::string& name : names) {
+      EXPECT_TRUE(name == "cancel" || absl::c_linear_search(before, name)) << name << " at point " << point;
+    }
+  }
+  EXPECT_TRUE(*store_.IsCancelRequested("training-1"));
 }
 
 TEST_F(TrainingStoreTest, EveryCutAndEveryFlippedByteOfAJobIsDataLoss) {
