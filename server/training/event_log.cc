@@ -4,6 +4,8 @@
 
 #include "server/base/clock.h"
 #include "server/base/errors.h"
+#include "server/base/logging.h"
+#include "server/base/strings.h"
 #include "server/training/timestamps.h"
 
 namespace densityd::training {
@@ -11,7 +13,7 @@ namespace {
 
 constexpr uint64_t kReadBytes = 2 * kMaxRecordBytes;
 
-// Bytes of the whole records at the start of a log.
+// Bytes of the whole records at the start of a log, up to the first that is torn or damaged.
 absl::StatusOr<std::string> ReadWholeRecords(FileSystem& files, const std::string& path) {
   RecordParser parser(path);
   std::string whole;
@@ -19,10 +21,14 @@ absl::StatusOr<std::string> ReadWholeRecords(FileSystem& files, const std::strin
   for (;;) {
     absl::StatusOr<std::string> bytes = files.ReadRange(path, whole.size(), kReadBytes);
     if (!bytes.ok()) return bytes.status();
-    if (absl::Status status = parser.Parse(*bytes, payloads); !status.ok()) return status;
+    const absl::Status parsed = parser.Parse(*bytes, payloads);
     const uint64_t understood = parser.offset() - whole.size();
-    if (understood == 0) return whole;
     whole.append(*bytes, 0, understood);
+    if (!parsed.ok()) {
+      Log(LogLevel::kWarning, "a training's event log is damaged; what stands before that counts",
+          {{"error", ToStd(parsed.message())}});
+    }
+    if (!parsed.ok() || understood == 0) return whole;
     payloads.clear();
   }
 }

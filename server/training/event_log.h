@@ -17,8 +17,8 @@ namespace densityd::training {
 /// Appends events. Not thread-safe.
 class EventLogWriter {
  public:
-  /// Opens `path`, or makes it. A torn tail that a former writer left is cut off first. DATA_LOSS where it is damaged
-  /// elsewhere.
+  /// Opens `path`, or makes it. What a former writer, or a machine that lost its power, left torn or damaged is cut off
+  /// first, with all behind it: what the log tells is known from elsewhere, too (outcome.h), or will be told again.
   static absl::StatusOr<EventLogWriter> Open(FileSystem& files, const std::string& path);
 
   /// Appends with the current time. `durable` waits until the event is on stable storage.
@@ -36,7 +36,8 @@ class EventLogReader {
   EventLogReader(FileSystem& files, std::string path) : files_(&files), path_(std::move(path)), parser_(path_) {}
 
   /// The whole events that were appended since the last call; none where the file does not exist yet. Those before a
-  /// damaged record are returned once, in `events`, together with DATA_LOSS.
+  /// damaged record are returned once, in `events`, together with DATA_LOSS; what comes after it once a writer has cut
+  /// it off.
   absl::Status ReadNew(std::vector<TrainingEvent>& events);
 
  private:

@@ -32,10 +32,8 @@ Ending Conclude(const RunResult& run, bool cancelled, Training& training) {
     Fail(Annotate(run.over_limit, absl::StrCat("stopped ", AtStep(training))), training);
   } else if (cancelled) {
     training.set_state(density::v1::CANCELLED);
-  } else if (!run.log.ok()) {
-    // What is damaged would stop the next process, too.
-    Fail(absl::DataLossError(DescribeDeath(run, training)), training);
   } else {
+    // A damaged log decides nothing: the machine may have lost its power while it grew.
     return run.suspended ? Ending::kSuspended : Ending::kDied;
   }
   training.set_stalled(false);

@@ -78,7 +78,6 @@ class TrainingRun::Follower {
   }
 
   void Follow(RunResult& result) {
-    if (!result.log.ok()) return;
     std::vector<TrainingEvent> events;
     result.log = reader_.ReadNew(events);
     for (const TrainingEvent& event : events) {

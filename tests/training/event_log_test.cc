@@ -84,6 +84,47 @@ TEST_F(EventLogTest, AWriterCutsATornTailOffAndGoesOn) {
   }
 }
 
+// What a file that was not synced may hold behind its last synced byte when the power failed.
+std::vector<std::string> UnsyncedTails() {
+  std::string garbage(3000, '\0');
+  for (size_t i = 0; i < garbage.size(); ++i) garbage[i] = static_cast<char>(i * i * 31 + 7);
+  const std::string whole = EncodeRecord(Step(9).SerializeAsString());
+  std::string flipped = whole;
+  flipped.back() = static_cast<char>(flipped.back() ^ 1);
+  return {std::string(1, '\0'),
+          std::string(4096, '\0'),
+          std::string(4096, '\0') + whole,
+          garbage,
+          garbage + whole,
+          std::string(20, '\xff') + whole,
+          flipped,
+          flipped + whole};
+}
+
+TEST_F(EventLogTest, AWriterCutsADamagedTailOffAndGoesOnAndReadersWithIt) {
+  for (const std::string& tail : UnsyncedTails()) {
+    WriteFile(path_, std::string(kRecordFileMagic));
+    Append({1, 2});
+    WriteFile(path_, ReadFile(path_) + tail);
+    EventLogReader reader(files_, path_);
+    events_.clear();
+    reader.ReadNew(events_).IgnoreError();
+    reader.ReadNew(events_).IgnoreError();
+    EXPECT_EQ(Steps(events_), (std::vector<uint64_t>{1, 2}));
+    Append({3});
+    EXPECT_TRUE(reader.ReadNew(events_).ok());
+    EXPECT_EQ(Steps(events_), (std::vector<uint64_t>{1, 2, 3}));
+  }
+}
+
+TEST_F(EventLogTest, ALogThatIsNoneIsBegunAnew) {
+  WriteFile(path_, std::string(500, '\0'));
+  Append({1});
+  EventLogReader reader(files_, path_);
+  EXPECT_TRUE(reader.ReadNew(events_).ok());
+  EXPECT_EQ(Steps(events_), (std::vector<uint64_t>{1}));
+}
+
 TEST_F(EventLogTest, EveryFlippedBitOfAWholeRecordIsFound) {
   Append({1});
   Append({2});

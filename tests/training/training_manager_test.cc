@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "server/base/posix.h"
+#include "server/training/training_store.h"
 #include "tests/base/faulty_file_system.h"
 #include "tests/training/training_testing.h"
 
@@ -436,6 +437,30 @@ TEST_F(TrainingManagerTest, WhatWasPublishedBeforeTheServerWasKilledIsFoundSucce
     fixture_.Open();
     EXPECT_EQ(manager().Get(id)->state(), SUCCEEDED) << script;
     EXPECT_EQ(manager().Get(id)->version(), 1) << script;
+  }
+}
+
+// The log of events is not synced at every step: what the power took must not end a training that has a checkpoint.
+TEST_F(TrainingManagerTest, ATrainingGoesOnWhateverTheEndOfItsEventLogIs) {
+  for (const std::string& tail : {std::string(4096, '\0'), std::string(4096, '\xff'), std::string(300, 'x')}) {
+    auto started = Start("suspend");
+    started->recorder.WaitForStep();
+    const std::string id = started->id;
+    started.reset();
+    fixture_.Close();
+    const std::string events = fixture_.TrainingFolder(id) + kEventsFile;
+    densityd::testing::WriteFile(events, densityd::testing::ReadFile(events) + tail);
+    densityd::testing::WriteFile(fixture_.TrainingFolder(id) + "/checkpoint-1.safetensors", "kept");
+    fixture_.Open();
+    Recorder next;
+    const auto token = manager().Watch(id, next.watcher());
+    const Training resumed = next.WaitFor([](const Training& training) {
+      return training.state() == density::v1::RUNNING && training.progress().step() == 1 && training.resumes() == 1;
+    });
+    EXPECT_EQ(resumed.state(), density::v1::RUNNING) << resumed.error();
+    EXPECT_TRUE(*fixture_.files().Exists(fixture_.TrainingFolder(id) + "/checkpoint-1.safetensors"));
+    ASSERT_TRUE(manager().Cancel(id).ok());
+    next.WaitForEnd();
   }
 }
 
