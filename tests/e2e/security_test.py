@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import pathlib
 import shutil
 import subprocess
 import time
@@ -216,6 +217,20 @@ class ArchiveTest(harness.ServerTestCase):
         self.assertNotEqual(second.returncode, 0)
         self.assertIn("another densityd owns this root", second.stderr)
         self.server.ctl("health")
+        # Open for writing: else NFS would lock it on this machine alone.
+        lock = os.stat(self.server.root / "lock")
+        flags = [path for path in (pathlib.Path("/proc") / str(self.server.process.pid) / "fd").iterdir()
+                 if os.path.samestat(os.stat(path), lock)]
+        self.assertEqual(len(flags), 1)
+        info = (flags[0].parent.parent / "fdinfo" / flags[0].name).read_text()
+        self.assertEqual(int(info.split("flags:")[1].split()[0], 8) & os.O_ACCMODE, os.O_RDWR)
+
+    def test_a_root_that_was_made_before_roots_had_a_lock_file_is_owned_as_well(self):
+        self.server.train("power")
+        self.assertEqual(self.server.stop(), 0)
+        (self.server.root / "lock").unlink()
+        self.server.start()
+        self.test_a_root_has_one_server()
 
     def test_what_another_process_puts_into_the_root_is_served(self):
         self.server.train("power")
