@@ -2,13 +2,17 @@
 
 #include <unistd.h>
 
+#include <algorithm>
+#include <cstdlib>
 #include <memory>
 #include <optional>
 #include <string>
+#include <thread>
 #include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
 #include "server/base/clock.h"
 #include "server/base/file_system.h"
 #include "server/base/hidden_root.h"
@@ -39,6 +43,11 @@
 namespace densityd {
 namespace {
 
+/// For control calls that are still at work when calls were cancelled.
+constexpr absl::Duration kControlGrace = absl::Seconds(5);
+/// From SIGTERM on: what they have for a checkpoint (TrainingManagerOptions::stop_grace), and a little.
+constexpr absl::Duration kTrainingsEnd = absl::Seconds(32);
+
 uint64_t DefaultModelBytes() {
   return static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<uint64_t>(sysconf(_SC_PAGESIZE)) / 4 * 3;
 }
@@ -60,15 +69,33 @@ std::string WithPort(const std::string& address, int port) {
   return port == 0 ? "" : absl::StrCat(address.substr(0, address.rfind(':') + 1), port);
 }
 
-/// NOT_SERVING, lame duck, drain; a second signal ends the process at once.
-void DrainAndStop(const Flags& flags, StopSignals& signals, rpc::Server& server) {
+/// NOT_SERVING and lame duck.
+void AnnounceStop(const Flags& flags, rpc::Server& server) {
   server.BeginLameDuck();
   Log(LogLevel::kInfo, "stopping",
       {{"lame_duck_seconds", flags.lame_duck_seconds}, {"drain_seconds", flags.drain_seconds}});
-  signals.ExitOnNext();
   absl::SleepFor(absl::Seconds(flags.lame_duck_seconds));
-  server.Stop(absl::Seconds(flags.drain_seconds));
 }
+
+/// Ends the process well where what is left to do takes too long: a load, an import or a change that waits for a slow
+/// disk cannot be called off. On disk it is all or nothing, whenever the process ends.
+class LastResort {
+ public:
+  explicit LastResort(absl::Time at)
+      : thread_([this, at] {
+          if (stopped_.WaitForNotificationWithDeadline(at)) return;
+          Log(LogLevel::kWarning, "stopped before all work had ended: as if it had not begun, or had ended");
+          _exit(EXIT_SUCCESS);
+        }) {}
+  ~LastResort() {
+    stopped_.Notify();
+    thread_.join();
+  }
+
+ private:
+  absl::Notification stopped_;
+  std::thread thread_;
+};
 
 /// The engine with the choice of --plan.
 rpc::PlanSource PlansOf(const Flags& flags, const registry::ModelStore& store) {
@@ -149,7 +176,7 @@ absl::Status OwnRoot(const Flags& flags, Ownership& ownership) {
 
 absl::Status Serve(const Flags& given) {
   Flags flags = given;
-  StopSignals signals;
+  const StopSignals signals;
   if (auto status = CheckMetricsAddress(flags); !status.ok()) return status;
   auto device = engine::ResolveDevice(flags.device);
   if (!device.ok()) return device.status();
@@ -174,7 +201,7 @@ absl::Status Serve(const Flags& given) {
   const uint64_t max_model_bytes = flags.max_model_bytes > 0 ? flags.max_model_bytes : DefaultModelBytes();
   registry::ModelManager models(*store, rpc::MakeLoader(PlansOf(flags, *store), flags.device, *metrics),
                                 max_model_bytes, {on_change}, {.keep = flags.replica ? 0 : flags.keep_versions});
-  models.LoadAll();
+  models.LoadAll([&signals] { return signals.requested(); });
   std::unique_ptr<training::TrainingManager> trainings;
   metrics->AddSource(std::make_unique<telemetry::ProcessMetrics>());
   if (!flags.replica) {
@@ -185,6 +212,10 @@ absl::Status Serve(const Flags& given) {
         std::make_unique<telemetry::TrainingMetrics>([&trainings] { return trainings->List(/*model=*/""); }));
   }
 
+  if (signals.requested()) {
+    Log(LogLevel::kInfo, "stopped before it served");
+    return absl::OkStatus();
+  }
   auto authorizer = rpc::Authorizer::Open(flags.auth_file, Clock::Real(), /*poll_interval=*/absl::Seconds(2),
                                           flags.server.client_limits);
   if (!authorizer.ok()) return authorizer.status();
@@ -227,9 +258,15 @@ absl::Status Serve(const Flags& given) {
   Log(LogLevel::kInfo, "signal", {{"signal", signal}});
   // They write their checkpoints while calls end.
   if (trainings != nullptr) trainings->Stop();
-  DrainAndStop(flags, signals, **server);
+  const absl::Time trainings_end =
+      trainings == nullptr || trainings->IsIdle() ? absl::InfinitePast() : absl::Now() + kTrainingsEnd;
+  AnnounceStop(flags, **server);
+  const absl::Duration drain = absl::Seconds(flags.drain_seconds);
+  const LastResort last_resort(std::max(absl::Now() + drain + kControlGrace, trainings_end));
+  (*server)->Stop(drain);
   endpoint.reset();
   poll.reset();
+  server->reset();
   trainings.reset();
   Log(LogLevel::kInfo, "stopped");
   return absl::OkStatus();

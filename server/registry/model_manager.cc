@@ -260,13 +260,14 @@ ModelManager::ModelManager(ModelStore& store, Loader loader, size_t max_model_by
 
 ModelManager::~ModelManager() = default;
 
-void ModelManager::LoadAll() {
+void ModelManager::LoadAll(absl::FunctionRef<bool()> stop) {
   const absl::StatusOr<std::vector<std::string>> names = impl_->store.Models();
   if (!names.ok()) {
     Log(LogLevel::kError, "models not listed", {{"error", names.status().ToString()}});
     return;
   }
   for (const std::string& name : *names) {
+    if (stop()) return;
     if (absl::Status status = impl_->Refresh(name); !status.ok()) {
       Log(LogLevel::kError, "model not read", {{"model", name}, {"error", status.ToString()}});
       continue;

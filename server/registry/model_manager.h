@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
@@ -44,8 +45,8 @@ class ModelManager {
   ~ModelManager();
 
   /// Finds all stored versions and loads those that an alias names. What fails is kept as failed, with its reason; the
-  /// others are served.
-  void LoadAll();
+  /// others are served. Ends before the next model where `stop` says so.
+  void LoadAll(absl::FunctionRef<bool()> stop = [] { return false; });
 
   /// The version that `reference` (`name`, `name@3`, `name@alias`) names now. Takes no lock that loading holds.
   /// INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (not loaded, still loading: with what to do), DATA_LOSS (failed).

@@ -51,6 +51,7 @@ class TrainingManager::Impl {
   // Starts the threads that run trainings, one at a time each.
   void StartRunners();
   void Stop();
+  bool IsIdle() const;
 
   absl::StatusOr<Training> Start(const TrainRequest& request);
   absl::StatusOr<Training> Cancel(std::string_view id);
@@ -126,6 +127,11 @@ void TrainingManager::Impl::Stop() {
   for (auto& [id, entry] : entries_) {
     if (entry.run != nullptr) entry.run->RequestStop();
   }
+}
+
+bool TrainingManager::Impl::IsIdle() const {
+  absl::MutexLock lock(&mutex_);
+  return running_ == 0;
 }
 
 absl::Status TrainingManager::Impl::Recover() {
@@ -547,5 +553,7 @@ absl::StatusOr<std::unique_ptr<WatchToken>> TrainingManager::Watch(std::string_v
 absl::Status TrainingManager::DeleteDataset(std::string_view dataset_id) { return impl_->DeleteDataset(dataset_id); }
 
 void TrainingManager::Stop() { impl_->Stop(); }
+
+bool TrainingManager::IsIdle() const { return impl_->IsIdle(); }
 
 }  // namespace densityd::training

@@ -50,6 +50,8 @@ class TrainingManager {
   /// Begins the end: asks every process to write a checkpoint and stop, and starts none. Their trainings are QUEUED
   /// then, and go on under the next server.
   void Stop();
+  /// Whether no process runs, and what became of each is recorded. After Stop that stays so.
+  bool IsIdle() const;
 
   /// Checks the request (everything that can be known without the whole data), records it durably and queues it.
   /// With an idempotency key that was used before, returns the training of then, or ALREADY_EXISTS where the request is

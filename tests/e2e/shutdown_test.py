@@ -1,7 +1,9 @@
 """SIGTERM at whatever moment: what was promised is kept, what was not leaves nothing, and it never takes for ever."""
 
 import contextlib
+import fcntl
 import importlib
+import os
 import pathlib
 import random
 import signal
@@ -49,6 +51,18 @@ class ShutdownTestCase(harness.ServerTestCase):
         command = [harness.DENSITYCTL, "--server", self.server.address, "--retry-for", "0", "models"]
         return subprocess.run(command, capture_output=True, timeout=harness.PATIENCE).returncode != 0
 
+    def lock_of(self, model):
+        """The lock of a model, which changes of its aliases wait for."""
+        lock = (self.server.root / "models" / model / "lock").open("a")
+        self.addCleanup(lock.close)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return lock
+
+    def waits_for(self, lock):
+        inode = f":{os.fstat(lock.fileno()).st_ino} "
+        lines = pathlib.Path("/proc/locks").read_text().splitlines()
+        return any("->" in line and inode in line for line in lines)
+
     def upload(self, finish):
         """An upload of two chunks that waits for the event `finish` between them; its answer is in the future."""
         first = threading.Event()
@@ -83,7 +97,7 @@ class SignalsTest(ShutdownTestCase):
 
 
 class DrainTest(ShutdownTestCase):
-    flags = ("--workers", "1", "--drain-timeout", "2")
+    flags = ("--workers", "1", "--drain-timeout", "2", "--control-threads", "1")
 
     def test_an_upload_that_ends_in_the_drain_is_stored_and_one_that_does_not_leaves_nothing(self):
         finish, never = threading.Event(), threading.Event()
@@ -101,6 +115,63 @@ class DrainTest(ShutdownTestCase):
         self.assertEqual(self.server.leftovers(), [])
         self.server.start()
         self.assertEqual([dataset["id"] for dataset in self.server.ctl_json("datasets")], [stored.id])
+
+    def test_a_control_call_that_does_not_end_keeps_the_server_no_longer_than_a_few_seconds(self):
+        self.server.train("m")
+        lock = self.lock_of("m")
+        call = subprocess.Popen([harness.DENSITYCTL, "--server", self.server.address, "--retry-for", "0", "alias", "set",
+                                 "m", "stable", "1"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_until(lambda: self.waits_for(lock), "the call to wait")
+        start = time.monotonic()
+        self.terminate()
+        self.assertEqual(self.wait(), 0, self.server.log_tail())
+        self.assertGreaterEqual(time.monotonic() - start, 2)
+        self.assertNotEqual(call.wait(60), 0)
+        lock.close()
+        self.server.start()
+        self.assertEqual(self.server.leftovers(), [])
+        self.server.ctl("alias", "set", "m", "stable", 1)
+
+
+class StartTest(ShutdownTestCase):
+    flags = ("--workers", "1", "--keep-versions", "1")
+
+    def start_and_wait(self):
+        """Starts the server, which then waits for a lock before it serves."""
+        self.server.train("m")
+        self.assertEqual(self.server.stop(), 0)
+        # A second version makes the first one superfluous: to delete it, the start waits for the lock.
+        versions = self.server.root / "models" / "m"
+        subprocess.run(["cp", "-r", versions / "1", versions / "2"], check=True)
+        lock = self.lock_of("m")
+        starting = threading.Thread(target=self.start_in_vain)
+        starting.start()
+        self.addCleanup(starting.join)
+        wait_until(lambda: self.waits_for(lock), "the start to wait")
+        return lock, starting
+
+    def start_in_vain(self):
+        with contextlib.suppress(AssertionError):
+            self.server.start()
+
+    def test_a_signal_during_the_start_ends_it_well(self):
+        lock, _ = self.start_and_wait()
+        self.terminate()
+        lock.close()
+        self.assertEqual(self.wait(), 0, self.server.log_tail())
+        self.assertIn("stopped before it served", self.server.log_tail())
+        self.server.start()
+        self.server.ctl("logprob", "m@2", text=csv([(1.0, 2.0)]))
+
+    def test_a_second_one_ends_the_process_at_once(self):
+        lock, _ = self.start_and_wait()
+        self.terminate()
+        # Two of a kind that come before the first was taken are one.
+        pending = pathlib.Path(f"/proc/{self.server.process.pid}/status")
+        wait_until(lambda: "ShdPnd:\t0000000000000000" in pending.read_text(), "the first one to be taken")
+        self.terminate()
+        self.assertEqual(self.wait(), 128 + signal.SIGTERM)
+        lock.close()
 
 
 class LosslessTest(ShutdownTestCase):
