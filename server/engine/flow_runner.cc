@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "ATen/core/grad_mode.h"
+#include "server/engine/stored_shapes.h"
 #include "server/engine/weights.h"
 #include "server/flow/column_map.h"
 #include "server/flow/spec.h"
@@ -40,6 +41,7 @@ NumberType ContextType(const density::v1::FlowSpec& spec, NumberType precision) 
 absl::StatusOr<std::shared_ptr<Flow>> LoadFlow(const density::v1::FlowSpec& spec,
                                                absl::Span<const registry::Tensor> tensors,
                                                const CompileOptions& options) {
+  if (absl::Status status = CheckShapes(spec, tensors); !status.ok()) return status;
   absl::StatusOr<std::shared_ptr<Flow>> flow = flow::BuildFlow(spec, /*seed=*/0);
   if (!flow.ok()) return flow.status();
   if (absl::Status status = LoadWeights(**flow, tensors); !status.ok()) return status;

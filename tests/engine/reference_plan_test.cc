@@ -1,5 +1,7 @@
 #include "server/engine/reference_plan.h"
 
+#include <sys/resource.h>
+
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -412,6 +414,30 @@ TEST(ResolveDevice, KnowsTheDevicesAndNothingElse) {
                            "cuda:99999999999999999999"}) {
     EXPECT_EQ(ResolveDevice(flag).status().code(), absl::StatusCode::kInvalidArgument) << flag;
   }
+}
+
+// A small file may describe a flow of gigabytes: it is looked at before memory is taken for what it lacks.
+TEST(ReferencePlanTest, WeightsThatAreNotThereTakeNoMemory) {
+  density::v1::Preset preset;
+  preset.set_name("realnvp");
+  preset.set_transforms(5);
+  preset.add_hidden(8192);
+  preset.add_hidden(8192);
+  const density::v1::FlowSpec spec = flow::ExpandPreset(preset, 2, 0).value();
+  ASSERT_GT(flow::CountParameters(spec), uint64_t{1} << 28);
+  rusage before = {};
+  rusage after = {};
+  getrusage(RUSAGE_SELF, &before);
+  for (const NumberType precision : {NumberType::kFloat32, NumberType::kFloat64}) {
+    CompileOptions options;
+    options.precision = precision;
+    options.choice = PlanChoice::kReference;
+    const absl::Status status = CompilePlan(spec, {}, options).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss) << status;
+    EXPECT_THAT(std::string(status.message()), ::testing::HasSubstr("is missing"));
+  }
+  getrusage(RUSAGE_SELF, &after);
+  EXPECT_LT(after.ru_maxrss - before.ru_maxrss, 64 << 10) << "KiB";
 }
 
 }  // namespace
