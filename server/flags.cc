@@ -131,6 +131,10 @@ void AddLimits(CLI::App& app, Flags& flags) {
   bytes("--max-model-bytes", flags.max_model_bytes, "Memory of loaded models; 0: three quarters of the machine's");
   bytes("--max-dataset-bytes", flags.max_dataset_bytes, "Largest uploaded dataset");
   bytes("--max-import-bytes", server.max_import_bytes, "Largest imported model");
+  app.add_option("--max-uploads", server.max_uploads, "Datasets that are uploaded at the same time")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str()
+      ->group("Limits");
   app.add_option("--max-request-rows", server.limits.max_request_rows, "Most rows of one request")
       ->check(CLI::PositiveNumber)
       ->capture_default_str()

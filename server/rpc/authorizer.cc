@@ -191,6 +191,10 @@ absl::StatusOr<Caller> Authorizer::Identify(const grpc::ServerContextBase& conte
   return Caller(std::shared_ptr<const Grant>(std::move(grants), grant));
 }
 
+absl::Status Authorizer::Authenticate(const grpc::ServerContextBase& context) const {
+  return in_use() ? Identify(context).status() : absl::OkStatus();
+}
+
 Admission Authorizer::Admit(const grpc::ServerContextBase& context, telemetry::RpcMethod method,
                             std::string_view model) const {
   if (!in_use()) return {};

@@ -6,6 +6,10 @@
 
 namespace densityd::rpc {
 
+absl::Status CallTimer::Authenticate() const {
+  return environment_->authorizer == nullptr ? absl::OkStatus() : environment_->authorizer->Authenticate(*context_);
+}
+
 absl::Status CallTimer::Admit() {
   if (auto status = CheckCaller(); !status.ok()) return status;
   auto counted = in_flight_.Begin(environment_->clients->Of(*context_, context_->peer(), caller_).quota);

@@ -17,6 +17,7 @@
 #include "server/rpc/clients.h"
 #include "server/rpc/executor.h"
 #include "server/rpc/status.h"
+#include "server/serving/memory_budget.h"
 #include "server/telemetry/access_log.h"
 #include "server/telemetry/metrics.h"
 
@@ -30,7 +31,9 @@ struct ControlEnvironment {
   const Clock* clock = nullptr;
   uint64_t max_message_bytes = uint64_t{64} << 20;
   uint64_t max_import_bytes = uint64_t{16} << 30;
-  const Authorizer* authorizer = nullptr;  ///< null: everybody may do everything
+  int max_uploads = 16;
+  serving::MemoryBudget* memory = nullptr;  ///< of requests that wait or are worked at
+  const Authorizer* authorizer = nullptr;   ///< null: everybody may do everything
   Clients* clients = nullptr;
   AuditLog* audit_log = nullptr;  ///< null: none
   HiddenRoot hidden_root = {};    ///< what callers are not told
@@ -47,6 +50,8 @@ class CallTimer {
   void Begin() { arrival_ = environment_->clock->Now(); }
   /// The model, training or dataset that the call names, for the log: once that is known.
   void SetSubject(std::string subject) { subject_ = std::move(subject); }
+  /// UNAUTHENTICATED where the caller's credentials are not good: before his message is read.
+  absl::Status Authenticate() const;
   /// Whether the call is let in. To be asked once, before anything is looked up. The call counts as in flight
   /// until it is reported.
   absl::Status Admit();

@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "grpcpp/support/proto_buffer_reader.h"
 #include "grpcpp/support/proto_buffer_writer.h"
+#include "server/base/errors.h"
 #include "server/rpc/control_methods.h"
 #include "server/rpc/row_worker.h"
 
@@ -13,6 +14,7 @@ namespace {
 
 /// Pieces that a message is written in.
 constexpr int kBlockBytes = 64 << 10;
+constexpr size_t kMaxShortBytes = 16 << 10;
 
 grpc::ByteBuffer BytesOf(const google::protobuf::MessageLite& message) {
   grpc::ByteBuffer bytes;
@@ -49,6 +51,13 @@ absl::Status ControlCall::Take(google::protobuf::MessageLite& message, size_t ma
   message_.Clear();
   if (parsed) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat("the message is no ", message.GetTypeName()));
+}
+
+absl::Status ControlCall::CheckShort() {
+  if (message_.Length() <= kMaxShortBytes) return absl::OkStatus();
+  const size_t bytes = message_.Length();
+  message_.Clear();
+  return InvalidArgument("request", absl::StrCat("has ", bytes, " bytes; the limit of this call is ", kMaxShortBytes));
 }
 
 void ControlCall::StartWrite(const google::protobuf::MessageLite& message) {

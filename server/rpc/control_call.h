@@ -45,6 +45,12 @@ class ControlCall : public PostedCall {
   void StartRead();
   /// The message that came, which is gone then. INVALID_ARGUMENT where it is none, or longer than `max_bytes`.
   absl::Status Take(google::protobuf::MessageLite& message, size_t max_bytes = std::numeric_limits<size_t>::max());
+  /// Bytes of the message that came, compressed by nobody (gRPC refuses that).
+  size_t message_bytes() const { return message_.Length(); }
+  /// Where the message that came, which should hold a name and little more, is long: INVALID_ARGUMENT, and it is gone.
+  absl::Status CheckShort();
+  /// Frees the message that came.
+  void DropMessage() { message_.Clear(); }
   /// Writes a message. On an error the call fails as if the caller had gone.
   void StartWrite(const google::protobuf::MessageLite& message);
   /// Ends the call. It may be gone when this returns, where nobody else holds it.

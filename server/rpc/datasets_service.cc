@@ -18,7 +18,7 @@ DatasetsService::DatasetsService(training::DatasetStore* datasets, training::Tra
   Serve(RpcMethod::kDatasetsList, &DatasetsService::DoList);
   Serve(RpcMethod::kDatasetsDelete, &DatasetsService::DoDelete);
   AddCalls(RpcMethod::kDatasetsUpload, [this](const ControlPosting& posting) {
-    return std::make_shared<UploadStream>(posting, datasets_, this->environment());
+    return std::make_shared<UploadStream>(posting, datasets_, this->environment(), uploads_);
   });
 }
 

@@ -1,6 +1,8 @@
 // density.v1.Datasets: rows kept for trainings.
 #pragma once
 
+#include <atomic>
+
 #include "absl/status/statusor.h"
 #include "density/v1/datasets.grpc.pb.h"
 #include "server/rpc/unary_call.h"
@@ -23,6 +25,7 @@ class DatasetsService final : public ControlService<density::v1::Datasets::Servi
 
   training::DatasetStore* datasets_;
   training::TrainingManager* trainings_;
+  std::atomic<int> uploads_{0};
 };
 
 }  // namespace densityd::rpc

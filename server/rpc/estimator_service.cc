@@ -32,8 +32,6 @@ void EstimatorService::PostRowCalls(RowWorker& worker, int depth) {
 
 absl::StatusOr<density::v1::Training> EstimatorService::DoTrain(const density::v1::TrainRequest& request,
                                                                 const Caller& /*caller*/) {
-  auto status = CheckMessageBytes(request.ByteSizeLong(), environment().max_message_bytes);
-  if (!status.ok()) return status;
   return trainings_->Start(request);
 }
 

@@ -21,11 +21,13 @@ ExportStream::ExportStream(const ControlPosting& posting, registry::ModelManager
 
 void ExportStream::Begin() {
   timer_.Begin();
+  if (const absl::Status status = timer_.Authenticate(); !status.ok()) return End(status);
   StartRead();
 }
 
 void ExportStream::OnRead(bool ok) {
   if (!ok) return End(absl::CancelledError("the call ended before its request"));
+  if (const absl::Status status = CheckShort(); !status.ok()) return End(status);
   Step(&ExportStream::Open);
 }
 

@@ -11,7 +11,6 @@ namespace densityd::rpc {
 namespace {
 
 constexpr int kMaxRunning = 4;
-constexpr absl::Duration kComeBack = absl::Seconds(5);
 
 absl::Status CallerGone() { return absl::CancelledError("the caller went away before the end; nothing was published"); }
 
@@ -25,22 +24,15 @@ ImportStream::ImportStream(const ControlPosting& posting, registry::ModelManager
       running_(&running),
       timer_(environment, telemetry::RpcMethod::kModelsImport, context()) {}
 
-ImportStream::~ImportStream() {
-  if (counted_) --*running_;
-}
-
 void ImportStream::Begin() {
   timer_.Begin();
-  counted_ = true;
-  if (const absl::Status status = CheckBegin(++*running_); !status.ok()) return End(status);
+  if (const absl::Status status = CheckBegin(); !status.ok()) return End(status);
   StartRead();
 }
 
-absl::Status ImportStream::CheckBegin(int running) {
+absl::Status ImportStream::CheckBegin() {
   if (absl::Status status = timer_.Admit(); !status.ok()) return status;
-  if (running <= kMaxRunning) return absl::OkStatus();
-  return ResourceExhausted("imports", absl::StrCat(kMaxRunning, " imports run at the same time; try again later"),
-                           kComeBack);
+  return slot_.Take(*running_, kMaxRunning, "imports");
 }
 
 void ImportStream::OnRead(bool ok) { Step(ok ? &ImportStream::StoreChunk : &ImportStream::Commit); }

@@ -13,6 +13,7 @@
 #include "server/registry/version_import.h"
 #include "server/rpc/control.h"
 #include "server/rpc/control_call.h"
+#include "server/rpc/stream_slot.h"
 
 namespace densityd::rpc {
 
@@ -23,7 +24,6 @@ class ImportStream final : public ControlCall {
   /// `running` counts the imports of the server: each may hold a manifest in memory, so that they are few.
   ImportStream(const ControlPosting& posting, registry::ModelManager& models, const ControlEnvironment& environment,
                std::atomic<int>& running);
-  ~ImportStream() override;
 
  private:
   void Begin() override;
@@ -34,7 +34,7 @@ class ImportStream final : public ControlCall {
   void Step(void (ImportStream::*step)());
   void StoreChunk();
   void Commit();
-  absl::Status CheckBegin(int running);
+  absl::Status CheckBegin();
   absl::Status Append();
   absl::Status CheckName();
   absl::StatusOr<density::v1::VersionInfo> Publish();
@@ -43,7 +43,7 @@ class ImportStream final : public ControlCall {
   registry::ModelManager* models_;
   const ControlEnvironment* environment_;
   std::atomic<int>* running_;
-  bool counted_ = false;  ///< among the running ones
+  StreamSlot slot_;
   CallTimer timer_;
 
   std::unique_ptr<registry::VersionImport> import_;

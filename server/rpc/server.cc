@@ -19,6 +19,8 @@ namespace {
 /// Calls of each row RPC that wait on each worker for a request to arrive.
 constexpr int kPostedCalls = 32;
 constexpr size_t kMaxWaitingControlCalls = 1024;
+/// What control requests may hold together, in messages of the largest size.
+constexpr size_t kControlMessages = 4;
 
 constexpr int kKeepaliveMilliseconds = 60'000;
 constexpr int kMinPingIntervalMilliseconds = 10'000;
@@ -74,6 +76,7 @@ absl::Status CheckOptions(const ServerOptions& options) {
     return InvalidArgument("--max-message-bytes", "must be within 4096 … 2147483647");
   }
   if (options.limits.max_request_rows < 1) return InvalidArgument("--max-request-rows", "must be at least 1");
+  if (options.max_uploads < 1) return InvalidArgument("--max-uploads", "must be at least 1");
   if (options.max_concurrent_streams < 1) return InvalidArgument("--max-concurrent-streams", "must be at least 1");
   return absl::OkStatus();
 }
@@ -83,6 +86,7 @@ absl::Status CheckOptions(const ServerOptions& options) {
 Server::Server(const ServerOptions& options, const ServerParts& parts)
     : options_(options),
       parts_(parts),
+      control_memory_(kControlMessages * options.limits.max_message_bytes),
       executor_(options.control_threads, kMaxWaitingControlCalls),
       scheduler_({.workers = options.workers,
                   .max_queued_rows = options.max_queued_rows,
@@ -103,6 +107,8 @@ Server::Server(const ServerOptions& options, const ServerParts& parts)
                            .clock = parts.clock,
                            .max_message_bytes = options.limits.max_message_bytes,
                            .max_import_bytes = options.max_import_bytes,
+                           .max_uploads = options.max_uploads,
+                           .memory = &control_memory_,
                            .authorizer = parts.authorizer,
                            .clients = &clients_,
                            .audit_log = parts.audit_log,

@@ -40,6 +40,7 @@ struct ServerOptions {
   int control_threads = 4;
   RowLimits limits;
   uint64_t max_import_bytes = uint64_t{16} << 30;
+  int max_uploads = 16;  ///< datasets that are uploaded at the same time
   size_t max_queued_rows = 4 << 20;
   size_t max_queued_bytes = size_t{2} << 30;
   serving::QuotaLimits client_limits;  ///< of clients without a quota of their own (Grant)
@@ -93,6 +94,7 @@ class Server {
 
   const ServerOptions options_;
   const ServerParts parts_;
+  serving::MemoryBudget control_memory_;
   Executor executor_;
   serving::Scheduler scheduler_;
   Clients clients_;

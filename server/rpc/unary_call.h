@@ -29,13 +29,16 @@ class UnaryCallBase : public ControlCall {
   CallTimer& timer() { return timer_; }
 
  private:
-  void Fail(const absl::Status& status) { Finish(timer_.Report(status)); }
+  void Fail(const absl::Status& status);
+  /// Whether the request that came may wait for its turn.
+  absl::Status CheckRequest();
   void Begin() final;
   void OnRead(bool ok) final;
   void OnCancelled() final {}  // What was asked for is done, whether its caller still waits or not.
 
   const ControlEnvironment* environment_;
   CallTimer timer_;
+  serving::Reservation memory_;
 };
 
 /// `work` outlives the calls.

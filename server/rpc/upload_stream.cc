@@ -19,16 +19,22 @@ absl::Status CallerGone() { return absl::CancelledError("the caller went away be
 }  // namespace
 
 UploadStream::UploadStream(const ControlPosting& posting, training::DatasetStore* datasets,
-                           const ControlEnvironment& environment)
+                           const ControlEnvironment& environment, std::atomic<int>& running)
     : ControlCall(posting),
       datasets_(datasets),
       environment_(&environment),
+      running_(&running),
       timer_(environment, telemetry::RpcMethod::kDatasetsUpload, context()) {}
 
 void UploadStream::Begin() {
   timer_.Begin();
-  if (const absl::Status status = timer_.Admit(); !status.ok()) return End(status);
+  if (const absl::Status status = CheckBegin(); !status.ok()) return End(status);
   StartRead();
+}
+
+absl::Status UploadStream::CheckBegin() {
+  if (absl::Status status = timer_.Admit(); !status.ok()) return status;
+  return slot_.Take(*running_, environment_->max_uploads, "uploads");
 }
 
 void UploadStream::OnRead(bool ok) { Step(ok ? &UploadStream::StoreChunk : &UploadStream::Commit); }

@@ -1,12 +1,14 @@
 // One Datasets.Upload call: chunks of rows on their way to the disk.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 
 #include "absl/status/status.h"
 #include "server/rpc/control.h"
 #include "server/rpc/control_call.h"
+#include "server/rpc/stream_slot.h"
 #include "server/training/dataset_store.h"
 
 namespace densityd::rpc {
@@ -15,7 +17,9 @@ namespace densityd::rpc {
 /// slow disk slows the sender. The dataset becomes visible only after the whole stream; otherwise nothing remains.
 class UploadStream final : public ControlCall {
  public:
-  UploadStream(const ControlPosting& posting, training::DatasetStore* datasets, const ControlEnvironment& environment);
+  /// `running` counts the uploads of the server: each holds a file open, and a message in memory.
+  UploadStream(const ControlPosting& posting, training::DatasetStore* datasets, const ControlEnvironment& environment,
+               std::atomic<int>& running);
 
  private:
   void Begin() override;
@@ -29,11 +33,14 @@ class UploadStream final : public ControlCall {
   void Commit();
   /// Deletes what was stored for a caller who does not know of it.
   void Revoke();
+  absl::Status CheckBegin();
   absl::Status Append();
   void End(const absl::Status& status);
 
   training::DatasetStore* datasets_;
   const ControlEnvironment* environment_;
+  std::atomic<int>* running_;
+  StreamSlot slot_;
   CallTimer timer_;
 
   std::unique_ptr<training::DatasetWriter> writer_;

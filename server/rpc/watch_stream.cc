@@ -49,6 +49,13 @@ WatchStream::WatchStream(const ControlPosting& posting, training::TrainingManage
 
 void WatchStream::Begin() {
   timer_.Begin();
+  if (const absl::Status status = timer_.Authenticate(); !status.ok()) {
+    {
+      absl::MutexLock lock(&mutex_);
+      reading_ = false;
+    }
+    return End(status);
+  }
   StartRead();
 }
 
@@ -61,6 +68,7 @@ void WatchStream::OnRead(bool ok) {
     if (ending_) return Advance();
   }
   if (!ok) return End(absl::CancelledError("the call ended before its request"));
+  if (const absl::Status status = CheckShort(); !status.ok()) return End(status);
   open_->Add(self);
   const absl::Status accepted = Run(*environment_->executor, [this] {
     if (const absl::Status status = Watch(); !status.ok()) End(status);

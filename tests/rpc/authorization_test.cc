@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "grpcpp/generic/generic_stub.h"
 #include "nlohmann/json.hpp"
 #include "server/base/strings.h"
 #include "server/base/token.h"
@@ -144,6 +145,25 @@ TEST_F(AuthorizationTest, ListsOnlyWhatTheCallerMaySee) {
   density::v1::ListModelsResponse response;
   EXPECT_EQ(server_->registry().List(As(scraper_).get(), {}, &response).error_code(),
             grpc::StatusCode::PERMISSION_DENIED);
+}
+
+// A stranger could otherwise make the server hold what he sends.
+TEST_F(AuthorizationTest, StrangersAreTurnedAwayBeforeTheirMessageIsRead) {
+  grpc::GenericStub stub(server_->Connect());
+  for (const char* method :
+       {"DensityEstimator/Train", "ModelRegistry/Load", "ModelRegistry/Export", "Trainings/Watch", "Datasets/Upload"}) {
+    grpc::CompletionQueue queue;
+    const auto context = Context();
+    const auto call = stub.PrepareCall(context.get(), absl::StrCat("/density.v1.", method), &queue);
+    void* tag = nullptr;
+    bool ok = false;
+    call->StartCall(&tag);
+    ASSERT_TRUE(queue.Next(&tag, &ok) && ok);
+    grpc::Status status;
+    call->Finish(&status, &tag);
+    ASSERT_TRUE(queue.Next(&tag, &ok) && ok);
+    EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAUTHENTICATED) << method << ": " << status.error_message();
+  }
 }
 
 TEST_F(AuthorizationTest, CoversStreams) {

@@ -55,6 +55,38 @@ class DatasetsRpcTest : public ::testing::Test {
   Dataset dataset_;
 };
 
+TEST(UploadLimitTest, MoreThanSoManyAreToldToComeBack) {
+  TestServer server({.max_uploads = 1});
+  UploadDatasetRequest chunk;
+  *chunk.mutable_rows() = Rows(2, {1, 2, 3, 4});
+  const auto upload = [&](grpc::ClientContext& context, Dataset& dataset) {
+    auto writer = server.datasets().Upload(&context, &dataset);
+    writer->Write(chunk);
+    return writer;
+  };
+  Dataset first;
+  Dataset second;
+  const auto first_context = Context();
+  const auto second_context = Context();
+  const auto running = upload(*first_context, first);
+  server.Sync();
+  const grpc::Status refused = upload(*second_context, second)->Finish();
+  EXPECT_EQ(refused.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_THAT(refused.error_message(), HasSubstr("1 uploads run"));
+  EXPECT_THAT(refused.error_details(), HasSubstr("RetryInfo"));
+  running->WritesDone();
+  EXPECT_TRUE(running->Finish().ok());
+  // Its place is free when the server has heard that its answer went out.
+  grpc::Status status;
+  do {
+    const auto context = Context();
+    const auto third = upload(*context, second);
+    third->WritesDone();
+    status = third->Finish();
+  } while (status.error_code() == grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_TRUE(status.ok()) << status.error_message();
+}
+
 TEST_F(DatasetsRpcTest, AnUploadIsThereWithItsShapeAndNames) {
   UploadDatasetRequest first = Chunk(Rows(2, {1, 2, 3, 4}));
   first.set_display_name("meter");

@@ -71,6 +71,7 @@ TestServer::TestServer(const Settings& settings)
   server.limits = settings.limits;
   server.max_queued_rows = settings.max_queued_rows;
   server.client_limits = settings.client_limits;
+  server.max_uploads = settings.max_uploads;
   server_ = Need(Server::Start(server, {.models = models_.get(),
                                         .datasets = datasets_.get(),
                                         .trainings = trainings_.get(),

@@ -30,6 +30,7 @@ class TestServer {
     size_t max_queued_rows = 4 << 20;
     serving::QuotaLimits client_limits = {};
     uint64_t max_dataset_bytes = 1 << 20;
+    int max_uploads = 16;
     const Authorizer* authorizer = nullptr;
     AuditLog* audit_log = nullptr;
     std::string training_process = "#!/bin/sh\nexit 3\n";  ///< a script in place of the training process

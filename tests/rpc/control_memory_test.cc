@@ -1,0 +1,115 @@
+// What control calls may hold while they wait.
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+
+#include <atomic>
+#include <fstream>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "server/base/posix.h"
+#include "tests/rpc/test_server.h"
+
+namespace densityd::rpc {
+namespace {
+
+constexpr uint64_t kMaxMessageBytes = 64 << 10;
+/// As Server has by default.
+constexpr int kControlThreads = 4;
+/// Of the size of a message that wait at once (kControlMessages).
+constexpr int kWaiting = 4;
+
+/// Who waits for a lock on `file`.
+int Waiting(int file) {
+  struct stat facts = {};
+  fstat(file, &facts);
+  const std::string inode = absl::StrCat(":", facts.st_ino, " ");
+  std::ifstream locks("/proc/locks");
+  int waiting = 0;
+  for (std::string line; std::getline(locks, line);) {
+    if (absl::StrContains(line, "->") && absl::StrContains(line, inode)) ++waiting;
+  }
+  return waiting;
+}
+
+template <typename Condition>
+bool WaitUntil(const Condition& condition) {
+  const absl::Time end = absl::Now() + absl::Seconds(60);
+  while (!condition() && absl::Now() < end) absl::SleepFor(absl::Milliseconds(1));
+  return condition();
+}
+
+grpc::Status Train(TestServer& server, size_t bytes) {
+  density::v1::TrainRequest request;
+  request.set_model("m");
+  request.mutable_rows()->set_f32_le(std::string(bytes, 'x'));
+  density::v1::Training training;
+  return server.estimator().Train(Context().get(), request, &training);
+}
+
+TEST(ControlMemory, WaitingRequestsHoldNoMoreThanTheirBudget) {
+  TestServer server({.limits = {.max_message_bytes = kMaxMessageBytes}});
+  server.Publish("m", 1);
+  // Whoever changes the model's aliases waits: all threads are taken.
+  const FileDescriptor lock(open((server.root() + "/models/m/lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0640));
+  ASSERT_EQ(flock(lock.get(), LOCK_EX), 0);
+  std::vector<std::thread> threads;
+  for (int i = 0; i < kControlThreads; ++i) {
+    threads.emplace_back([&] {
+      density::v1::SetAliasRequest request;
+      request.set_name("m");
+      request.set_alias("stable");
+      request.set_version(1);
+      density::v1::Aliases aliases;
+      EXPECT_TRUE(server.registry().SetAlias(Context().get(), request, &aliases).ok());
+    });
+  }
+  ASSERT_TRUE(WaitUntil([&] { return Waiting(lock.get()) == kControlThreads; }));
+
+  std::atomic<int> refused = 0;
+  std::atomic<int> done = 0;
+  for (int i = 0; i < 3 * kWaiting; ++i) {
+    threads.emplace_back([&] {
+      const grpc::Status status = Train(server, kMaxMessageBytes - 1000);
+      ++done;
+      if (status.error_code() != grpc::StatusCode::RESOURCE_EXHAUSTED) return;
+      ++refused;
+      EXPECT_THAT(status.error_details(), ::testing::HasSubstr("RetryInfo"));
+    });
+  }
+  EXPECT_TRUE(WaitUntil([&] { return refused == 2 * kWaiting; })) << refused;
+  // What is small finds room beside them, until its turn comes.
+  threads.emplace_back([&] { EXPECT_EQ(Train(server, 4).error_code(), grpc::StatusCode::INVALID_ARGUMENT); });
+  EXPECT_EQ(done, refused);
+  flock(lock.get(), LOCK_UN);
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(refused, 2 * kWaiting);
+  // All of it is given back when the server has heard that its answers went out.
+  EXPECT_TRUE(WaitUntil([&] {
+    return Train(server, kMaxMessageBytes - 1000).error_code() == grpc::StatusCode::INVALID_ARGUMENT;
+  }));
+}
+
+TEST(ControlMemory, WhatIsLargerThanTheLimitIsRefusedByItsName) {
+  TestServer server({.limits = {.max_message_bytes = kMaxMessageBytes}});
+  const grpc::Status large = Train(server, kMaxMessageBytes + 1);
+  EXPECT_EQ(large.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_THAT(large.error_message(), ::testing::HasSubstr("--max-message-bytes"));
+  const auto context = Context();
+  density::v1::ExportModelRequest request;
+  request.set_model(std::string(20 << 10, 'm'));
+  const auto reader = server.registry().Export(context.get(), request);
+  density::v1::ExportModelResponse piece;
+  EXPECT_FALSE(reader->Read(&piece));
+  EXPECT_THAT(reader->Finish().error_message(), ::testing::HasSubstr("16384"));
+}
+
+}  // namespace
+}  // namespace densityd::rpc
