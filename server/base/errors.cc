@@ -8,6 +8,7 @@
 #include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
 #include "server/base/logging.h"
+#include "server/base/retry_info.h"
 #include "server/base/strings.h"
 #include "server/base/tellable.h"
 
@@ -74,13 +75,7 @@ absl::Status ResourceExhausted(std::string_view subject, std::string_view messag
   violation.set_subject(std::string(subject));
   violation.set_description(Tellable(message));
   Attach(quota, status);
-  if (retry_after < absl::InfiniteDuration()) {
-    google::rpc::RetryInfo retry;
-    absl::Duration rest;
-    retry.mutable_retry_delay()->set_seconds(absl::IDivDuration(retry_after, absl::Seconds(1), &rest));
-    retry.mutable_retry_delay()->set_nanos(static_cast<int32_t>(absl::ToInt64Nanoseconds(rest)));
-    Attach(retry, status);
-  }
+  if (retry_after < absl::InfiniteDuration()) AttachRetryInfo(retry_after, status);
   return status;
 }
 

@@ -10,6 +10,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/types/span.h"
 #include "server/base/errors.h"
+#include "server/base/retry_info.h"
 #include "server/serving/admission.h"
 #include "server/serving/job_queue.h"
 #include "server/serving/large_jobs.h"
@@ -89,7 +90,7 @@ struct Scheduler::Impl {
   absl::Status CheckLarge(const RowJob& job, const RunCost& cost, absl::Time now);
   /// Least seconds for which `interactive` seconds of jobs that wait put off a batch job.
   double PutOff(double interactive) const;
-  static absl::Status CheckTime(double seconds, const RowJob& job, absl::Time now);
+  static absl::Status CheckTime(double seconds, double own, const RowJob& job, absl::Time now);
   absl::Status Refused(absl::Status status, const char* refused_by) const;
   /// Of the rows of `job`, in runs of the best size.
   static double LeastSeconds(const RowJob& job, const RunCost& cost, absl::Time now) {
@@ -203,7 +204,7 @@ absl::Status Scheduler::Impl::CheckSmall(const Worker& worker, const ModelJobs& 
   if (now + absl::Seconds(own + small.TotalSeconds() + interactive) <= job.deadline) return absl::OkStatus();
   const double least = LeastSeconds(job, cost, now);
   const double before = small.SecondsThrough(model, job, UrgencyOf(job.deadline, now), least) - least;
-  return CheckTime(own + before / options.workers + PutOff(interactive), job, now);
+  return CheckTime(own + before / options.workers + PutOff(interactive), own, job, now);
 }
 
 absl::Status Scheduler::Impl::CheckLarge(const RowJob& job, const RunCost& cost, absl::Time now) {
@@ -216,19 +217,23 @@ absl::Status Scheduler::Impl::CheckLarge(const RowJob& job, const RunCost& cost,
   const double least = LeastSeconds(job, cost, now);
   const double before = large[job.priority].SecondsThrough(job, UrgencyOf(job.deadline, now), least) - least;
   const double interactive = job.priority == Priority::kBatch ? large[Priority::kInteractive].TotalSeconds() : 0;
-  const double computed = own / std::min<double>(tiles, options.workers) + before / options.workers;
-  return CheckTime(computed + PutOff(interactive), job, now);
+  const double alone = own / std::min<double>(tiles, options.workers);
+  return CheckTime(alone + before / options.workers + PutOff(interactive), alone, job, now);
 }
 
 double Scheduler::Impl::PutOff(double interactive) const {
   return std::min(interactive / options.workers, absl::ToDoubleSeconds(kBatchPatience));
 }
 
-absl::Status Scheduler::Impl::CheckTime(double seconds, const RowJob& job, absl::Time now) {
-  if (now + absl::Seconds(seconds) <= job.deadline) return absl::OkStatus();
-  return absl::DeadlineExceededError(
+absl::Status Scheduler::Impl::CheckTime(double seconds, double own, const RowJob& job, absl::Time now) {
+  const absl::Duration left = job.deadline - now;
+  if (absl::Seconds(seconds) <= left) return absl::OkStatus();
+  absl::Status status = absl::DeadlineExceededError(
       "the rows cannot be computed before the deadline: they and what waits before them need about " +
-      absl::FormatDuration(absl::Seconds(seconds)) + ", and " + absl::FormatDuration(job.deadline - now) + " are left");
+      absl::FormatDuration(absl::Seconds(seconds)) + ", and " + absl::FormatDuration(left) + " are left");
+  // As much time would do when less waits before them.
+  if (absl::Seconds(own) <= left) AttachRetryInfo(absl::Seconds(seconds) - left, status);
+  return status;
 }
 
 void Scheduler::Impl::WakeIdle(int waker, size_t helpers) {

@@ -70,8 +70,9 @@ class Scheduler {
   /// take memory for an answer that nobody gets.
   absl::Status CheckRoom(size_t rows) const;
   /// Queues a job. RESOURCE_EXHAUSTED when the queue is full, with a RetryInfo by the measured throughput (without one
-  /// where the job alone is larger than the queue); DEADLINE_EXCEEDED when it cannot be done in time; CANCELLED when it
-  /// already is; INVALID_ARGUMENT for a job without rows. On an error Done is not called.
+  /// where the job alone is larger than the queue); DEADLINE_EXCEEDED when it cannot be done in time, with a RetryInfo
+  /// where as much time would do once less waits; CANCELLED when it already is; INVALID_ARGUMENT for a job without
+  /// rows. On an error Done is not called.
   absl::Status Submit(int worker, RowJob& job);
 
   /// Runs at most one tile for `worker`: of its own jobs, of a large one, or of those that another one has no time for.

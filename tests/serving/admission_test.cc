@@ -175,6 +175,19 @@ TEST_F(AdmissionTest, ADeadlineThatTheQueueCannotMeetIsRefused) {
   Drain(scheduler);
 }
 
+TEST_F(AdmissionTest, WhatTheQueueAloneKeepsFromItsDeadlineIsToldWhenToComeBack) {
+  plan->row_time = absl::Milliseconds(1);
+  Measure();
+  EXPECT_FALSE(RetryDelay(Submit(32, absl::Milliseconds(25))).has_value()) << "it never fits";
+  for (int i = 0; i < 4; ++i) ASSERT_TRUE(Submit(128, absl::Milliseconds(290)).ok());
+  const absl::Status refused = Submit(128, absl::Milliseconds(300));
+  EXPECT_EQ(refused.code(), absl::StatusCode::kDeadlineExceeded);
+  ASSERT_TRUE(RetryDelay(refused).has_value());
+  // Four of 128 rows by two workers before it, 64 ms for itself.
+  EXPECT_NEAR(absl::ToDoubleMilliseconds(*RetryDelay(refused)), 256 + 64 - 300, 2);
+  Drain(scheduler);
+}
+
 TEST_F(AdmissionTest, AClientIsNotRefusedForWhatAnotherOneHasQueued) {
   plan->row_time = absl::Milliseconds(1);
   Measure();
