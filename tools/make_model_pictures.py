@@ -105,7 +105,7 @@ MODELS = {
     "planar": Model(training={"learning_rate": 5e-3}),
     "radial": Model(training={"learning_rate": 5e-3}),
     "sylvester": Model(training={"learning_rate": 5e-3}),
-    "residual": Model({"actnorm": True, "transforms": 12}, {"learning_rate": 5e-3}),
+    "residual": Model(),
     "ffjord": Model({"hidden": [64, 64]}, {"steps": 400, "learning_rate": 5e-3, "validation_interval": 100}),
     "flow_matching": Model(training={"steps": 8000, "validation_interval": 2000}),
 }
