@@ -135,7 +135,9 @@ def soak(context):
         server.ctl("sample", "m@1", "--rows", 100)
         if train:
             server.train("n")
-            server.ctl("delete", f"n@{max(versions(server, 'n'))}")
+            version = f"n@{max(versions(server, 'n'))}"
+            server.ctl("unload", version)
+            server.ctl("delete", version)
 
     def standing():
         return {name: total(server, name)
