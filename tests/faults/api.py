@@ -12,8 +12,8 @@ import python_client_test
 
 
 class Api:
-    """Messages (`density`, `training`, `dataset`, `models`, `healths`, `Matrix`) and stubs on one connection, which ends with the
-    trial."""
+    """Messages (`density`, `training`, `dataset`, `models`, `healths`, `Matrix`) and stubs on one connection, which ends
+    with the trial."""
 
     def __init__(self, context, server, options=()):
         _generate()

@@ -1,5 +1,5 @@
-"""What programs of their own try: mutations of good files and messages for every parser (tests/fuzz), of stored models, and
-crashes in between any two changes of files."""
+"""What programs of their own try: mutations of good files and messages for every parser (tests/fuzz) and of stored
+models, and crashes in between any two changes of files."""
 
 import json
 import os

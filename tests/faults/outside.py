@@ -272,7 +272,8 @@ class Edges:
 
     def datasets(self):
         dataset = self._api.dataset
-        request = dataset.UploadDatasetRequest(columns=["a", "b"], rows=self._api.Matrix(rows=500, cols=2, values=[1] * 1000))
+        rows = self._api.Matrix(rows=500, cols=2, values=[1] * 1000)
+        request = dataset.UploadDatasetRequest(columns=["a", "b"], rows=rows)
 
         def send():
             return self._api.datasets.Upload(iter([request]))
