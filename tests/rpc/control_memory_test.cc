@@ -92,9 +92,8 @@ TEST(ControlMemory, WaitingRequestsHoldNoMoreThanTheirBudget) {
   for (std::thread& thread : threads) thread.join();
   EXPECT_EQ(refused, 2 * kWaiting);
   // All of it is given back when the server has heard that its answers went out.
-  EXPECT_TRUE(WaitUntil([&] {
-    return Train(server, kMaxMessageBytes - 1000).error_code() == grpc::StatusCode::INVALID_ARGUMENT;
-  }));
+  EXPECT_TRUE(WaitUntil(
+      [&] { return Train(server, kMaxMessageBytes - 1000).error_code() == grpc::StatusCode::INVALID_ARGUMENT; }));
 }
 
 TEST(ControlMemory, WhatIsLargerThanTheLimitIsRefusedByItsName) {
