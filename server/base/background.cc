@@ -51,9 +51,9 @@ void GiveWayToOthers() {
 void RunInBackground(const std::function<void()>& work) {
   std::thread([&work] {
     GiveWayToOthers();
+    // From the beginning: what is made here is freed by another thread, and the next work may get another arena.
+    const GivingMemoryBack back;
     work();
-    // The thread that comes next may get another arena.
-    const GivingMemoryBack end;
   }).join();
 }
 

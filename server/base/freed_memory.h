@@ -7,9 +7,10 @@ namespace densityd {
 /// them in again for the next, which costs a factor of two above 128 rows. Call it before there are threads.
 void KeepFreedMemory();
 
-/// While one lives, large blocks that any thread frees go back to the system at once, and its end gives back what the
-/// ending thread's arena holds. malloc_trim(0) alone leaves the top of every arena but the first, which is where a
-/// model that goes as a whole ends up: with a thread for each load, each would leave one behind. Thread-safe.
+/// While one lives, what any thread allocates in large blocks goes back to the system as soon as it is freed, and its
+/// end gives back what the ending thread's arena holds. malloc_trim(0) alone leaves the top of every arena but the
+/// first, which is where a model that goes as a whole ends up: with a thread for each load, each would leave one
+/// behind. Thread-safe.
 class GivingMemoryBack {
  public:
   GivingMemoryBack();

@@ -51,7 +51,7 @@ struct ModelManager::Impl {
   /// ReloadFromDisk for one model.
   absl::Status Reload(const std::string& name, bool retry_failed, density::v1::ReloadFromDiskResponse& changes);
   /// Loads what the aliases of a model name; failures are kept in the versions' states. Without `retry_failed`, what
-  /// failed before is left alone.
+  /// failed before, or was unloaded by hand, is left alone.
   void LoadAliased(const std::string& name, const absl::StatusOr<Aliases>& aliases, bool retry_failed = true);
   /// Follows the aliases of a model as they are on disk now; where one names a version that does not answer, it goes on
   /// to name the one that it named, while that answers.
@@ -215,10 +215,20 @@ void ModelManager::Impl::LoadAliased(const std::string& name, const absl::Status
     return;
   }
   std::set<uint64_t> versions;
-  for (const auto& [alias, version] : aliases->versions()) versions.insert(version);
+  std::set<uint64_t> moved_to;
+  const Aliases known = catalog.Model(name).aliases();
+  for (const auto& [alias, version] : aliases->versions()) {
+    versions.insert(version);
+    const auto before = known.versions().find(alias);
+    if (before == known.versions().end() || before->second != version) moved_to.insert(version);
+  }
   for (uint64_t version : versions) {
     const absl::StatusOr<VersionInfo> info = catalog.Info({name, version});
-    if (!retry_failed && info.ok() && info->state() == density::v1::LOAD_FAILED) continue;
+    if (!retry_failed && info.ok()) {
+      const bool idle = info->state() == density::v1::NOT_LOADED || info->state() == density::v1::UNLOADING;
+      // An alias that named it before: somebody has unloaded it by hand.
+      if (info->state() == density::v1::LOAD_FAILED || (idle && moved_to.count(version) == 0)) continue;
+    }
     // The failure is in the version's state and in the log.
     LoadVersion({name, version}, /*pinned=*/false).IgnoreError();
   }

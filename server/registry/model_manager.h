@@ -70,7 +70,7 @@ class ModelManager {
   /// all. New versions are found, what aliases name now is loaded before they are followed, and what is deleted is
   /// unloaded. A version that cannot be loaded is in its state and in the log, and its aliases stay where they were.
   /// INVALID_ARGUMENT; NOT_FOUND where `name` is neither stored nor known.
-  /// What failed before is tried again only with `retry_failed`.
+  /// What failed before, or was unloaded by hand while an alias named it, is loaded only with `retry_failed`.
   absl::StatusOr<density::v1::ReloadFromDiskResponse> ReloadFromDisk(std::string_view name, bool retry_failed);
 
   /// A version as an archive. NOT_FOUND; DATA_LOSS.

@@ -135,6 +135,22 @@ TEST_F(DiskTest, TwoManagersOfOneRootPublishBesideEachOtherAndSeeItAll) {
   }
 }
 
+TEST_F(ModelManagerTest, PollingLeavesAloneWhatWasUnloadedByHand) {
+  Start();
+  ASSERT_TRUE(Train("power").ok());
+  ASSERT_TRUE(manager_->Unload("power@1").ok());
+  ASSERT_TRUE(manager_->ReloadFromDisk("", /*retry_failed=*/false).ok());
+  EXPECT_EQ(State("power@1"), density::v1::NOT_LOADED);
+  // Another process makes the alias name a version that was not there: that one is loaded.
+  Publish("power", 2);
+  ASSERT_TRUE(manager_->ReloadFromDisk("", /*retry_failed=*/false).ok());
+  EXPECT_EQ(State("power@1"), density::v1::NOT_LOADED);
+  EXPECT_EQ(State("power@2"), density::v1::READY);
+  ASSERT_TRUE(manager_->Unload("power@2").ok());
+  ASSERT_TRUE(manager_->ReloadFromDisk("", /*retry_failed=*/true).ok());
+  EXPECT_EQ(State("power@2"), density::v1::READY) << "whoever asks for it gets it";
+}
+
 class ImportTest : public DiskTest {
  protected:
   std::string Archive(const std::string& reference) {
