@@ -19,6 +19,7 @@ absl::Status RowCallBase::Queue() {
   // More than that is refused for what it is, whatever its caller owes.
   const uint64_t rows = std::min(asked_rows(), environment().limits.max_request_rows);
   if (auto status = TakeRows(rows); !status.ok()) return status;
+  // Before anything is made ready for rows that would be refused: an answer may take 64 MiB.
   absl::Status submitted = asked_rows() == rows ? environment().scheduler->CheckRoom(rows) : absl::OkStatus();
   if (submitted.ok()) submitted = PrepareAndSubmit();
   if (!submitted.ok()) ReturnRows(rows);
