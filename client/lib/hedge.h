@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <type_traits>
 #include <utility>
 
 #include "absl/functional/function_ref.h"
@@ -41,31 +42,18 @@ class HedgeBudget {
   std::atomic<int64_t> left_{kOne};
 };
 
-/// The row methods by their requests.
 using EstimatorStub = density::v1::DensityEstimator::Stub;
-inline auto Prepare(EstimatorStub& stub, grpc::ClientContext* context, const density::v1::LogProbRequest& request,
-                    grpc::CompletionQueue* queue) {
-  return stub.PrepareAsyncLogProb(context, request, queue);
-}
-inline auto Prepare(EstimatorStub& stub, grpc::ClientContext* context, const density::v1::InverseRequest& request,
-                    grpc::CompletionQueue* queue) {
-  return stub.PrepareAsyncInverse(context, request, queue);
-}
-inline auto Prepare(EstimatorStub& stub, grpc::ClientContext* context, const density::v1::ForwardRequest& request,
-                    grpc::CompletionQueue* queue) {
-  return stub.PrepareAsyncForward(context, request, queue);
-}
-inline auto Prepare(EstimatorStub& stub, grpc::ClientContext* context, const density::v1::ScoreRequest& request,
-                    grpc::CompletionQueue* queue) {
-  return stub.PrepareAsyncScore(context, request, queue);
-}
-inline auto Prepare(EstimatorStub& stub, grpc::ClientContext* context, const density::v1::SampleRequest& request,
-                    grpc::CompletionQueue* queue) {
-  return stub.PrepareAsyncSample(context, request, queue);
-}
-inline auto Prepare(EstimatorStub& stub, grpc::ClientContext* context, const density::v1::ExplainRequest& request,
-                    grpc::CompletionQueue* queue) {
-  return stub.PrepareAsyncExplain(context, request, queue);
+
+/// A call of the row method that takes `Request`, not started.
+template <typename Request>
+auto Prepare(EstimatorStub& stub, grpc::ClientContext* context, const Request& request, grpc::CompletionQueue* queue) {
+  namespace v1 = density::v1;
+  if constexpr (std::is_same_v<Request, v1::LogProbRequest>) return stub.PrepareAsyncLogProb(context, request, queue);
+  if constexpr (std::is_same_v<Request, v1::InverseRequest>) return stub.PrepareAsyncInverse(context, request, queue);
+  if constexpr (std::is_same_v<Request, v1::ForwardRequest>) return stub.PrepareAsyncForward(context, request, queue);
+  if constexpr (std::is_same_v<Request, v1::ScoreRequest>) return stub.PrepareAsyncScore(context, request, queue);
+  if constexpr (std::is_same_v<Request, v1::SampleRequest>) return stub.PrepareAsyncSample(context, request, queue);
+  if constexpr (std::is_same_v<Request, v1::ExplainRequest>) return stub.PrepareAsyncExplain(context, request, queue);
 }
 
 /// Sends row calls a second time where that is due. Thread-safe.
