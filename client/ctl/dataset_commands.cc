@@ -18,6 +18,7 @@ struct UploadFlags {
   std::string path;
   std::string name;
   std::vector<std::string> columns;
+  std::vector<std::string> missing;
   bool json = false;
 };
 
@@ -34,13 +35,18 @@ void DefineUpload(CLI::App& command, UploadFlags& flags) {
   command.add_option("--name", flags.name, "Name for people. Default: the file's");
   command.add_option("--names", flags.columns, "Names of the columns, in order. Default: the file's header")
       ->delimiter(',');
+  command
+      .add_option("--missing", flags.missing,
+                  "Columns in which nan says that a number is missing: context that a training takes so")
+      ->delimiter(',');
   command.add_flag("--json", flags.json, "Print the dataset as JSON");
 }
 
 absl::Status RunUpload(Session& session, const UploadFlags& flags) {
   absl::StatusOr<Client> client = session.Connect();
   if (!client.ok()) return client.status();
-  const absl::StatusOr<v1::Dataset> dataset = UploadFile(session, *client, flags.path, flags.name, flags.columns);
+  const absl::StatusOr<v1::Dataset> dataset =
+      UploadFile(session, *client, flags.path, flags.name, flags.columns, flags.missing);
   if (!dataset.ok()) return dataset.status();
   if (flags.json) return PrintJson(session.streams.out, *dataset);
   session.streams.out << dataset->id() << "\n";
@@ -92,6 +98,7 @@ void AddDatasetCommands(CLI::App& app, Session& session) {
       app, session, "upload", "Upload data for trainings; prints the dataset's id",
       "  densityctl upload power.csv\n"
       "  zcat power.csv.gz | densityctl upload - --name power\n"
+      "  densityctl upload weather.csv --missing humidity,station\n"
       "  densityctl train power --preset maf --dataset $(densityctl upload power.npy --names a,b,c)",
       DefineUpload, RunUpload);
   CLI::App* datasets = AddCommand<ListFlags>(

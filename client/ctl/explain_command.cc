@@ -24,6 +24,7 @@ struct ExplainFlags {
   OutputFlags output;
   std::vector<std::string> only;
   size_t top = 3;
+  bool chain = false;
   bool float64 = false;
 };
 
@@ -68,6 +69,7 @@ class TextReport final : public Report {
   absl::Status Add(uint64_t first, RowsView<double> rows, const Explanation<double>& answer) override {
     for (size_t row = 0; row < rows.rows(); ++row) {
       if (first + row > 0) out_ << "\n";
+      if (first + row == 0) SayOrder(answer);
       out_ << "Row " << first + row << ": log p " << absl::StrFormat("%.3f", answer.log_prob[row]) << " nats by "
            << answer.model.ToString() << "\n";
       std::vector<size_t> order(places_.size());
@@ -77,19 +79,31 @@ class TextReport final : public Report {
       std::stable_sort(order.begin(), order.end(),
                        [&](size_t a, size_t b) { return p[a] != p[b] ? p[a] < p[b] : surprise[a] > surprise[b]; });
       if (top_ > 0 && order.size() > top_) order.resize(top_);
+      const bool has_chain = answer.chain_rule.rows > 0;
+      std::vector<std::string> headers = {"COLUMN", "VALUE", "EXPECTED (5-95 %)", "MEDIAN", "P", "SURPRISE"};
+      if (has_chain) headers.emplace_back("CHAIN");
       std::vector<std::vector<std::string>> lines;
       for (size_t j : order) {
         lines.push_back({model_.features[places_[j]], Number(rows.values()[row * rows.cols() + places_[j]]),
                          absl::StrCat(Number(answer.lower[row][j]), " to ", Number(answer.upper[row][j])),
                          Number(answer.median[row][j]), absl::StrFormat("%.2g", p[j]),
                          absl::StrFormat("%.2f", answer.surprise[row][j])});
+        if (has_chain) lines.back().push_back(absl::StrFormat("%.2f", answer.chain_rule[row][places_[j]]));
       }
-      PrintTable(out_, {"COLUMN", "VALUE", "EXPECTED (5-95 %)", "MEDIAN", "P", "SURPRISE"}, lines);
+      PrintTable(out_, headers, lines);
     }
     return absl::OkStatus();
   }
 
  private:
+  void SayOrder(const Explanation<double>& answer) {
+    if (answer.chain_order.empty()) return;
+    std::vector<std::string> names;
+    for (uint32_t column : answer.chain_order) names.push_back(model_.features[column]);
+    out_ << "CHAIN: nats given the columns before, in the order " << absl::StrJoin(names, ", ")
+         << "; all of them add up to -log p\n\n";
+  }
+
   std::ostream& out_;
   const ModelColumns& model_;
   const std::vector<uint32_t> places_;
@@ -103,10 +117,13 @@ class TableReport final : public Report {
       : session_(session), output_(output), places_(std::move(places)) {}
 
   absl::Status Add(uint64_t first, RowsView<double> rows, const Explanation<double>& answer) override {
+    const bool has_chain = answer.chain_rule.rows > 0;
     if (writer_ == nullptr) {
-      auto writer = TableWriter::Open(
-          output_, {"row", "column", "value", "surprise", "tail_probability", "median", "lower", "upper", "error"},
-          {{"model", answer.model.ToString()}}, std::nullopt, session_);
+      std::vector<std::string> columns = {"row",    "column", "value", "surprise", "tail_probability",
+                                          "median", "lower",  "upper", "error"};
+      if (has_chain) columns.emplace_back("chain_rule");
+      auto writer =
+          TableWriter::Open(output_, std::move(columns), {{"model", answer.model.ToString()}}, std::nullopt, session_);
       if (!writer.ok()) return writer.status();
       writer_ = *std::move(writer);
     }
@@ -117,6 +134,7 @@ class TableReport final : public Report {
                                      rows.values()[row * rows.cols() + places_[j]], answer.surprise[row][j],
                                      answer.tail_probability[row][j], answer.median[row][j], answer.lower[row][j],
                                      answer.upper[row][j], answer.error[row][j]});
+        if (has_chain) values.push_back(answer.chain_rule[row][places_[j]]);
       }
     }
     return writer_->Write(values);
@@ -161,8 +179,12 @@ absl::Status RunExplain(Session& session, const ExplainFlags& flags) {
           client->Explain(model->model, rows,
                           {.context = context,
                            .columns = *places,
+                           .chain_rule = flags.chain,
                            .precision = flags.float64 ? Precision::kFloat64 : Precision::kFloat32});
       if (!answer.ok()) return answer.status();
+      if (explained == 0 && !answer->no_chain_rule_because.empty()) {
+        session.streams.err << "no terms of the chain rule: " << answer->no_chain_rule_because << "\n";
+      }
       if (absl::Status status = report->Add(explained, rows, *answer); !status.ok()) return status;
       explained += count;
     }
@@ -176,6 +198,9 @@ void DefineExplain(CLI::App& command, ExplainFlags& flags) {
   command.add_option("--only", flags.only, "Explain these columns of the model only")->delimiter(',');
   command.add_option("--top", flags.top, "Columns to show of each row, the most unusual first; 0: all")
       ->capture_default_str();
+  command.add_flag(
+      "--chain", flags.chain,
+      "Also split -log p by the chain rule, each column given those before it, where the model has an order");
   command.add_flag("--float64", flags.float64, "Compute in float64; many times slower");
 }
 
@@ -186,6 +211,7 @@ void AddExplainCommand(CLI::App& app, Session& session) {
       app, session, "explain", "Say which columns make rows unusual, and what was expected there given the others",
       "  densityctl explain power outliers.csv\n"
       "  densityctl explain power@stable day.csv --only voltage,current --top 1\n"
+      "  densityctl explain power outliers.csv --chain --top 0\n"
       "  densityctl explain power outliers.csv -o explained.csv    (one line per row and column, numbered from 0)",
       DefineExplain, RunExplain);
 }

@@ -16,7 +16,7 @@ absl::Status Run(Session& session, const TrainFlags& flags) {
   if (!request.ok()) return request.status();
   if (!flags.data_file.empty()) {
     const absl::StatusOr<density::v1::Dataset> dataset =
-        UploadFile(session, *client, flags.data_file, "", flags.column_names);
+        UploadFile(session, *client, flags.data_file, "", flags.column_names, MissingColumns(*request));
     if (!dataset.ok()) return dataset.status();
     request->set_dataset(dataset->id());
     session.streams.err << "uploaded " << dataset->rows() << " rows as dataset " << dataset->id() << "\n";

@@ -220,4 +220,17 @@ absl::StatusOr<v1::TrainRequest> MakeTrainRequest(const TrainFlags& flags, Sessi
   return request;
 }
 
+std::vector<std::string> MissingColumns(const v1::TrainRequest& request) {
+  const auto& columns = request.has_preset() ? request.preset().context_encoding().columns()
+                                             : request.spec().context_encoding().columns();
+  std::vector<std::string> missing;
+  for (int i = 0; i < columns.size(); ++i) {
+    if (!columns[i].accept_missing()) continue;
+    // An entry without a name is that of the column at its place.
+    if (!columns[i].name().empty()) missing.push_back(columns[i].name());
+    if (columns[i].name().empty() && i < request.context_columns_size()) missing.push_back(request.context_columns(i));
+  }
+  return missing;
+}
+
 }  // namespace densityd::ctl

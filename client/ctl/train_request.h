@@ -74,4 +74,7 @@ void DefineTrainFlags(CLI::App& command, TrainFlags& flags);
 /// The request that the flags describe, all but the data of `data_file`. Reads the file of a spec.
 absl::StatusOr<density::v1::TrainRequest> MakeTrainRequest(const TrainFlags& flags, Session& session);
 
+/// Names of the context columns that the request's preset or spec says may be missing.
+std::vector<std::string> MissingColumns(const density::v1::TrainRequest& request);
+
 }  // namespace densityd::ctl

@@ -8,11 +8,14 @@ namespace densityd::ctl {
 
 absl::StatusOr<density::v1::Dataset> UploadFile(Session& session, const Client& client, const std::string& path,
                                                 const std::string& display_name,
-                                                const std::vector<std::string>& columns) {
+                                                const std::vector<std::string>& columns,
+                                                const std::vector<std::string>& missing_columns) {
   constexpr size_t kLongestDisplayName = 128;
   const absl::StatusOr<Table> table = ReadTable(path, session);
   if (!table.ok()) return table.status();
-  UploadOptions options = {.display_name = display_name, .columns = columns.empty() ? table->columns : columns};
+  UploadOptions options = {.display_name = display_name,
+                           .columns = columns.empty() ? table->columns : columns,
+                           .missing_columns = missing_columns};
   if (options.columns.size() != table->cols && !options.columns.empty()) {
     return absl::InvalidArgumentError(
         absl::StrCat(path, " has ", table->cols, " columns, and ", options.columns.size(), " names were given"));

@@ -101,11 +101,15 @@ absl::StatusOr<LogProbResult<T>> LogProbOf(const Impl& impl, std::string_view mo
       [&](v1::LogProbRequest& request) {
         request.set_tail_probability(options.tail_probability);
         request.set_accept_non_finite(options.accept_non_finite);
+        request.set_standard_error(options.standard_error);
       },
       [&](const v1::LogProbResponse& response, size_t count) {
         absl::Status taken = AppendVector(response.log_prob(), count, "log_prob", result.log_prob);
         if (options.tail_probability) {
           taken.Update(AppendVector(response.tail_probability(), count, "tail_probability", result.tail_probability));
+        }
+        if (options.standard_error) {
+          taken.Update(AppendVector(response.standard_error(), count, "standard_error", result.standard_error));
         }
         return taken;
       });
@@ -137,6 +141,17 @@ absl::StatusOr<ScoreResult<T>> ScoreOf(const Impl& impl, std::string_view model,
 /// Rows times columns that the server explains in one request (density_estimator.proto, ExplainRequest.columns).
 constexpr size_t kMaxExplainedNumbers = 4096;
 
+/// The terms of the chain rule of `count` rows of D = `features`, or why there are none.
+template <typename T>
+absl::Status TakeChain(const v1::ExplainResponse& response, size_t count, size_t features, Explanation<T>& result) {
+  result.no_chain_rule_because = response.no_chain_rule_because();
+  if (!result.no_chain_rule_because.empty()) return absl::OkStatus();
+  result.chain_order.assign(response.chain_order().begin(), response.chain_order().end());
+  result.chain_rule.rows += count;
+  result.chain_rule.cols = features;
+  return AppendMatrix(response.chain_rule(), count, features, "chain_rule", result.chain_rule.values);
+}
+
 template <typename T, typename Impl>
 absl::StatusOr<Explanation<T>> ExplanationOf(const Impl& impl, std::string_view model, RowsView<T> rows,
                                              const ExplainOptions<T>& options) {
@@ -151,6 +166,7 @@ absl::StatusOr<Explanation<T>> ExplanationOf(const Impl& impl, std::string_view 
       impl, &v1::DensityEstimator::Stub::Explain, model, rows, options,
       [&](v1::ExplainRequest& request) {
         request.mutable_columns()->Add(options.columns.begin(), options.columns.end());
+        request.set_chain_rule(options.chain_rule);
       },
       [&](const v1::ExplainResponse& response, size_t count) {
         absl::Status taken = AppendVector(response.log_prob(), count, "log_prob", result.log_prob);
@@ -163,6 +179,7 @@ absl::StatusOr<Explanation<T>> ExplanationOf(const Impl& impl, std::string_view 
         take(response.lower(), "lower", result.lower);
         take(response.upper(), "upper", result.upper);
         take(response.error(), "error", result.error);
+        if (options.chain_rule) taken.Update(TakeChain(response, count, rows.cols(), result));
         return taken;
       },
       std::max<size_t>(1, kMaxExplainedNumbers / std::max<size_t>(1, columns)));

@@ -266,9 +266,13 @@ struct LogProbStream<T>::Impl {
     model = answer.model;
     answer.log_prob.clear();
     answer.tail_probability.clear();
+    answer.standard_error.clear();
     absl::Status taken = AppendVector(response.log_prob(), rows, "log_prob", answer.log_prob);
     if (options.tail_probability()) {
       taken.Update(AppendVector(response.tail_probability(), rows, "tail_probability", answer.tail_probability));
+    }
+    if (options.standard_error()) {
+      taken.Update(AppendVector(response.standard_error(), rows, "standard_error", answer.standard_error));
     }
     if (taken.ok()) taken = on_answer(answer);
     return taken;
@@ -332,6 +336,7 @@ absl::StatusOr<LogProbStream<T>> Client::StreamLogProb(std::string_view model, O
   stream->model_reference = std::string(model);
   stream->options.set_tail_probability(options.tail_probability);
   stream->options.set_accept_non_finite(options.accept_non_finite);
+  stream->options.set_standard_error(options.standard_error);
   stream->options.set_precision(client_internal::ToProto(options.precision));
   if (!options.context.empty()) {
     stream->context_values.assign(options.context.values().begin(), options.context.values().end());

@@ -96,6 +96,7 @@ absl::StatusOr<DatasetUpload> Client::BeginUpload(const UploadOptions& options) 
   auto upload = std::make_unique<DatasetUpload::Impl>(*impl_);
   upload->first.set_display_name(options.display_name);
   upload->first.mutable_columns()->Add(options.columns.begin(), options.columns.end());
+  upload->first.mutable_missing_columns()->Add(options.missing_columns.begin(), options.missing_columns.end());
   impl_->Prepare(upload->context, deadline);
   impl_->AwaitConnection(deadline);
   upload->writer = impl_->datasets->Upload(&upload->context, &upload->dataset);

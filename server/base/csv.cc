@@ -185,7 +185,9 @@ class CsvParser {
     if (cells->size() != table_.cols) return Ragged();
     for (size_t column = 0; column < cells->size(); ++column) {
       const std::string& text = (*cells)[column].text;
-      if (text.empty()) return Error(column, "the cell is empty; fill it in or leave the row out");
+      if (text.empty())
+        return Error(column,
+                     "the cell is empty; fill it in, write nan where a number may be missing, or leave the row out");
       double value;
       switch (ParseNumber(text, value)) {
         case NumberError::kNone:

@@ -8,7 +8,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "google/protobuf/descriptor.h"
+#include "server/flow/chain_order.h"
 #include "server/flow/row_shape.h"
 #include "server/flow/spec.h"
 
@@ -18,15 +18,13 @@ namespace {
 using density::v1::Autoregressive;
 using density::v1::Layer;
 
-bool IsDensity(Op op) { return op == Op::kLogProb || op == Op::kInverse || op == Op::kScore; }
+bool IsDensity(Op op) { return op != Op::kForward && op != Op::kSample; }
 
-/// A gradient takes each product of weights and rows once more, for its rows alone: the weights stay as they are.
-uint64_t EvaluationsOf(Op op) { return op == Op::kScore ? 2 : 1; }
-
-/// The name of the field that is set: "coupling".
-std::string KindOf(const Layer& layer) {
-  const auto* which = layer.GetReflection()->GetOneofFieldDescriptor(layer, layer.GetDescriptor()->oneof_decl(0));
-  return which == nullptr ? "" : which->name();
+/// Passes through the flow that a density of a row takes. A gradient takes each product of weights and rows once more,
+/// for its rows alone: the weights stay as they are.
+uint64_t EvaluationsOf(Op op) {
+  if (op == Op::kLogProbWithError) return flow::kProbeDraws;
+  return op == Op::kScore ? 2 : 1;
 }
 
 uint64_t PassesOf(const Layer& layer, Op op, uint64_t features) {
@@ -46,7 +44,7 @@ LayerDescription DescribeLayer(const Layer& layer, absl::Span<const flow::Tensor
                                const flow::RowShape& shape, size_t number_bytes) {
   const auto features = static_cast<uint64_t>(shape.columns);
   LayerDescription description;
-  description.kind = KindOf(layer);
+  description.kind = flow::LayerKind(layer);
   description.passes = PassesOf(layer, op, features);
   for (const flow::TensorInfo& tensor : tensors) {
     uint64_t numbers = 1;

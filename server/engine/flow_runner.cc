@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "ATen/core/grad_mode.h"
+#include "c10/core/InferenceMode.h"
 #include "server/engine/stored_shapes.h"
 #include "server/engine/weights.h"
 #include "server/flow/column_map.h"
@@ -68,9 +69,11 @@ namespace {
 
 /// The gradient of log p by x, and log p.
 flow::Mapped Score(Flow& flow, const Tensor& input, const Tensor& context) {
+  // What was made under inference mode takes part in no gradient; a copy does.
+  const c10::InferenceMode inference(/*enabled=*/false);
   const at::AutoGradMode grad_mode(true);
-  const Tensor x = input.detach().requires_grad_();
-  const Tensor log_prob = flow.LogProb(x, context);
+  const Tensor x = input.clone().requires_grad_();
+  const Tensor log_prob = flow.LogProb(x, context.defined() ? context.clone() : context);
   // Rows do not depend on each other: the gradient of the sum has every row's own.
   const Tensor gradient = torch::autograd::grad({log_prob.sum()}, {x})[0];
   // Where the density is zero it stays so.
@@ -90,6 +93,12 @@ flow::Mapped RunFlow(Flow& flow, Op op, const Tensor& input, const Tensor& conte
       return flow.Forward(input, context);
     case Op::kScore:
       return Score(flow, input, context);
+    case Op::kLogProbByColumn: {
+      const Tensor parts = flow.LogProbByColumn(input, context);
+      return {parts, parts.sum(1)};
+    }
+    case Op::kLogProbWithError:
+      return flow.LogProbWithError(input, context);
     case Op::kSample:
       break;
   }

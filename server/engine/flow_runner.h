@@ -31,7 +31,7 @@ absl::StatusOr<std::shared_ptr<flow::Flow>> LoadFlow(const density::v1::FlowSpec
 size_t FlowBytes(const density::v1::FlowSpec& spec, NumberType precision);
 
 /// A run's rows and their log p or log|det|: `input` is x, z, or for kSample standard normal numbers, NoiseColumns of
-/// each row. Without `wants_log`, a sample's log p is undefined. Under inference mode, except kScore.
+/// each row. Without `wants_log`, a sample's log p is undefined. Under inference mode.
 flow::Mapped RunFlow(flow::Flow& flow, Op op, const torch::Tensor& input, const torch::Tensor& context, bool wants_log);
 
 }  // namespace densityd::engine

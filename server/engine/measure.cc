@@ -54,7 +54,8 @@ class Rows {
     if (info_.context_features > 0) {
       span.context = {context_.data(), NumberType::kFloat32, rows, info_.context_features};
     }
-    if (op != Op::kLogProb) span.output = {output_.data(), NumberType::kFloat32, rows, info_.features};
+    if (op != Op::kLogProb)
+      span.output = {output_.data(), NumberType::kFloat32, rows, OutputColumns(op, info_.features)};
     span.log = {log_.data(), NumberType::kFloat32, rows, 1};
     return span;
   }
@@ -97,7 +98,7 @@ class Measurement {
   }
 
  private:
-  bool Runs(Op op) const { return op != Op::kScore || plan_.info().scores; }
+  bool Runs(Op op) const { return plan_.info().runs(op); }
 
   /// False where a run failed.
   bool MeasureOp(Op op, Op cheapest) {

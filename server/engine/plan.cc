@@ -32,8 +32,30 @@ const char* OpName(Op op) {
       return "sample";
     case Op::kScore:
       return "score";
+    case Op::kLogProbByColumn:
+      return "log_prob_by_column";
+    case Op::kLogProbWithError:
+      return "log_prob_with_error";
   }
   return "unknown";
+}
+
+size_t OutputColumns(Op op, size_t features) {
+  if (op == Op::kLogProb) return 0;
+  return op == Op::kLogProbWithError ? 1 : features;
+}
+
+bool PlanInfo::runs(Op op) const {
+  switch (op) {
+    case Op::kScore:
+      return scores;
+    case Op::kLogProbByColumn:
+      return has_chain_order;
+    case Op::kLogProbWithError:
+      return is_estimate;
+    default:
+      return true;
+  }
 }
 
 RowSpan Slice(const RowSpan& span, size_t begin, size_t rows) {

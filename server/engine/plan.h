@@ -22,12 +22,18 @@ enum class Op {
   kInverse,  ///< x -> z, log|det dz/dx|
   kForward,  ///< z -> x, log|det dx/dz|
   kSample,   ///< (seed, row) -> x, and log p(x) where asked
-  kScore,    ///< x -> d log p(x) / dx, log p(x); of plans whose info says so
+  // Those of plans whose info says so:
+  kScore,             ///< x -> d log p(x) / dx, log p(x)
+  kLogProbByColumn,   ///< x -> log p(x_j | the columns before j) in the flow's order, log p(x)
+  kLogProbWithError,  ///< x -> standard error of log p(x), a number per row; log p(x)
 };
-inline constexpr int kOpCount = 5;
+inline constexpr int kOpCount = 7;
 
-/// "log_prob", "inverse", "forward", "sample", "score".
+/// "log_prob", "inverse", "forward", "sample", "score", "log_prob_by_column", "log_prob_with_error".
 const char* OpName(Op op);
+
+/// Numbers that `op` gives per row beside log p or log|det|, for a flow of D = `features`.
+size_t OutputColumns(Op op, size_t features);
 
 /// Rows of one request inside a run: n consecutive rows. Inputs are read and outputs written in place.
 struct RowSpan {
@@ -37,7 +43,7 @@ struct RowSpan {
   uint64_t seed = 0;       ///< kSample: key of the noise
   uint64_t first_row = 0;  ///< index of the first row in its request, for messages; kSample: row i's noise is that of
                            ///< row first_row + i of the seed's endless sample
-  MutableMatrix output;    ///< z, x or the gradient (n, D); empty for kLogProb
+  MutableMatrix output;    ///< what `op` gives, (n, OutputColumns); empty for kLogProb
   MutableMatrix log;       ///< log p or log|det| (n, 1), nats; may be empty for kSample
 };
 
@@ -57,7 +63,11 @@ struct PlanInfo {
   size_t workspace_bytes = 0;         ///< scratch memory of a run of tile_rows rows, which each worker keeps
   size_t tile_rows = 64;              ///< rows of one run that use the device well; a run may have up to this many
   bool scores = false;                ///< whether it runs kScore
+  bool has_chain_order = false;       ///< whether it runs kLogProbByColumn: the flow has a ChainOrder
+  bool is_estimate = false;           ///< whether log p is a stochastic estimate, and it runs kLogProbWithError
   bool rows_are_independent = false;  ///< the bit promise: a row's bits do not depend on the rows around it
+
+  bool runs(Op op) const;
 };
 
 /// Scratch memory of one thread, kept between runs. Not thread-safe.
@@ -89,7 +99,7 @@ class Plan {
   void set_run_time(Op op, RunTime time) { run_times_[static_cast<size_t>(op)] = std::move(time); }
 
   /// Computes `op` for all rows of `spans`, at most info().tile_rows in all, into their outputs.
-  /// Precondition: shapes fit info(), inputs are finite, and for kScore info().scores. INTERNAL where the device fails;
+  /// Precondition: shapes fit info(), inputs are finite, and info().runs(op). INTERNAL where the device fails;
   /// RESOURCE_EXHAUSTED where its memory is short; INVALID_ARGUMENT, naming the row, where the flow cannot map one (a
   /// solver's step limit).
   virtual absl::Status Run(Op op, absl::Span<const RowSpan> spans, Workspace& workspace) const = 0;

@@ -14,6 +14,7 @@
 #include "server/engine/flow_runner.h"
 #include "server/engine/philox.h"
 #include "server/engine/rows.h"
+#include "server/flow/chain_order.h"
 #include "server/flow/flow.h"
 #include "server/flow/row_error.h"
 #include "server/flow/row_shape.h"
@@ -115,7 +116,7 @@ absl::Status ReferencePlan::RunUnguarded(Op op, absl::Span<const RowSpan> spans,
   // The scheduler has one worker per core already. The setting belongs to the thread.
   thread_local const bool one_thread = (at::set_num_threads(1), true);
   (void)one_thread;
-  const c10::InferenceMode inference(/*enabled=*/op != Op::kScore);
+  const c10::InferenceMode inference;
   const size_t input_bytes = rows * InputColumns(op) * sizeof(double);
   auto* memory =
       static_cast<std::byte*>(workspace.Reserve(input_bytes + rows * info_.context_features * sizeof(double)));
@@ -142,7 +143,7 @@ Tensor ReferencePlan::Gather(NumberType type, size_t rows, size_t cols, std::byt
 }
 
 Tensor ReferencePlan::GatherInput(Op op, absl::Span<const RowSpan> spans, size_t rows, std::byte* memory) const {
-  const bool is_data = op == Op::kLogProb || op == Op::kInverse || op == Op::kScore;
+  const bool is_data = op != Op::kForward && op != Op::kSample;
   const size_t cols = InputColumns(op);
   return Gather(is_data ? data_type_ : info_.precision, rows, cols, memory, [&](auto* out) {
     for (const RowSpan& span : spans) {
@@ -180,9 +181,12 @@ PlanInfo ReferencePlanInfo(const density::v1::FlowSpec& spec, const CompileOptio
   info.features = spec.features();
   info.context_features = spec.context_features();
   info.bytes = FlowBytes(spec, options.precision);
+  const density::v1::FlowSpec full = flow::WithDefaults(spec);
   info.scores = true;
-  info.tile_rows = static_cast<size_t>(
-      flow::RowsAtOnce(flow::WithDefaults(spec), static_cast<int64_t>(is_cuda ? kCudaTileRows : kCpuTileRows)));
+  info.has_chain_order = flow::ChainOrderOf(full).exists();
+  info.is_estimate = flow::EstimatesLogProb(full);
+  info.tile_rows =
+      static_cast<size_t>(flow::RowsAtOnce(full, static_cast<int64_t>(is_cuda ? kCudaTileRows : kCpuTileRows)));
   const size_t input = std::max(info.features, static_cast<size_t>(flow::NoiseColumns(spec.base(), spec.features())));
   info.workspace_bytes = info.tile_rows * (input + info.context_features) * sizeof(double);
   return info;

@@ -17,36 +17,42 @@ Autoregressive::Autoregressive(const density::v1::Autoregressive& spec, int64_t 
   const Columns columns = AllColumns(features);
   inputs_ = register_module("inputs", std::make_shared<NetworkInputs>(spec.univariate(), columns));
   conditioner_ = register_module(
-      "conditioner", MakeMaskedConditioner(spec.conditioner(), order, CircularColumns(spec.univariate(), columns),
+      "conditioner", MakeMaskedConditioner(spec.conditioner(), order, AngleColumns(spec.univariate(), columns),
                                            context_features, parameters_, initializer));
 }
 
 Mapped Autoregressive::Forward(const Tensor& z, const Tensor& context) {
-  return parallel_density_ ? Sequential(z, context, &Univariate::Forward) : Parallel(z, context, &Univariate::Forward);
+  return Summed(parallel_density_ ? Sequential(z, context, &Univariate::Forward)
+                                  : Parallel(z, context, &Univariate::Forward));
 }
 
-Mapped Autoregressive::Inverse(const Tensor& x, const Tensor& context) {
+Mapped Autoregressive::Inverse(const Tensor& x, const Tensor& context) { return Summed(ToBase(x, context)); }
+
+MappedColumns Autoregressive::InverseByColumn(const MappedColumns& x, const Tensor& context) {
+  return After(x, ToBase(x.value, context));
+}
+
+MappedColumns Autoregressive::ToBase(const Tensor& x, const Tensor& context) {
   return parallel_density_ ? Parallel(x, context, &Univariate::Inverse) : Sequential(x, context, &Univariate::Inverse);
 }
 
-Mapped Autoregressive::Parallel(const Tensor& from, const Tensor& context, Direction direction) {
-  const MappedColumns mapped = ((*univariate_).*direction)(from, Theta(from, context));
-  return {mapped.value, mapped.log_slope.sum(1)};
+MappedColumns Autoregressive::Parallel(const Tensor& from, const Tensor& context, Direction direction) {
+  return ((*univariate_).*direction)(from, Theta(from, context));
 }
 
-Mapped Autoregressive::Sequential(const Tensor& from, const Tensor& context, Direction direction) {
+MappedColumns Autoregressive::Sequential(const Tensor& from, const Tensor& context, Direction direction) {
   // Columns that are not known yet stay zero: a large number under a zero weight could still become 0 * inf.
   Tensor known = torch::zeros_like(from);
-  Tensor log_abs_det = torch::zeros({from.size(0)}, from.options());
+  Tensor log_slope = torch::zeros_like(from);
   for (int64_t i = 0; i < features_; ++i) {
     const Tensor column = order_.narrow(0, i, 1);
     const Tensor theta = Theta(known, context).index_select(1, column);
     const Univariate& map = univariate_->OfColumn(columns_in_order_[i]);
     const MappedColumns mapped = (map.*direction)(from.index_select(1, column), theta);
     known = known.index_copy(1, column, mapped.value);
-    log_abs_det = log_abs_det + mapped.log_slope.squeeze(1);
+    log_slope = log_slope.index_copy(1, column, mapped.log_slope);
   }
-  return {known, log_abs_det};
+  return {known, log_slope};
 }
 
 Tensor Autoregressive::Theta(const Tensor& rows, const Tensor& context) {

@@ -6,7 +6,7 @@
 #include "density/v1/flow_spec.pb.h"
 #include "server/flow/conditioner.h"
 #include "server/flow/network_inputs.h"
-#include "server/flow/transform.h"
+#include "server/flow/triangular.h"
 #include "server/flow/univariate.h"
 
 namespace densityd::flow {
@@ -15,18 +15,20 @@ namespace densityd::flow {
 /// where the density is the parallel direction (MAF, Papamakarios et al. 2017), from z where sampling is (IAF, Kingma
 /// et al. 2016). The parallel direction is one pass of the network; the other takes D passes here, one column each, and
 /// is the reference for compiled plans. Registers `conditioner`; its output d * P + p is parameter p of column d.
-class Autoregressive final : public Transform {
+class Autoregressive final : public TriangularTransform {
  public:
   /// Precondition: `spec` is checked and has its defaults.
   Autoregressive(const density::v1::Autoregressive& spec, int64_t features, int64_t context_features,
                  Initializer& initializer);
   Mapped Forward(const Tensor& z, const Tensor& context) override;
   Mapped Inverse(const Tensor& x, const Tensor& context) override;
+  MappedColumns InverseByColumn(const MappedColumns& x, const Tensor& context) override;
 
  private:
   using Direction = MappedColumns (Univariate::*)(const Tensor&, const Tensor&) const;
-  Mapped Parallel(const Tensor& from, const Tensor& context, Direction direction);
-  Mapped Sequential(const Tensor& from, const Tensor& context, Direction direction);
+  MappedColumns ToBase(const Tensor& x, const Tensor& context);
+  MappedColumns Parallel(const Tensor& from, const Tensor& context, Direction direction);
+  MappedColumns Sequential(const Tensor& from, const Tensor& context, Direction direction);
   Tensor Theta(const Tensor& rows, const Tensor& context);
 
   const int64_t features_;

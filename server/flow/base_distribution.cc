@@ -38,6 +38,17 @@ class Product final : public BaseDistribution {
     return sum;
   }
 
+  Tensor LogProbByColumn(const Tensor& z, const Tensor& context, const Tensor& order) override {
+    const Tensor rank = torch::empty_like(order).index_put_({order}, torch::arange(order.size(0), order.options()));
+    Tensor parts = torch::zeros_like(z);
+    for (const Group& group : groups_) {
+      const Tensor order_within = rank.index_select(0, group.columns).argsort();
+      const Tensor own = group.base->LogProbByColumn(z.index_select(1, group.columns), context, order_within);
+      parts = parts.index_copy(1, group.columns, own);
+    }
+    return parts;
+  }
+
   Tensor FromNoise(const Tensor& noise, const Tensor& context) override {
     std::vector<Tensor> parts;
     int64_t begin = 0;

@@ -15,6 +15,9 @@ class BaseDistribution : public Module {
  public:
   /// log p(z): (N), nats; -infinity where the density is zero.
   virtual Tensor LogProb(const Tensor& z, const Tensor& context) = 0;
+  /// log p(z_j | the columns before j in `order`): (N, D), nats, each at its column's place. `order` (D), int64, are
+  /// all columns, the first one first; where columns are independent it makes no difference.
+  virtual Tensor LogProbByColumn(const Tensor& z, const Tensor& context, const Tensor& order) = 0;
   /// Independent standard-normal numbers (N, M) -> z (N, D), distributed as this distribution. M is
   /// NoiseColumns(spec, D) of spec.h. A row of z is a function of its row of noise (and of context) alone.
   virtual Tensor FromNoise(const Tensor& noise, const Tensor& context) = 0;

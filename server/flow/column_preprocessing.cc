@@ -15,7 +15,7 @@ constexpr double kSmallestPower = 1e-9;
 
 // The numbers that are not `outside`, and `inside` for the others: the NaN of a branch that is not taken would poison
 // the gradient.
-Mapped Guarded(const Tensor& outside, const Tensor& value, const Tensor& log_slope) {
+MappedColumns Guarded(const Tensor& outside, const Tensor& value, const Tensor& log_slope) {
   return {value.masked_fill(outside, 0), log_slope.masked_fill(outside, kNegativeInfinity)};
 }
 
@@ -30,7 +30,7 @@ SignedPower PowerAt(const Tensor& a, const Tensor& power) {
   return {torch::where(below, -1.0, 1.0), torch::where(below, 2 - power, power)};
 }
 
-Mapped YeoJohnson(const Tensor& y, const Tensor& power) {
+MappedColumns YeoJohnson(const Tensor& y, const Tensor& power) {
   const SignedPower own = PowerAt(y, power);
   const Tensor log = torch::log1p(y * own.sign);
   const Tensor is_log = own.power < kSmallestPower;
@@ -40,7 +40,7 @@ Mapped YeoJohnson(const Tensor& y, const Tensor& power) {
 }
 
 // u -> y, log dy/du.
-Mapped InverseYeoJohnson(const Tensor& u, const Tensor& power) {
+MappedColumns InverseYeoJohnson(const Tensor& u, const Tensor& power) {
   const SignedPower own = PowerAt(u, power);
   const Tensor magnitude = u * own.sign;
   const Tensor is_log = own.power < kSmallestPower;
@@ -50,7 +50,7 @@ Mapped InverseYeoJohnson(const Tensor& u, const Tensor& power) {
 }
 
 // y -> u, log du/dy of the columns of a group.
-Mapped ToShape(const Group& group, const Tensor& y) {
+MappedColumns ToShape(const Group& group, const Tensor& y) {
   switch (group.shape) {
     case Shape::kLog: {
       const Tensor outside = y <= group.low;
@@ -71,7 +71,7 @@ Mapped ToShape(const Group& group, const Tensor& y) {
 }
 
 // u -> y, log dy/du.
-Mapped FromShape(const Group& group, const Tensor& u) {
+MappedColumns FromShape(const Group& group, const Tensor& u) {
   switch (group.shape) {
     case Shape::kLog:
       return {group.low + torch::exp(u), u};
@@ -115,9 +115,9 @@ Preprocessing::Preprocessing(const density::v1::Preprocessing& spec) {
   largest_ = each([](const ColumnForm& form) { return form.largest; });
   center_ = each([](const ColumnForm& form) { return form.center; });
   scale_ = each([](const ColumnForm& form) { return form.scale; });
+  log_scale_ = each([](const ColumnForm& form) { return form.log_scale; });
   dtype_ = RegisterConstant(torch::zeros({}, torch::kFloat64));
   for (size_t j = 0; j < forms.size(); ++j) {
-    log_scale_ += forms[j].log_scale;
     any_discrete_ |= forms[j].is_discrete();
     if (!forms[j].codes.empty()) codes_.push_back({static_cast<int64_t>(j), Numbers(forms[j].codes)});
   }
@@ -164,26 +164,35 @@ Tensor Preprocessing::Quantize(const Tensor& y) const {
 }
 
 template <typename Map>
-Mapped Preprocessing::MapGroups(const Tensor& from, const Map& map) const {
+MappedColumns Preprocessing::MapGroups(const Tensor& from, const Map& map) const {
   Tensor to = from;
-  Tensor log_slope = torch::zeros({from.size(0)}, from.options());
+  Tensor log_slope = torch::zeros_like(from);
   for (const Group& group : groups_) {
-    const Mapped mapped = map(group, from.index_select(1, group.columns));
+    const MappedColumns mapped = map(group, from.index_select(1, group.columns));
     to = to.index_copy(1, group.columns, mapped.value);
-    log_slope = log_slope + mapped.log_abs_det.sum(1);
+    log_slope = log_slope.index_copy(1, group.columns, mapped.log_slope);
   }
   return {to, log_slope};
 }
 
 Mapped Preprocessing::Forward(const Tensor& z, const Tensor& /*context*/) {
-  const Mapped y = MapGroups(z.to(torch::kFloat64) * scale_ + center_, FromShape);
-  return {Quantize(y.value).to(dtype_.scalar_type()), (y.log_abs_det + log_scale_).to(dtype_.scalar_type())};
+  const MappedColumns y = MapGroups(z.to(torch::kFloat64) * scale_ + center_, FromShape);
+  return {Quantize(y.value).to(dtype_.scalar_type()), (y.log_slope + log_scale_).sum(1).to(dtype_.scalar_type())};
 }
 
 Mapped Preprocessing::Inverse(const Tensor& x, const Tensor& /*context*/) {
-  const Mapped u = MapGroups(Dequantize(x.to(torch::kFloat64)), ToShape);
-  return {((u.value - center_) / scale_).to(dtype_.scalar_type()),
-          (u.log_abs_det - log_scale_).to(dtype_.scalar_type())};
+  const Mapped z = Summed(ToBase(x));
+  return {z.value.to(dtype_.scalar_type()), z.log_abs_det.to(dtype_.scalar_type())};
+}
+
+MappedColumns Preprocessing::InverseByColumn(const MappedColumns& x, const Tensor& /*context*/) {
+  const MappedColumns z = ToBase(x.value);
+  return After(x, {z.value.to(dtype_.scalar_type()), z.log_slope.to(dtype_.scalar_type())});
+}
+
+MappedColumns Preprocessing::ToBase(const Tensor& x) const {
+  const MappedColumns u = MapGroups(Dequantize(x.to(torch::kFloat64)), ToShape);
+  return {(u.value - center_) / scale_, u.log_slope - log_scale_};
 }
 
 }  // namespace densityd::flow

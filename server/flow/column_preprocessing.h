@@ -5,7 +5,7 @@
 
 #include "density/v1/flow_spec.pb.h"
 #include "server/flow/column_map.h"
-#include "server/flow/transform.h"
+#include "server/flow/triangular.h"
 
 namespace densityd::flow {
 
@@ -15,13 +15,14 @@ Tensor MapColumnToBase(const ColumnForm& form, const Tensor& x);
 /// Layer 0 of a flow. Computed in float64 whatever the flow's dtype; x may be of any floating dtype, z is of the
 /// flow's. In training mode the noise of integers and categories is drawn from LibTorch's generator; in evaluation mode
 /// it is 1/2, and a row's density is a function of the row. Registers nothing.
-class Preprocessing final : public Transform {
+class Preprocessing final : public TriangularTransform {
  public:
   /// Precondition: `spec` is fitted.
   explicit Preprocessing(const density::v1::Preprocessing& spec);
   /// log|det dx/dz| is that of the numbers before they are rounded to integers and categories.
   Mapped Forward(const Tensor& z, const Tensor& context) override;
   Mapped Inverse(const Tensor& x, const Tensor& context) override;
+  MappedColumns InverseByColumn(const MappedColumns& x, const Tensor& context) override;
 
   /// Columns of one shape (K), and their numbers (K).
   struct Group {
@@ -42,7 +43,9 @@ class Preprocessing final : public Transform {
   Tensor Dequantize(const Tensor& x) const;
   Tensor Quantize(const Tensor& y) const;
   template <typename Map>
-  Mapped MapGroups(const Tensor& from, const Map& map) const;
+  MappedColumns MapGroups(const Tensor& from, const Map& map) const;
+  // In float64.
+  MappedColumns ToBase(const Tensor& x) const;
 
   std::vector<Group> groups_;
   std::vector<Codes> codes_;
@@ -51,8 +54,8 @@ class Preprocessing final : public Transform {
   Tensor largest_;
   Tensor center_;
   Tensor scale_;
-  double log_scale_ = 0;  // sum of log scale
-  Tensor dtype_;          // of the flow
+  Tensor log_scale_;  // (D)
+  Tensor dtype_;      // of the flow
   bool any_discrete_ = false;
 };
 

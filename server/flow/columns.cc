@@ -96,6 +96,12 @@ Columns CircularColumns(const density::v1::Univariate& univariate, const Columns
   return found;
 }
 
+Columns AngleColumns(const density::v1::Univariate& univariate, const Columns& columns) {
+  const bool are_seen_as_they_are =
+      univariate.rational_quadratic_spline().circle() == density::v1::RationalQuadraticSpline::HALF_TURN;
+  return are_seen_as_they_are ? Columns() : CircularColumns(univariate, columns);
+}
+
 Columns InversePermutation(const Columns& columns) {
   Columns inverse(columns.size());
   for (size_t j = 0; j < columns.size(); ++j) inverse[columns[j]] = static_cast<int64_t>(j);

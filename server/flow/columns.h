@@ -32,6 +32,9 @@ Columns AllColumns(int64_t features);
 /// The entries of `columns` that `univariate` takes for circles, in the order of `columns`.
 Columns CircularColumns(const density::v1::Univariate& univariate, const Columns& columns);
 
+/// Those of them that networks see the cosine and sine of.
+Columns AngleColumns(const density::v1::Univariate& univariate, const Columns& columns);
+
 /// inverse[columns[j]] = j. Precondition: `columns` is a permutation.
 Columns InversePermutation(const Columns& columns);
 

@@ -21,23 +21,33 @@ Continuous::Continuous(const density::v1::Continuous& spec, int64_t features, in
   }
 }
 
-Mapped Continuous::Inverse(const Tensor& x, const Tensor& context) { return Map(x, context, Direction::kInverse); }
+Mapped Continuous::Inverse(const Tensor& x, const Tensor& context) {
+  return Map(x, context, probes_, Direction::kInverse);
+}
 
-Mapped Continuous::Forward(const Tensor& z, const Tensor& context) { return Map(z, context, Direction::kForward); }
+Mapped Continuous::InverseWithProbes(const Tensor& x, const Tensor& context, uint64_t draw) {
+  const Tensor probes = probes_.defined() ? OtherRademacher(probes_.squeeze(0), spec_.seed(), draw) : probes_;
+  return Map(x, context, probes.defined() ? probes.unsqueeze(0) : probes, Direction::kInverse);
+}
 
-Mapped Continuous::Map(const Tensor& start, const Tensor& context, Direction direction) const {
-  const Tensor end = Solve(start, context, direction, /*regularise=*/false);
+Mapped Continuous::Forward(const Tensor& z, const Tensor& context) {
+  return Map(z, context, probes_, Direction::kForward);
+}
+
+Mapped Continuous::Map(const Tensor& start, const Tensor& context, const Tensor& probes, Direction direction) const {
+  const Tensor end = Solve(start, context, probes, direction, /*regularise=*/false);
   return {end.narrow(1, 0, features_), end.select(1, features_)};
 }
 
 Regularised Continuous::InverseForTraining(const Tensor& x, const Tensor& context) {
   const bool regularise = spec_.kinetic_regularization() > 0 || spec_.jacobian_regularization() > 0;
   if (!regularise) return {Inverse(x, context), Tensor()};
-  const Tensor end = Solve(x, context, Direction::kInverse, regularise);
+  const Tensor end = Solve(x, context, probes_, Direction::kInverse, regularise);
   return {{end.narrow(1, 0, features_), end.select(1, features_)}, end.select(1, features_ + 1)};
 }
 
-Tensor Continuous::Solve(const Tensor& start, const Tensor& context, Direction direction, bool regularise) const {
+Tensor Continuous::Solve(const Tensor& start, const Tensor& context, const Tensor& probes, Direction direction,
+                         bool regularise) const {
   const bool backwards = direction == Direction::kForward;
   VelocityNetwork::Wanted wanted;
   wanted.squared_norm = regularise && spec_.jacobian_regularization() > 0;
@@ -47,7 +57,7 @@ Tensor Continuous::Solve(const Tensor& start, const Tensor& context, Direction d
   // Fresh ones belong to their rows.
   const bool fresh = has_probes && is_training();
   if (fresh) {
-    given.push_back(RandomRademacher({start.size(0), probes_.size(1), features_}, start.options()));
+    given.push_back(RandomRademacher({start.size(0), probes.size(1), features_}, start.options()));
   }
   auto problem = std::make_shared<OdeProblem>();
   problem->parameters = network_->parameters();
@@ -55,7 +65,7 @@ Tensor Continuous::Solve(const Tensor& start, const Tensor& context, Direction d
   problem->absolute_tolerance = spec_.atol();
   problem->relative_tolerance = spec_.rtol();
   problem->max_steps = spec_.max_steps();
-  problem->prepare = [network = network_, fixed = has_probes && !fresh ? probes_ : Tensor(), features = features_,
+  problem->prepare = [network = network_, fixed = has_probes && !fresh ? probes : Tensor(), features = features_,
                       has_context = context.defined(), fresh, wanted, regularise, backwards,
                       kinetic = spec_.kinetic_regularization(),
                       jacobian = spec_.jacobian_regularization()]() -> OdeRate {

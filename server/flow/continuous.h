@@ -20,6 +20,7 @@ class Continuous final : public Transform {
   Continuous(const density::v1::Continuous& spec, int64_t features, int64_t context_features, Initializer& initializer);
   Mapped Forward(const Tensor& z, const Tensor& context) override;
   Mapped Inverse(const Tensor& x, const Tensor& context) override;
+  Mapped InverseWithProbes(const Tensor& x, const Tensor& context, uint64_t draw) override;
   /// The regularisation of RNODE (Finlay et al. 2020): integrals of |v|^2 and |dv/dx|_F^2 over t, times their weights.
   Regularised InverseForTraining(const Tensor& x, const Tensor& context) override;
   /// Flow matching (Lipman et al. 2023): |v((1 - t) x + t z, t) - (z - x)|^2, (N), at one random t per row. The times
@@ -28,9 +29,11 @@ class Continuous final : public Transform {
 
  private:
   enum class Direction { kForward, kInverse };
-  // State after the solve: the rows, the integral of the trace, and those of what regularises.
-  Tensor Solve(const Tensor& start, const Tensor& context, Direction direction, bool regularise) const;
-  Mapped Map(const Tensor& start, const Tensor& context, Direction direction) const;
+  // State after the solve: the rows, the integral of the trace, and those of what regularises. `probes` (1, P, D) are
+  // taken in evaluation mode, where any are needed.
+  Tensor Solve(const Tensor& start, const Tensor& context, const Tensor& probes, Direction direction,
+               bool regularise) const;
+  Mapped Map(const Tensor& start, const Tensor& context, const Tensor& probes, Direction direction) const;
 
   const density::v1::Continuous spec_;
   const int64_t features_;

@@ -35,7 +35,7 @@ Coupling::Coupling(const density::v1::Coupling& spec, const RowShape& shape, int
     const Pixels pixels = {shape, passed, transformed, parameters_};
     conditioner_ = MakeConvConditioner(spec.conditioner().conv_resnet(), pixels, context_features, initializer);
   } else {
-    const auto circles = static_cast<int64_t>(CircularColumns(spec.univariate(), passed).size());
+    const auto circles = static_cast<int64_t>(AngleColumns(spec.univariate(), passed).size());
     const auto outputs = static_cast<int64_t>(transformed.size()) * parameters_;
     conditioner_ = MakeConditioner(spec.conditioner(), passed_count + circles, context_features, outputs, initializer);
   }

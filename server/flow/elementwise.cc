@@ -23,13 +23,15 @@ Tensor Elementwise::Theta(const Tensor& rows, const Tensor& context) {
 }
 
 Mapped Elementwise::Forward(const Tensor& z, const Tensor& context) {
-  const MappedColumns mapped = univariate_->Forward(z, Theta(z, context));
-  return {mapped.value, mapped.log_slope.sum(1)};
+  return Summed(univariate_->Forward(z, Theta(z, context)));
 }
 
 Mapped Elementwise::Inverse(const Tensor& x, const Tensor& context) {
-  const MappedColumns mapped = univariate_->Inverse(x, Theta(x, context));
-  return {mapped.value, mapped.log_slope.sum(1)};
+  return Summed(univariate_->Inverse(x, Theta(x, context)));
+}
+
+MappedColumns Elementwise::InverseByColumn(const MappedColumns& x, const Tensor& context) {
+  return After(x, univariate_->Inverse(x.value, Theta(x.value, context)));
 }
 
 }  // namespace densityd::flow

@@ -1,12 +1,15 @@
 #include "server/flow/flow.h"
 
 #include <algorithm>
+#include <limits>
 #include <string>
 #include <utility>
 
+#include "server/flow/chain_order.h"
 #include "server/flow/continuous.h"
 #include "server/flow/row_shape.h"
 #include "server/flow/spec.h"
+#include "server/flow/triangular.h"
 
 namespace densityd::flow {
 namespace {
@@ -71,6 +74,37 @@ Tensor Flow::LogProb(const Tensor& x, const Tensor& context) {
   const Tensor prepared = PrepareContext(context);
   const Mapped base = InverseOfPrepared(x, prepared);
   return base_->LogProb(base.value, prepared) + base.log_abs_det;
+}
+
+Tensor Flow::LogProbByColumn(const Tensor& x, const Tensor& context) {
+  // There is no other column that it could depend on, whatever the layers.
+  if (spec_.features() == 1) return LogProb(x, context).unsqueeze(1);
+  const ChainOrder chain = ChainOrderOf(spec_);
+  const auto indices = [&](const Columns& columns) {
+    return torch::tensor(columns, torch::TensorOptions(x.device()).dtype(torch::kInt64));
+  };
+  const Columns column_to_place = InversePermutation(chain.places);
+  Columns base_order;
+  for (const int64_t column : chain.columns) base_order.push_back(column_to_place[column]);
+  const Tensor prepared = PrepareContext(context);
+  MappedColumns z{x, torch::zeros_like(x)};
+  for (const auto& layer : layers_) z = static_cast<TriangularTransform&>(*layer).InverseByColumn(z, prepared);
+  const Tensor by_place = base_->LogProbByColumn(z.value, prepared, indices(base_order)) + z.log_slope;
+  return by_place.index_select(1, indices(column_to_place));
+}
+
+Mapped Flow::LogProbWithError(const Tensor& x, const Tensor& context) {
+  const Tensor prepared = PrepareContext(context);
+  const auto log_prob = [&](const Mapped& z) { return base_->LogProb(z.value, prepared) + z.log_abs_det; };
+  std::vector<Tensor> draws = {log_prob(InverseOfPrepared(x, prepared))};
+  for (uint64_t draw = 1; draw < kProbeDraws; ++draw) {
+    draws.push_back(log_prob(MapToBase(
+        spec_, x, [&](size_t i, const Tensor& rows) { return layers_[i]->InverseWithProbes(rows, prepared, draw); })));
+  }
+  const Tensor error = torch::stack(draws, 1).std(1, /*unbiased=*/true, /*keepdim=*/true);
+  // Where the density is zero it is so in every draw.
+  const Tensor is_zero = draws.front() == -std::numeric_limits<double>::infinity();
+  return {error.masked_fill(is_zero.unsqueeze(1), 0), draws.front()};
 }
 
 Tensor Flow::TrainingLoss(const Tensor& x, const Tensor& context) {

@@ -56,6 +56,12 @@ class Flow : public Module {
 
   /// log p(x | context) of x (N, D): (N), nats. -infinity, never NaN, where a layer is not defined at x.
   Tensor LogProb(const Tensor& x, const Tensor& context);
+  /// The terms of the chain rule: log p(x_j | columns before x_j, context), (N, D), nats, in the data's order of
+  /// columns. A row's add up to log p(x). Precondition: ChainOrderOf(spec()).exists().
+  Tensor LogProbByColumn(const Tensor& x, const Tensor& context);
+  /// log p(x | context), (N), and how far it may be off where layers estimate log|det| with random probes: the standard
+  /// deviation (N, 1) over kProbeDraws (spec.h) draws of the probes, the flow's own among them. In evaluation mode.
+  Mapped LogProbWithError(const Tensor& x, const Tensor& context);
   /// What a training minimises the mean of, for each row of x (N, D): (N). -log p(x | context) and what layers add to
   /// it; for a layer that is trained by flow matching, its error at noise drawn from LibTorch's global generator. In
   /// training mode.

@@ -119,7 +119,7 @@ void AddCoupling(const density::v1::Coupling& coupling, const RowShape& shape, i
     return AddConvResNet(coupling.conditioner().conv_resnet(), ChannelsOf(passed, shape) + context,
                          ChannelsOf(transformed, shape) * parameters, conditioner, tensors);
   }
-  const auto inputs = static_cast<int64_t>(passed.size() + CircularColumns(coupling.univariate(), passed).size());
+  const auto inputs = static_cast<int64_t>(passed.size() + AngleColumns(coupling.univariate(), passed).size());
   AddConditioner(coupling.conditioner(), inputs + context, static_cast<int64_t>(transformed.size()) * parameters,
                  conditioner, tensors);
 }
@@ -147,7 +147,7 @@ void AddLayer(const Layer& layer, const RowShape& shape, int64_t context, const 
       return AddCoupling(layer.coupling(), shape, context, name, tensors);
     case Layer::kAutoregressive: {
       const Univariate& univariate = layer.autoregressive().univariate();
-      const auto circles = static_cast<int64_t>(CircularColumns(univariate, AllColumns(features)).size());
+      const auto circles = static_cast<int64_t>(AngleColumns(univariate, AllColumns(features)).size());
       return AddConditioner(layer.autoregressive().conditioner(), features + circles + context,
                             features * UnivariateParameters(univariate), name + ".conditioner", tensors);
     }
@@ -217,7 +217,8 @@ void AddEncoding(const density::v1::Preprocessing& encoding, Tensors& tensors) {
 int64_t UnivariateParameters(const Univariate& univariate) {
   if (univariate.has_rational_quadratic_spline()) {
     const auto& spline = univariate.rational_quadratic_spline();
-    return 3 * int64_t{spline.bins()} + (spline.circular().empty() ? -1 : 1);
+    const bool turns = !spline.circular().empty() && spline.circle() != density::v1::RationalQuadraticSpline::HALF_TURN;
+    return 3 * int64_t{spline.bins()} + (turns ? 1 : -1);
   }
   if (univariate.has_mixture_cdf()) {
     return 3 * int64_t{univariate.mixture_cdf().components()} * univariate.mixture_cdf().layers();

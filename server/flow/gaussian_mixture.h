@@ -16,6 +16,7 @@ class GaussianMixture final : public BaseDistribution {
   /// Precondition: `spec` is checked and has its defaults.
   GaussianMixture(const density::v1::GaussianMixture& spec, int64_t features, Initializer& initializer);
   Tensor LogProb(const Tensor& z, const Tensor& context) override;
+  Tensor LogProbByColumn(const Tensor& z, const Tensor& context, const Tensor& order) override;
   /// Not differentiable by `weights`.
   Tensor FromNoise(const Tensor& noise, const Tensor& context) override;
 

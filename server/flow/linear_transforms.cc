@@ -36,6 +36,10 @@ Mapped Permutation::Inverse(const Tensor& x, const Tensor& /*context*/) {
   return {x.index_select(1, columns_), torch::zeros({x.size(0)}, x.options())};
 }
 
+MappedColumns Permutation::InverseByColumn(const MappedColumns& x, const Tensor& /*context*/) {
+  return {x.value.index_select(1, columns_), x.log_slope.index_select(1, columns_)};
+}
+
 LuLinear::LuLinear(int64_t features) {
   factors_.identity = RegisterConstant(torch::eye(features, torch::kFloat64));
   factors_.lu = register_parameter("lu", LuFactors::Identity(features));
@@ -78,6 +82,10 @@ Mapped ActNorm::Inverse(const Tensor& x, const Tensor& /*context*/) {
   return {(x - PerColumn(shift_)) * PerColumn((-log_scale_).exp()), log_abs_det.expand({x.size(0)})};
 }
 
+MappedColumns ActNorm::InverseByColumn(const MappedColumns& x, const Tensor& context) {
+  return {Inverse(x.value, context).value, x.log_slope - PerColumn(log_scale_)};
+}
+
 void ActNorm::InitializeFromData(const Tensor& x, const Tensor& /*context*/) {
   if (x.size(0) < 2 || initialized_.item<double>() != 0) return;
   const torch::NoGradGuard no_grad;
@@ -114,6 +122,10 @@ Mapped FullAffine::Inverse(const Tensor& x, const Tensor& /*context*/) {
   const Tensor z = torch::linalg_solve_triangular(matrix.t(), x - shift_, /*upper=*/true, /*left=*/false,
                                                   /*unitriangular=*/false);
   return {z, (-matrix.diagonal().log().sum()).expand({x.size(0)})};
+}
+
+MappedColumns FullAffine::InverseByColumn(const MappedColumns& x, const Tensor& context) {
+  return {Inverse(x.value, context).value, x.log_slope - Matrix().diagonal().log()};
 }
 
 void FullAffine::InitializeFromData(const Tensor& x, const Tensor& /*context*/) {

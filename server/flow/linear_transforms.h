@@ -2,7 +2,7 @@
 #pragma once
 
 #include "server/flow/row_shape.h"
-#include "server/flow/transform.h"
+#include "server/flow/triangular.h"
 
 namespace densityd::flow {
 
@@ -25,11 +25,12 @@ struct LuFactors {
 };
 
 /// z[j] = x[columns[j]]; log|det| = 0. Registers nothing.
-class Permutation final : public Transform {
+class Permutation final : public TriangularTransform {
  public:
   explicit Permutation(const Columns& columns);
   Mapped Forward(const Tensor& z, const Tensor& context) override;
   Mapped Inverse(const Tensor& x, const Tensor& context) override;
+  MappedColumns InverseByColumn(const MappedColumns& x, const Tensor& context) override;
 
  private:
   Tensor columns_;
@@ -51,12 +52,13 @@ class LuLinear final : public Transform {
 /// z = (x - shift) * exp(-log_scale) (Kingma & Dhariwal 2018), per column or per channel of an image. Registers
 /// `log_scale` (D or channels), `shift` (the same) and the flag `initialized` (): 1 once InitializeFromData has set
 /// both so that the columns, or the channels, of its rows leave with mean 0 and deviation 1.
-class ActNorm final : public Transform {
+class ActNorm final : public TriangularTransform {
  public:
   /// Precondition: `spec` is checked.
   ActNorm(const density::v1::ActNorm& spec, const RowShape& shape);
   Mapped Forward(const Tensor& z, const Tensor& context) override;
   Mapped Inverse(const Tensor& x, const Tensor& context) override;
+  MappedColumns InverseByColumn(const MappedColumns& x, const Tensor& context) override;
   /// Does nothing the second time, nor with fewer than two rows.
   void InitializeFromData(const Tensor& x, const Tensor& context) override;
 
@@ -73,11 +75,12 @@ class ActNorm final : public Transform {
 /// x = A z + b: with a standard-normal base the normal distribution of mean b and covariance A A^T. Registers `lower`
 /// (D (D + 1) / 2), the lower triangle of A row by row, its diagonal as `raw`, diag(A) = softplus(raw) + 1e-3; and
 /// `shift` (D), b. Starts as the identity.
-class FullAffine final : public Transform {
+class FullAffine final : public TriangularTransform {
  public:
   explicit FullAffine(int64_t features);
   Mapped Forward(const Tensor& z, const Tensor& context) override;
   Mapped Inverse(const Tensor& x, const Tensor& context) override;
+  MappedColumns InverseByColumn(const MappedColumns& x, const Tensor& context) override;
   /// Sets b and A to the maximum-likelihood normal distribution of `x`. Does nothing where the sample covariance is not
   /// positive definite.
   void InitializeFromData(const Tensor& x, const Tensor& context) override;

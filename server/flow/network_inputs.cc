@@ -9,7 +9,7 @@ namespace densityd::flow {
 NetworkInputs::NetworkInputs(const density::v1::Univariate& univariate, const Columns& columns)
     : turns_(std::numbers::pi / std::max(univariate.rational_quadratic_spline().bound(), 1e-3)) {
   columns_ = RegisterConstant(torch::tensor(columns, torch::kInt64));
-  const Columns circles = CircularColumns(univariate, columns);
+  const Columns circles = AngleColumns(univariate, columns);
   if (circles.empty()) return;
   circles_ = RegisterConstant(torch::tensor(circles, torch::kInt64));
   is_circle_ = RegisterConstant(torch::isin(columns_, circles_));

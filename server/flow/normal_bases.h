@@ -14,6 +14,7 @@ namespace densityd::flow {
 class StandardNormal final : public BaseDistribution {
  public:
   Tensor LogProb(const Tensor& z, const Tensor& context) override;
+  Tensor LogProbByColumn(const Tensor& z, const Tensor& context, const Tensor& order) override;
   Tensor FromNoise(const Tensor& noise, const Tensor& context) override;
 };
 
@@ -22,6 +23,7 @@ class DiagonalNormal final : public BaseDistribution {
  public:
   explicit DiagonalNormal(int64_t features);
   Tensor LogProb(const Tensor& z, const Tensor& context) override;
+  Tensor LogProbByColumn(const Tensor& z, const Tensor& context, const Tensor& order) override;
   Tensor FromNoise(const Tensor& noise, const Tensor& context) override;
 
  private:
@@ -36,6 +38,7 @@ class ConditionalDiagonalNormal final : public BaseDistribution {
   ConditionalDiagonalNormal(const density::v1::ConditionalDiagonalNormal& spec, int64_t features,
                             int64_t context_features, Initializer& initializer);
   Tensor LogProb(const Tensor& z, const Tensor& context) override;
+  Tensor LogProbByColumn(const Tensor& z, const Tensor& context, const Tensor& order) override;
   Tensor FromNoise(const Tensor& noise, const Tensor& context) override;
 
  private:

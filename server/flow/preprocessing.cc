@@ -72,6 +72,11 @@ Mapped Standardize::Inverse(const Tensor& x, const Tensor& /*context*/) {
   return {z.to(log_abs_det_.scalar_type()), log_abs_det_.expand({x.size(0)})};
 }
 
+MappedColumns Standardize::InverseByColumn(const MappedColumns& x, const Tensor& context) {
+  const Tensor log_slope = (-scale_.log()).to(log_abs_det_.scalar_type());
+  return {Inverse(x.value, context).value, x.log_slope + log_slope};
+}
+
 Bijection::Bijection(const density::v1::Bijection& spec, int64_t features)
     : spec_(spec), columns_(RegisterConstant(torch::tensor(BijectionColumns(spec, features), torch::kInt64))) {}
 
@@ -83,6 +88,11 @@ Mapped Bijection::Forward(const Tensor& z, const Tensor& /*context*/) {
 Mapped Bijection::Inverse(const Tensor& x, const Tensor& /*context*/) {
   const MappedColumns mapped = MapInverse(spec_, x.index_select(1, columns_));
   return {x.index_copy(1, columns_, mapped.value), mapped.log_slope.sum(1)};
+}
+
+MappedColumns Bijection::InverseByColumn(const MappedColumns& x, const Tensor& /*context*/) {
+  const MappedColumns mapped = MapInverse(spec_, x.value.index_select(1, columns_));
+  return {x.value.index_copy(1, columns_, mapped.value), x.log_slope.index_add(1, columns_, mapped.log_slope)};
 }
 
 }  // namespace densityd::flow

@@ -31,7 +31,9 @@ struct Option {
 absl::Status CheckApplicable(const Preset& preset, const PresetTraits& traits) {
   const Option options[] = {
       {"transforms", preset.has_transforms(), traits.has_transforms},
-      {"mixing", preset.mixing() != Preset::MIXING_UNSPECIFIED, traits.has_mixing},
+      {"mixing SAME_ORDER", preset.mixing() == Preset::SAME_ORDER, traits.has_order},
+      {"mixing", preset.mixing() != Preset::MIXING_UNSPECIFIED && preset.mixing() != Preset::SAME_ORDER,
+       traits.has_mixing},
       {"actnorm", preset.actnorm(), traits.has_mixing},
       {"hidden", !preset.hidden().empty(), traits.has_network},
       {"activation", preset.activation() != density::v1::ACTIVATION_UNSPECIFIED, traits.has_network},

@@ -14,6 +14,7 @@ struct PresetTraits {
   bool has_blocks = true;               ///< residual, residual_blocks, dropout
   bool has_transforms = true;           ///< transforms
   bool has_mixing = true;               ///< mixing, actnorm
+  bool has_order = false;               ///< mixing SAME_ORDER
   bool has_base = true;                 ///< base, learnt_base
   bool has_splines = false;             ///< bins
   bool has_bound = false;               ///< bound

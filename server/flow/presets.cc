@@ -94,7 +94,7 @@ void AddCouplings(const Preset& preset, uint32_t default_transforms, const Univa
   }
 }
 
-// Autoregressive layers whose order alternates, unless permutations mix the columns.
+// Autoregressive layers whose order alternates, unless permutations mix the columns, or nothing is to.
 void AddAutoregressive(const Preset& preset, uint32_t default_transforms, const Univariate& univariate,
                        Autoregressive::ParallelDirection parallel, FlowSpec& spec) {
   const uint32_t transforms = preset.has_transforms() ? preset.transforms() : default_transforms;
@@ -293,15 +293,16 @@ const std::map<std::string, Recipe, std::less<>>& Recipes() {
       {"elementwise", {AddElementwise, {.has_transforms = false, .has_mixing = false}}},
       {"nice", {AddNice, {.min_features = 2}}},
       {"realnvp", {AddRealNvp, {.min_features = 2}}},
-      {"maf", {AddMaf, {}}},
-      {"iaf", {AddIaf, {}}},
+      {"maf", {AddMaf, {.has_order = true}}},
+      {"iaf", {AddIaf, {.has_order = true}}},
       {"nsf_coupling",
        {AddNsfCoupling, {.has_splines = true, .has_bound = true, .has_passed = true, .min_features = 2}}},
-      {"nsf_ar", {AddNsfAutoregressive, {.has_splines = true, .has_bound = true}}},
+      {"nsf_ar", {AddNsfAutoregressive, {.has_order = true, .has_splines = true, .has_bound = true}}},
       {"circular_nsf",
-       {AddCircularNsf, {.has_mixing = false, .has_base = false, .has_splines = true, .has_circles = true}}},
+       {AddCircularNsf,
+        {.has_mixing = false, .has_order = true, .has_base = false, .has_splines = true, .has_circles = true}}},
       {"gaussianization", {AddGaussianization, {.has_mixing = false, .has_components = true}}},
-      {"naf", {AddNaf, {.has_components = true}}},
+      {"naf", {AddNaf, {.has_order = true, .has_components = true}}},
       {"planar", {AddPlanar, {}}},
       {"radial", {AddRadial, {}}},
       {"ffjord", {AddFfjord, {.has_blocks = false, .has_continuous_options = true}}},

@@ -13,6 +13,12 @@ torch::Tensor Rademacher(int64_t rows, int64_t columns, uint64_t seed) {
   return torch::tensor(signs, torch::kFloat64).view({rows, columns});
 }
 
+torch::Tensor OtherRademacher(const torch::Tensor& probes, uint64_t seed, uint64_t draw) {
+  // Odd steps through all seeds: no draw meets those of layers whose seeds are counted up.
+  constexpr uint64_t kStep = 0x9E3779B97F4A7C15;
+  return Rademacher(probes.size(0), probes.size(1), seed + draw * kStep).to(probes.options());
+}
+
 torch::Tensor RandomRademacher(torch::IntArrayRef shape, const torch::TensorOptions& options) {
   return torch::empty(shape, options).bernoulli_(0.5) * 2 - 1;
 }

@@ -33,10 +33,12 @@ RationalQuadraticSpline::RationalQuadraticSpline(const density::v1::RationalQuad
       min_width_(spec.min_width()),
       min_height_(spec.min_height()),
       min_slope_(spec.min_slope()),
-      circular_(circular) {}
+      half_turn_(circular && spec.circle() == density::v1::RationalQuadraticSpline::HALF_TURN),
+      circular_(circular && !half_turn_) {}
 
 MappedColumns RationalQuadraticSpline::Inverse(const Tensor& x, const Tensor& theta) const {
-  const Tensor inside = x.clamp(-bound_, bound_);
+  const Tensor clamped = x.clamp(-bound_, bound_);
+  const Tensor inside = half_turn_ ? Turned(clamped, HalfTurn(clamped)) : clamped;
   const Bin bin = FindBin(inside, theta, /*numbers_are_x=*/true);
   const Tensor t = ((inside - bin.x) / bin.width).clamp(0, 1);
   const Tensor rest = 1 - t;
@@ -59,7 +61,7 @@ MappedColumns RationalQuadraticSpline::Forward(const Tensor& z, const Tensor& th
   const Tensor discriminant = (b.square() - 4 * a * c).clamp_min(0);
   const Tensor t = (2 * c / (-b - discriminant.sqrt())).clamp(0, 1);
   const Tensor x = (bin.x + t * bin.width).clamp(-bound_, bound_);
-  return WithTails(z, {x, -bin.LogSlope(t)});
+  return WithTails(z, {half_turn_ ? Turned(x, HalfTurn(x)) : x, -bin.LogSlope(t)});
 }
 
 Tensor RationalQuadraticSpline::Shares(const Tensor& raw, double minimum) const {
@@ -87,6 +89,8 @@ Tensor RationalQuadraticSpline::Slopes(const Tensor& theta) const {
   const Tensor end = circular_ ? slopes(theta.narrow(-1, 3 * bins_ - 1, 1)) : torch::ones_like(theta.narrow(-1, 0, 1));
   return torch::cat({end, inner, end}, -1);
 }
+
+Tensor RationalQuadraticSpline::HalfTurn(const Tensor& like) const { return torch::full({}, bound_, like.options()); }
 
 Tensor RationalQuadraticSpline::Turned(const Tensor& numbers, const Tensor& angle) const {
   const Tensor sum = numbers + angle;

@@ -29,6 +29,7 @@ class RationalQuadraticSpline final : public Univariate {
   Tensor Shares(const Tensor& raw, double minimum) const;
   Tensor Knots(const Tensor& raw, double minimum) const;
   Tensor Slopes(const Tensor& theta) const;
+  Tensor HalfTurn(const Tensor& like) const;
   // The circle's turn by `angle`.
   Tensor Turned(const Tensor& numbers, const Tensor& angle) const;
   // The bin of each number: of x by the knots in x, of z by those in z.
@@ -42,7 +43,8 @@ class RationalQuadraticSpline final : public Univariate {
   const double min_width_;
   const double min_height_;
   const double min_slope_;
-  const bool circular_;
+  const bool half_turn_;  // a circle that is turned before the spline
+  const bool circular_;   // a circle that is turned behind it
 };
 
 }  // namespace densityd::flow

@@ -14,15 +14,22 @@ Residual::Residual(const density::v1::Residual& spec, int64_t features, int64_t 
       exact_features_(spec.exact_trace_features()),
       terms_(spec.series_terms()),
       tolerance_(spec.tolerance()),
+      seed_(spec.seed()),
       probes_(RegisterConstant(Rademacher(spec.probes(), features, spec.seed()))) {
   network_ = register_module("network", std::make_shared<ContractiveNetwork>(spec.network(), spec.coefficient(),
                                                                              features, context_features, initializer));
 }
 
-Mapped Residual::Inverse(const Tensor& x, const Tensor& context) {
+Mapped Residual::Inverse(const Tensor& x, const Tensor& context) { return Inverse(x, context, probes_); }
+
+Mapped Residual::InverseWithProbes(const Tensor& x, const Tensor& context, uint64_t draw) {
+  return Inverse(x, context, IsExact() ? probes_ : OtherRademacher(probes_, seed_, draw));
+}
+
+Mapped Residual::Inverse(const Tensor& x, const Tensor& context, const Tensor& probes) const {
   const Weights weights = network_->Normalised();
   const Point point = network_->Compute(weights, x, context);
-  return {x + point.value, LogAbsDet(weights, point)};
+  return {x + point.value, LogAbsDet(weights, point, probes)};
 }
 
 Mapped Residual::Forward(const Tensor& z, const Tensor& context) {
@@ -38,19 +45,19 @@ Mapped Residual::Forward(const Tensor& z, const Tensor& context) {
   }
   // Once more, for the derivatives of the fixed point.
   const Tensor x = newton(root);
-  return {x, -LogAbsDet(weights, network_->Compute(weights, x, context))};
+  return {x, -LogAbsDet(weights, network_->Compute(weights, x, context), probes_)};
 }
 
-Tensor Residual::LogAbsDet(const Weights& weights, const Point& point) const {
-  if (!IsExact()) return SeriesLogAbsDet(weights, point);
+Tensor Residual::LogAbsDet(const Weights& weights, const Point& point, const Tensor& probes) const {
+  if (!IsExact()) return SeriesLogAbsDet(weights, point, probes);
   const Tensor identity = torch::eye(features_, point.value.options());
   // The determinant is positive: it is so at J = 0, and nowhere zero on the way to J.
   return std::get<1>(torch::linalg_slogdet(identity + ContractiveNetwork::Jacobian(weights, point)));
 }
 
-Tensor Residual::SeriesLogAbsDet(const Weights& weights, const Point& point) const {
+Tensor Residual::SeriesLogAbsDet(const Weights& weights, const Point& point, const Tensor& probes) const {
   Tensor sum = torch::zeros({point.value.size(0)}, point.value.options());
-  for (const Tensor& fixed : probes_.unbind(0)) {
+  for (const Tensor& fixed : probes.unbind(0)) {
     const Tensor probe = is_training() ? RandomRademacher(point.value.sizes(), point.value.options())
                                        : fixed.unsqueeze(0).expand_as(point.value);
     Tensor power = probe;
@@ -60,7 +67,7 @@ Tensor Residual::SeriesLogAbsDet(const Weights& weights, const Point& point) con
       sum = sum + factor * (power * probe).sum(1);
     }
   }
-  return sum / static_cast<double>(probes_.size(0));
+  return sum / static_cast<double>(probes.size(0));
 }
 
 Tensor Residual::FixedPoint(const Weights& weights, const Tensor& z, const Tensor& context) const {

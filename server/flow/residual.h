@@ -20,12 +20,14 @@ class Residual final : public Transform {
   Residual(const density::v1::Residual& spec, int64_t features, int64_t context_features, Initializer& initializer);
   Mapped Forward(const Tensor& z, const Tensor& context) override;
   Mapped Inverse(const Tensor& x, const Tensor& context) override;
+  Mapped InverseWithProbes(const Tensor& x, const Tensor& context, uint64_t draw) override;
 
  private:
   using Weights = ContractiveNetwork::Weights;
   using Point = ContractiveNetwork::Point;
-  Tensor LogAbsDet(const Weights& weights, const Point& point) const;
-  Tensor SeriesLogAbsDet(const Weights& weights, const Point& point) const;
+  Mapped Inverse(const Tensor& x, const Tensor& context, const Tensor& probes) const;
+  Tensor LogAbsDet(const Weights& weights, const Point& point, const Tensor& probes) const;
+  Tensor SeriesLogAbsDet(const Weights& weights, const Point& point, const Tensor& probes) const;
   Tensor FixedPoint(const Weights& weights, const Tensor& z, const Tensor& context) const;
   // (I + J)^-1 residual, J at `point`.
   Tensor SolveLinear(const Weights& weights, const Point& point, const Tensor& residual) const;
@@ -35,7 +37,8 @@ class Residual final : public Transform {
   const int64_t exact_features_;
   const int64_t terms_;
   const double tolerance_;
-  Tensor probes_;  // (probes, D) of -1 and 1
+  const uint64_t seed_;  // of the probes
+  Tensor probes_;        // (probes, D) of -1 and 1
   std::shared_ptr<ContractiveNetwork> network_;
 };
 

@@ -37,6 +37,16 @@ int64_t UnivariateParameters(const density::v1::Univariate& univariate);
 /// need more. Precondition: `base` is checked.
 int64_t NoiseColumns(const density::v1::BaseDistribution& base, int64_t features);
 
+/// Estimates of log p that its standard error comes from.
+inline constexpr uint64_t kProbeDraws = 8;
+
+/// Whether log|det| of `layer`, for rows of `columns` columns, is an estimate with random probes. Precondition: it is
+/// checked and has its defaults.
+bool IsEstimated(const density::v1::Layer& layer, int64_t columns);
+
+/// Whether log p is such an estimate. Precondition: `spec` is checked and has its defaults.
+bool EstimatesLogProb(const density::v1::FlowSpec& spec);
+
 /// A tensor of a built flow, as it is named in stored models (see flow.h).
 struct TensorInfo {
   std::string name;

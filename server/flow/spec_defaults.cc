@@ -40,6 +40,9 @@ void FillSpline(RationalQuadraticSpline& spline) {
     if (!spline.has_min_height()) spline.set_min_height(1e-3);
   }
   if (!spline.has_min_slope()) spline.set_min_slope(1e-3);
+  if (!spline.circular().empty() && spline.circle() == RationalQuadraticSpline::CIRCLE_UNSPECIFIED) {
+    spline.set_circle(RationalQuadraticSpline::LEARNT_TURN);
+  }
 }
 
 void FillAffine(Affine& affine) {

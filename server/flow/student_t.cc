@@ -19,13 +19,19 @@ StudentT::StudentT(const density::v1::StudentT& spec, int64_t features) {
 
 Tensor StudentT::Degrees() const { return kMinDegrees + Softplus(degrees_); }
 
-Tensor StudentT::LogProb(const Tensor& z, const Tensor& /*context*/) {
+Tensor StudentT::LogProb(const Tensor& z, const Tensor& /*context*/) { return ColumnLogProb(z).sum(1); }
+
+Tensor StudentT::LogProbByColumn(const Tensor& z, const Tensor& /*context*/, const Tensor& /*order*/) {
+  return ColumnLogProb(z);
+}
+
+Tensor StudentT::ColumnLogProb(const Tensor& z) const {
   // The two log-gammas cancel to a few digits where nu is large: in float64, whatever the flow's type.
   const Tensor exact = Degrees().to(torch::kFloat64);
   const Tensor log_norm =
       torch::lgamma((exact + 1) / 2) - torch::lgamma(exact / 2) - 0.5 * (exact * std::numbers::pi).log();
   const Tensor degrees = exact.to(z.scalar_type());
-  return log_norm.sum().to(z.scalar_type()) - ((degrees + 1) / 2 * torch::log1p(z.square() / degrees)).sum(1);
+  return log_norm.to(z.scalar_type()) - (degrees + 1) / 2 * torch::log1p(z.square() / degrees);
 }
 
 Tensor StudentT::FromNoise(const Tensor& noise, const Tensor& /*context*/) {

@@ -17,10 +17,12 @@ class StudentT final : public BaseDistribution {
   /// Precondition: `spec` is checked and has its defaults.
   StudentT(const density::v1::StudentT& spec, int64_t features);
   Tensor LogProb(const Tensor& z, const Tensor& context) override;
+  Tensor LogProbByColumn(const Tensor& z, const Tensor& context, const Tensor& order) override;
   Tensor FromNoise(const Tensor& noise, const Tensor& context) override;
 
  private:
   Tensor Degrees() const;
+  Tensor ColumnLogProb(const Tensor& z) const;
 
   Tensor degrees_;
 };

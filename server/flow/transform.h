@@ -1,6 +1,8 @@
 // Invertible maps, the parts that a flow is a chain of.
 #pragma once
 
+#include <cstdint>
+
 #include "server/flow/module.h"
 
 namespace densityd::flow {
@@ -34,6 +36,12 @@ class Transform : public Module {
   /// Inverse as a training takes it.
   virtual Regularised InverseForTraining(const Tensor& x, const Tensor& context) {
     return {Inverse(x, context), Tensor()};
+  }
+
+  /// Inverse with other probes where log|det| is estimated with random ones: another, independent estimate for each
+  /// `draw`, the same for every row. Where it is exact: Inverse.
+  virtual Mapped InverseWithProbes(const Tensor& x, const Tensor& context, uint64_t /*draw*/) {
+    return Inverse(x, context);
   }
 
   /// Sets parameters that start from data (ActNorm, FullAffine), given the rows that reach this layer in the density

@@ -16,6 +16,11 @@ Tensor UniformBox::LogProb(const Tensor& z, const Tensor& /*context*/) {
   return (zero + log_density).masked_fill(outside, -std::numeric_limits<double>::infinity());
 }
 
+Tensor UniformBox::LogProbByColumn(const Tensor& z, const Tensor& /*context*/, const Tensor& /*order*/) {
+  const Tensor outside = (z < low_).logical_or(z > high_);
+  return (0 * z - std::log(high_ - low_)).masked_fill(outside, -std::numeric_limits<double>::infinity());
+}
+
 Tensor UniformBox::FromNoise(const Tensor& noise, const Tensor& /*context*/) {
   return (low_ + (high_ - low_) * torch::special_ndtr(noise)).clamp(low_, high_);
 }

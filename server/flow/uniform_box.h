@@ -12,6 +12,7 @@ class UniformBox final : public BaseDistribution {
   /// Precondition: `spec` is checked and has its defaults.
   UniformBox(const density::v1::UniformBox& spec, int64_t features);
   Tensor LogProb(const Tensor& z, const Tensor& context) override;
+  Tensor LogProbByColumn(const Tensor& z, const Tensor& context, const Tensor& order) override;
   Tensor FromNoise(const Tensor& noise, const Tensor& context) override;
 
  private:

@@ -59,6 +59,12 @@ absl::Status CheckSpline(const RationalQuadraticSpline& spline, int64_t features
   if (!RationalQuadraticSpline::Parameterization_IsValid(parameterization)) {
     return UnknownEnum(field + ".parameterization", parameterization);
   }
+  if (!RationalQuadraticSpline::Circle_IsValid(spline.circle())) {
+    return UnknownEnum(field + ".circle", spline.circle());
+  }
+  if (spline.circle() != RationalQuadraticSpline::CIRCLE_UNSPECIFIED && spline.circular().empty()) {
+    return InvalidArgument(field + ".circle", "is set, but no column is `circular`");
+  }
   const uint32_t bins = spline.bins();
   if (bins != 0 && (bins < kMinSplineBins || bins > kMaxSplineBins)) {
     return InvalidArgument(field + ".bins",

@@ -12,7 +12,8 @@ namespace densityd::rpc {
 
 void ExplainCallBase::Begin() {
   absl::Status status = Prepare();
-  if (status.ok()) status = Queue();
+  // First, so that a plan that is not there yet is waited for before anything else is computed.
+  if (status.ok()) status = explain_.log_prob_by_column.empty() ? QueuePoints() : QueueChain();
   if (!status.ok()) Answer(status);
 }
 
@@ -26,8 +27,6 @@ absl::Status ExplainCallBase::Prepare() {
   auto prepared = PrepareExplain(request_, *shared.models, shared.limits, response_);
   if (!prepared.ok()) return prepared.status();
   explain_ = *std::move(prepared);
-  plan = explain_.rows.model->plan(explain_.rows.precision);
-  op = engine::Op::kLogProb;
   deadline = Deadline();
   client = client_id();
   priority = rows_priority();
@@ -37,11 +36,19 @@ absl::Status ExplainCallBase::Prepare() {
   return absl::OkStatus();
 }
 
-absl::Status ExplainCallBase::Queue() {
+absl::Status ExplainCallBase::QueueChain() {
+  span = explain_.rows.span;
+  std::vector<double>& numbers = explain_.log_prob_by_column;
+  span.output = {numbers.data(), NumberType::kFloat64, span.rows, numbers.size() / span.rows};
+  return Queue(engine::Op::kLogProbByColumn, numbers.size());
+}
+
+absl::Status ExplainCallBase::QueuePoints() {
   const explain::Explainer& explainer = *explain_.explainer;
   const size_t points = explainer.origin().size();
-  const size_t features = plan->info().features;
-  const size_t context_cols = plan->info().context_features;
+  const engine::PlanInfo& info = explain_.rows.model->plan(explain_.rows.precision)->info();
+  const size_t features = info.features;
+  const size_t context_cols = info.context_features;
   log_prob_.resize(points);
   span = engine::RowSpan();
   span.rows = points;
@@ -57,15 +64,21 @@ absl::Status ExplainCallBase::Queue() {
     }
     span.context = {contexts_.data(), NumberType::kFloat64, points, context_cols};
   }
-  const size_t rows = explain_.rows.span.rows;
-  bytes = request_.ByteSizeLong() + (rows + points) * (features + context_cols + 1) * sizeof(double);
+  return Queue(engine::Op::kLogProb, (explain_.rows.span.rows + points) * (features + context_cols + 1));
+}
+
+absl::Status ExplainCallBase::Queue(engine::Op wanted, size_t held) {
+  op = wanted;
+  plan = explain_.rows.model->plan(op, explain_.rows.precision);
+  bytes = request_.ByteSizeLong() + held * sizeof(double);
   // Before Submit: another worker may run the rows, and call Done, before Submit returns.
   queued_ = shared_from_this();
-  ChargeRows(points);
+  const size_t rows = span.rows;
+  ChargeRows(rows);
   absl::Status submitted = environment().scheduler->Submit(worker().index(), *this);
   if (!submitted.ok()) {
     queued_.reset();
-    ReturnRows(points);
+    ReturnRows(rows);
   }
   return submitted;
 }
@@ -84,9 +97,10 @@ void ExplainCallBase::OnEvent(Event event, bool /*ok*/) {
 }
 
 absl::Status ExplainCallBase::Continue() {
-  explain_.rows.model->series().OnRows(engine::Op::kLogProb, span.rows);
+  explain_.rows.model->series().OnRows(op, span.rows);
+  if (op == engine::Op::kLogProbByColumn) return QueuePoints();
   if (absl::Status status = explain_.explainer->Take(log_prob_); !status.ok()) return status;
-  if (!explain_.explainer->is_done()) return Queue();
+  if (!explain_.explainer->is_done()) return QueuePoints();
   FillExplanation(explain_, EncodingOf(request_.rows()), response_);
   Answer(absl::OkStatus());
   return absl::OkStatus();

@@ -1,6 +1,6 @@
 // One Explain call: rounds of points whose log p is computed like any other rows, and a little arithmetic in between.
 //
-//   arrived -> (points queued -> computed -> taken)* -> answered
+//   arrived -> [terms of the chain rule] -> (points queued -> computed -> taken)* -> answered
 //
 // To the scheduler each round is a request of the same caller, so that others get their share. Done of a round may run
 // on any worker; an alarm brings the call back to its own, whose queue the next round goes to.
@@ -40,8 +40,12 @@ class ExplainCallBase : public WorkerCall, public serving::RowJob {
   void OnCancelled() final { cancelled.store(true, std::memory_order_relaxed); }
   void OnEvent(Event event, bool ok) final;
   absl::Status Prepare();
+  /// Queues the rows for their terms of the chain rule.
+  absl::Status QueueChain();
   /// Queues the points that the explainer wants.
-  absl::Status Queue();
+  absl::Status QueuePoints();
+  /// Queues `span` for `wanted`, `held` numbers being in memory for it.
+  absl::Status Queue(engine::Op wanted, size_t held);
   /// Takes what was computed, and goes on.
   absl::Status Continue();
   void Answer(const absl::Status& status);

@@ -32,6 +32,18 @@ absl::StatusOr<std::vector<uint32_t>> Columns(const density::v1::ExplainRequest&
   return columns;
 }
 
+/// Makes room for the terms of the chain rule, or says why there are none.
+void PrepareChain(ExplainRequest& prepared, density::v1::ExplainResponse& response) {
+  const flow::ChainOrder& chain = prepared.rows.model->chain_order();
+  if (!chain.exists()) {
+    response.set_no_chain_rule_because(
+        absl::StrCat(chain.obstacle, ". The preset option mixing = SAME_ORDER makes a flow that has one order"));
+    return;
+  }
+  response.mutable_chain_order()->Assign(chain.columns.begin(), chain.columns.end());
+  prepared.log_prob_by_column.resize(prepared.rows.span.rows * chain.columns.size());
+}
+
 /// Numbers of the points of one round, about: 16 MiB.
 constexpr size_t kBatchNumbers = size_t{2} << 20;
 
@@ -80,6 +92,7 @@ absl::StatusOr<ExplainRequest> PrepareExplain(const density::v1::ExplainRequest&
   engine::ReadRows(prepared.rows.span.input, x.data());
   std::vector<explain::ColumnRange> ranges;
   for (uint32_t column : *columns) ranges.push_back(known[column]);
+  if (request.chain_rule()) PrepareChain(prepared, response);
   prepared.columns = *columns;
   prepared.explainer = std::make_unique<explain::Explainer>(
       std::move(x), features, *std::move(columns), std::move(ranges), Options(prepared.rows.precision, features));
@@ -102,6 +115,10 @@ void FillExplanation(const ExplainRequest& request, density::v1::Encoding encodi
   fill(&explain::ColumnAnswer::lower, *response.mutable_lower());
   fill(&explain::ColumnAnswer::upper, *response.mutable_upper());
   fill(&explain::ColumnAnswer::error, *response.mutable_error());
+  if (request.log_prob_by_column.empty()) return;
+  std::vector<double> chain = request.log_prob_by_column;
+  for (double& term : chain) term = -term;
+  engine::WriteRows(chain.data(), Allocate(encoding, rows, chain.size() / rows, *response.mutable_chain_rule()));
 }
 
 }  // namespace densityd::rpc

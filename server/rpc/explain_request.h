@@ -20,6 +20,8 @@ struct ExplainRequest {
   RowRequest rows;
   std::vector<uint32_t> columns;
   std::unique_ptr<explain::Explainer> explainer;
+  /// log p(x_j | the columns before), (N, D), to be computed first; empty where there is none, or not asked.
+  std::vector<double> log_prob_by_column;
 };
 
 /// Checks a request and pins its model version, which is written into `response`. Errors as PrepareRows, and

@@ -9,6 +9,8 @@ namespace {
 density::v1::RowOp RowOpOf(engine::Op op) {
   switch (op) {
     case engine::Op::kLogProb:
+    case engine::Op::kLogProbByColumn:
+    case engine::Op::kLogProbWithError:
       return density::v1::ROW_OP_LOG_PROB;
     case engine::Op::kInverse:
       return density::v1::ROW_OP_INVERSE;

@@ -206,9 +206,19 @@ absl::StatusOr<RowRequest> PrepareRows(const density::v1::LogProbRequest& reques
     return FailedPrecondition("model", request.model(),
                               "tail_probability was asked for, but the model was stored without calibration");
   }
-  auto encoding = AddInput(request, limits, /*answers_rows=*/false, request.tail_probability() ? 2 : 1, *rows);
+  const uint64_t columns = 1 + (request.tail_probability() ? 1 : 0) + (request.standard_error() ? 1 : 0);
+  auto encoding = AddInput(request, limits, /*answers_rows=*/false, columns, *rows);
   if (!encoding.ok()) return encoding.status();
   rows->span.log = Allocate(*encoding, rows->span.rows, *response.mutable_log_prob());
+  if (request.standard_error()) {
+    rows->span.output = Allocate(*encoding, rows->span.rows, *response.mutable_standard_error());
+    if (rows->model->plan(rows->precision)->info().is_estimate) {
+      rows->op = engine::Op::kLogProbWithError;
+    } else {
+      WriteColumn(std::vector<double>(rows->span.rows), rows->span.output);
+      rows->span.output = {};
+    }
+  }
   if (request.tail_probability()) {
     rows->tail_probability = Allocate(*encoding, rows->span.rows, *response.mutable_tail_probability());
   }
@@ -220,10 +230,12 @@ absl::StatusOr<RowRequest> PrepareRows(const density::v1::ExplainRequest& reques
                                        registry::ModelHandle model, const RowLimits& limits,
                                        density::v1::ExplainResponse& response) {
   constexpr uint64_t kAnswersPerColumn = 6;
+  const auto& served = static_cast<const ServedModel&>(*model.servable);
+  const uint64_t chain = request.chain_rule() ? served.plan(NumberType::kFloat32)->info().features : 0;
   auto rows = PinModel(request, std::move(model), response);
   if (!rows.ok()) return rows.status();
   rows->op = engine::Op::kLogProb;
-  auto encoding = AddInput(request, limits, /*answers_rows=*/false, 1 + kAnswersPerColumn * columns, *rows);
+  auto encoding = AddInput(request, limits, /*answers_rows=*/false, 1 + kAnswersPerColumn * columns + chain, *rows);
   if (!encoding.ok()) return encoding.status();
   return rows;
 }
@@ -301,11 +313,6 @@ absl::StatusOr<RowRequest> PrepareRows(const density::v1::ScoreRequest& request,
   auto rows = PinModel(request, *std::move(handle), response);
   if (!rows.ok()) return rows.status();
   rows->op = engine::Op::kScore;
-  const engine::PlanInfo& info = rows->model->plan(rows->op, rows->precision)->info();
-  if (!info.scores) {
-    return absl::UnimplementedError(absl::StrCat("a plan of kind ", info.kind, " on ", info.device,
-                                                 " computes no gradients; a server with --device=cpu does"));
-  }
   auto encoding = AddInput(request, limits, /*answers_rows=*/true, /*columns=*/1, *rows);
   if (!encoding.ok()) return encoding.status();
   rows->span.output = Allocate(*encoding, rows->span.rows, rows->span.input.cols, *response.mutable_score());
@@ -317,11 +324,19 @@ absl::StatusOr<RowRequest> PrepareRows(const density::v1::ScoreRequest& request,
 void CompleteRows(const RowRequest& request, int shard, std::vector<double>& scratch) {
   telemetry::ModelSeries& series = request.model->series();
   series.OnRows(request.op, request.span.rows);
-  if (request.op != engine::Op::kLogProb) return;
+  if (request.op != engine::Op::kLogProb && request.op != engine::Op::kLogProbWithError) return;
   ReadColumn(request.span.log, scratch);
   if (!request.non_finite.empty()) {
-    for (const size_t row : request.non_finite) scratch[row] = std::numeric_limits<double>::quiet_NaN();
-    WriteColumn(scratch, request.span.log);
+    const auto answer_nan = [&](const MutableMatrix& column) {
+      for (const size_t row : request.non_finite) scratch[row] = std::numeric_limits<double>::quiet_NaN();
+      WriteColumn(scratch, column);
+    };
+    if (request.span.output.data != nullptr) {  // the standard error
+      ReadColumn(request.span.output, scratch);
+      answer_nan(request.span.output);
+      ReadColumn(request.span.log, scratch);
+    }
+    answer_nan(request.span.log);
   }
   // Metrics are about the densities of rows that have one.
   const auto finite = [&]() -> const std::vector<double>& {

@@ -52,7 +52,6 @@ absl::StatusOr<RowRequest> PrepareRows(const density::v1::InverseRequest& reques
                                        const RowLimits& limits, density::v1::InverseResponse& response);
 absl::StatusOr<RowRequest> PrepareRows(const density::v1::ForwardRequest& request, const registry::ModelManager& models,
                                        const RowLimits& limits, density::v1::ForwardResponse& response);
-/// UNIMPLEMENTED where the device has no plan that computes gradients.
 absl::StatusOr<RowRequest> PrepareRows(const density::v1::ScoreRequest& request, const registry::ModelManager& models,
                                        const RowLimits& limits, density::v1::ScoreResponse& response);
 

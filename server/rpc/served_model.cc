@@ -33,7 +33,7 @@ engine::LazyPlan::Make Float64Maker(const PlanSource& source, const std::string&
 
 ServedModel::ServedModel(std::shared_ptr<const engine::Plan> float32, std::shared_ptr<const engine::LazyPlan> float64,
                          TailProbability tail_probability, std::vector<explain::ColumnRange> column_ranges,
-                         std::vector<flow::ContextColumn> context_columns,
+                         std::vector<flow::ContextColumn> context_columns, flow::ChainOrder chain_order,
                          std::shared_ptr<telemetry::ModelSeries> series)
     : float32_(std::move(float32)),
       lazy_float64_(float64.get()),
@@ -41,6 +41,7 @@ ServedModel::ServedModel(std::shared_ptr<const engine::Plan> float32, std::share
       tail_probability_(std::move(tail_probability)),
       column_ranges_(std::move(column_ranges)),
       context_columns_(std::move(context_columns)),
+      chain_order_(std::move(chain_order)),
       series_(std::move(series)) {}
 
 size_t ServedModel::memory_bytes() const { return float32_->info().bytes + float64_->info().bytes; }
@@ -64,9 +65,10 @@ registry::Loader MakeLoader(PlanSource source, std::string device, telemetry::Me
     if (!float32.ok()) return OfStoredSpec(float32.status());
     auto float64 = std::make_shared<engine::LazyPlan>(source.float64_info(stored.manifest.spec()),
                                                       Float64Maker(source, device, stored.name, stored.version));
-    return std::make_shared<ServedModel>(
-        *std::move(float32), std::move(float64), *std::move(tail_probability), ColumnRanges(stored.manifest),
-        flow::ContextColumns(stored.manifest.spec().context_encoding()), metrics.ForModel(stored.name));
+    return std::make_shared<ServedModel>(*std::move(float32), std::move(float64), *std::move(tail_probability),
+                                         ColumnRanges(stored.manifest),
+                                         flow::ContextColumns(stored.manifest.spec().context_encoding()),
+                                         flow::ChainOrderOf(stored.manifest.spec()), metrics.ForModel(stored.name));
   };
 }
 

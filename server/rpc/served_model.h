@@ -13,6 +13,7 @@
 #include "server/engine/lazy_plan.h"
 #include "server/engine/plan.h"
 #include "server/explain/conditional.h"
+#include "server/flow/chain_order.h"
 #include "server/flow/context_column.h"
 #include "server/registry/servable.h"
 #include "server/rpc/calibration.h"
@@ -26,7 +27,8 @@ class ServedModel final : public registry::Servable {
  public:
   ServedModel(std::shared_ptr<const engine::Plan> float32, std::shared_ptr<const engine::LazyPlan> float64,
               TailProbability tail_probability, std::vector<explain::ColumnRange> column_ranges,
-              std::vector<flow::ContextColumn> context_columns, std::shared_ptr<telemetry::ModelSeries> series);
+              std::vector<flow::ContextColumn> context_columns, flow::ChainOrder chain_order,
+              std::shared_ptr<telemetry::ModelSeries> series);
 
   size_t memory_bytes() const override;
   std::string plan_name() const override;
@@ -36,10 +38,11 @@ class ServedModel final : public registry::Servable {
   const std::shared_ptr<const engine::Plan>& plan(NumberType precision) const {
     return precision == NumberType::kFloat64 ? float64_ : float32_;
   }
-  /// Plan that answers `op` in at least `precision`: gradients are computed in float64, by what is the reference for
-  /// the compiled plans.
+  /// Plan that answers `op` in at least `precision`: gradients, and densities column by column, are computed in
+  /// float64, by what is the reference for the compiled plans.
   const std::shared_ptr<const engine::Plan>& plan(engine::Op op, NumberType precision) const {
-    return plan(op == engine::Op::kScore ? NumberType::kFloat64 : precision);
+    const bool is_exact = op == engine::Op::kScore || op == engine::Op::kLogProbByColumn;
+    return plan(is_exact ? NumberType::kFloat64 : precision);
   }
   /// The same, made where it was not, however long that takes. Valid as long as this.
   absl::StatusOr<const engine::Plan*> MadePlan(engine::Op op, NumberType precision) const;
@@ -48,6 +51,8 @@ class ServedModel final : public registry::Servable {
   const std::vector<explain::ColumnRange>& column_ranges() const { return column_ranges_; }
   /// What each column of an encoded context takes, (C); empty where the context is not encoded.
   const std::vector<flow::ContextColumn>& context_columns() const { return context_columns_; }
+  /// In which order of columns the density factors, or why in none.
+  const flow::ChainOrder& chain_order() const { return chain_order_; }
   telemetry::ModelSeries& series() const { return *series_; }
 
  private:
@@ -57,6 +62,7 @@ class ServedModel final : public registry::Servable {
   TailProbability tail_probability_;
   std::vector<explain::ColumnRange> column_ranges_;
   std::vector<flow::ContextColumn> context_columns_;
+  flow::ChainOrder chain_order_;
   std::shared_ptr<telemetry::ModelSeries> series_;
 };
 

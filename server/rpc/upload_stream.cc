@@ -57,12 +57,14 @@ absl::Status UploadStream::Append() {
   auto status = CheckMessageBytes(request.ByteSizeLong(), environment_->max_message_bytes);
   if (!status.ok()) return status;
   if (writer_ == nullptr) {
-    auto writer = datasets_->Create(request.display_name(), {request.columns().begin(), request.columns().end()});
+    auto writer = datasets_->Create(request.display_name(), {request.columns().begin(), request.columns().end()},
+                                    {request.missing_columns().begin(), request.missing_columns().end()});
     if (!writer.ok()) return writer.status();
     writer_ = *std::move(writer);
-  } else if (!request.display_name().empty() || request.columns_size() > 0) {
-    return InvalidArgument("columns", absl::StrCat("and display_name belong in the first message only; message ",
-                                                   chunks_, " (from 0) has them too"));
+  } else if (!request.display_name().empty() || request.columns_size() > 0 || request.missing_columns_size() > 0) {
+    return InvalidArgument("columns", absl::StrCat("display_name and missing_columns belong in the first message only; "
+                                                   "message ",
+                                                   chunks_, " (from 0) has some of them too"));
   }
   const auto rows = ViewRows("rows", request.rows());
   if (!rows.ok()) return Annotate(rows.status(), absl::StrCat("message ", chunks_));

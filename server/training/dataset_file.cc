@@ -52,15 +52,18 @@ std::string ChunkChecksum(std::string_view header, uint64_t index, std::string_v
 }
 
 template <typename Number>
-absl::Status CheckFiniteAs(const ConstMatrix& rows, std::string_view field, uint64_t first_row) {
+absl::Status CheckFiniteAs(const ConstMatrix& rows, std::string_view field, uint64_t first_row,
+                           const std::vector<bool>& may_be_missing) {
   const char* bytes = static_cast<const char*>(rows.data);
   for (size_t i = 0; i < rows.rows * rows.cols; ++i) {
     Number number;
     std::memcpy(&number, bytes + i * sizeof(Number), sizeof(Number));
-    if (!std::isfinite(number)) {
-      return InvalidRow(field, first_row + i / rows.cols,
-                        absl::StrCat("column ", i % rows.cols, " holds ", number, "; every number must be finite"));
-    }
+    if (std::isfinite(number)) continue;
+    const size_t column = i % rows.cols;
+    if (std::isnan(number) && column < may_be_missing.size() && may_be_missing[column]) continue;
+    return InvalidRow(field, first_row + i / rows.cols,
+                      absl::StrCat("column ", column, " holds ", number, "; every number must be finite",
+                                   std::isnan(number) ? ", but NaN where a context column may be missing" : ""));
   }
   return absl::OkStatus();
 }
@@ -158,9 +161,10 @@ class Reader {
 
 }  // namespace
 
-absl::Status CheckFinite(const ConstMatrix& rows, std::string_view field, uint64_t first_row) {
-  return rows.type == NumberType::kFloat32 ? CheckFiniteAs<float>(rows, field, first_row)
-                                           : CheckFiniteAs<double>(rows, field, first_row);
+absl::Status CheckFinite(const ConstMatrix& rows, std::string_view field, uint64_t first_row,
+                         const std::vector<bool>& may_be_missing) {
+  return rows.type == NumberType::kFloat32 ? CheckFiniteAs<float>(rows, field, first_row, may_be_missing)
+                                           : CheckFiniteAs<double>(rows, field, first_row, may_be_missing);
 }
 
 absl::StatusOr<std::unique_ptr<DatasetFileWriter>> DatasetFileWriter::Create(FileSystem& files, const std::string& path,
@@ -172,11 +176,12 @@ absl::StatusOr<std::unique_ptr<DatasetFileWriter>> DatasetFileWriter::Create(Fil
   return writer;
 }
 
-absl::Status DatasetFileWriter::Append(const ConstMatrix& rows, std::string_view field) {
+absl::Status DatasetFileWriter::Append(const ConstMatrix& rows, std::string_view field,
+                                       const std::vector<bool>& may_be_missing) {
   if (rows.cols != cols_) {
     return InvalidArgument(field, absl::StrCat("has ", rows.cols, " columns; those before it have ", cols_));
   }
-  if (absl::Status status = CheckFinite(rows, field, rows_); !status.ok()) return status;
+  if (absl::Status status = CheckFinite(rows, field, rows_, may_be_missing); !status.ok()) return status;
   const size_t row_bytes = cols_ * NumberBytes(rows.type);
   const size_t chunk_rows = std::max<size_t>(1, kMaxChunkBytes / row_bytes);
   for (size_t begin = 0; begin < rows.rows; begin += chunk_rows) {

@@ -18,6 +18,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -36,9 +37,9 @@ class DatasetFileWriter {
   static absl::StatusOr<std::unique_ptr<DatasetFileWriter>> Create(FileSystem& files, const std::string& path,
                                                                    size_t cols, uint64_t max_bytes);
 
-  /// Appends rows (n, cols). INVALID_ARGUMENT for `field` (other cols, a non-finite number with its row and column
-  /// counted over the whole file), RESOURCE_EXHAUSTED (over the limit, or the disk is full).
-  absl::Status Append(const ConstMatrix& rows, std::string_view field);
+  /// Appends rows (n, cols). INVALID_ARGUMENT for `field` (other cols; as CheckFinite, with the row counted over the
+  /// whole file), RESOURCE_EXHAUSTED (over the limit, or the disk is full).
+  absl::Status Append(const ConstMatrix& rows, std::string_view field, const std::vector<bool>& may_be_missing = {});
   /// Writes the end and waits until the file is on stable storage.
   absl::Status Finish();
 
@@ -64,8 +65,9 @@ class DatasetFileWriter {
 /// float64. DATA_LOSS naming the chunk, NOT_FOUND.
 absl::StatusOr<Table> ReadDatasetFile(FileSystem& files, const std::string& path);
 
-/// First number of rows (n, cols) that is not finite: INVALID_ARGUMENT for `field` with row `first_row` + i and the
-/// column, else OK.
-absl::Status CheckFinite(const ConstMatrix& rows, std::string_view field, uint64_t first_row);
+/// First number of rows (n, cols) that is not finite, nor NaN in a column that `may_be_missing`, (cols) or empty for
+/// none: INVALID_ARGUMENT for `field` with row `first_row` + i and the column, else OK.
+absl::Status CheckFinite(const ConstMatrix& rows, std::string_view field, uint64_t first_row,
+                         const std::vector<bool>& may_be_missing = {});
 
 }  // namespace densityd::training

@@ -68,7 +68,7 @@ class Writer : public DatasetWriter {
     if (file_ == nullptr) {
       if (absl::Status status = Begin(rows.cols); !status.ok()) return status;
     }
-    return file_->Append(rows, "rows");
+    return file_->Append(rows, "rows", may_be_missing_);
   }
 
   absl::Status Begin(size_t cols) {
@@ -82,11 +82,26 @@ class Writer : public DatasetWriter {
       return InvalidArgument("columns",
                              absl::StrCat("names ", dataset_.columns_size(), " columns; the rows have ", cols));
     }
+    if (absl::Status status = FindMissingColumns(); !status.ok()) return status;
     if (absl::Status status = files_.MakeFolders(folder_); !status.ok()) return status;
     absl::StatusOr<std::unique_ptr<DatasetFileWriter>> file =
         DatasetFileWriter::Create(files_, folder_ + kRowsFile, cols, max_bytes_);
     if (!file.ok()) return file.status();
     file_ = *std::move(file);
+    return absl::OkStatus();
+  }
+
+  absl::Status FindMissingColumns() {
+    const auto& columns = dataset_.columns();
+    may_be_missing_.assign(columns.size(), false);
+    for (int i = 0; i < dataset_.missing_columns_size(); ++i) {
+      const auto column = std::find(columns.begin(), columns.end(), dataset_.missing_columns(i));
+      if (column == columns.end()) {
+        return InvalidArgument(absl::StrCat("missing_columns[", i, "]"),
+                               absl::StrCat(Quote(dataset_.missing_columns(i)), " is no column of the rows"));
+      }
+      may_be_missing_[column - columns.begin()] = true;
+    }
     return absl::OkStatus();
   }
 
@@ -117,6 +132,7 @@ class Writer : public DatasetWriter {
   Dataset dataset_;
   const std::string folder_;
   std::unique_ptr<DatasetFileWriter> file_;
+  std::vector<bool> may_be_missing_;  // of each column
   bool failed_ = false;
 };
 
@@ -135,16 +151,19 @@ absl::StatusOr<DatasetStore> DatasetStore::Open(FileSystem& files, std::string r
 }
 
 absl::StatusOr<std::unique_ptr<DatasetWriter>> DatasetStore::Create(std::string display_name,
-                                                                    std::vector<std::string> columns) {
+                                                                    std::vector<std::string> columns,
+                                                                    std::vector<std::string> missing_columns) {
   if (display_name.size() > kMaxDisplayNameBytes) {
     return InvalidArgument("display_name",
                            absl::StrCat("has ", display_name.size(), " bytes; the limit is ", kMaxDisplayNameBytes));
   }
   if (absl::Status status = CheckColumnNames("columns", columns); !status.ok()) return status;
+  if (absl::Status status = CheckColumnNames("missing_columns", missing_columns); !status.ok()) return status;
   Dataset dataset;
   dataset.set_id(NewId("dataset", Clock::Real().Now()));
   dataset.set_display_name(std::move(display_name));
   for (std::string& column : columns) dataset.add_columns(std::move(column));
+  for (std::string& column : missing_columns) dataset.add_missing_columns(std::move(column));
   return std::make_unique<Writer>(*files_, root_, max_dataset_bytes_, std::move(dataset));
 }
 

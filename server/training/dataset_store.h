@@ -19,8 +19,8 @@ namespace densityd::training {
 class DatasetWriter {
  public:
   virtual ~DatasetWriter() = default;
-  /// Appends rows (n, cols). INVALID_ARGUMENT (other cols than before, a non-finite number with its row in the whole
-  /// dataset), RESOURCE_EXHAUSTED (over the limit, or the disk is full).
+  /// Appends rows (n, cols). INVALID_ARGUMENT (other cols than before; a non-finite number, but NaN in a column that
+  /// may be missing, with its row in the whole dataset), RESOURCE_EXHAUSTED (over the limit, or the disk is full).
   virtual absl::Status Append(const ConstMatrix& rows) = 0;
   /// Makes the dataset visible, all or nothing. INVALID_ARGUMENT where it has no rows.
   virtual absl::StatusOr<density::v1::Dataset> Commit() = 0;
@@ -32,8 +32,10 @@ class DatasetStore {
   /// `max_dataset_bytes` bounds one dataset.
   static absl::StatusOr<DatasetStore> Open(FileSystem& files, std::string root, uint64_t max_dataset_bytes);
 
-  /// Begins an upload. `columns` may be empty. INVALID_ARGUMENT for bad names.
-  absl::StatusOr<std::unique_ptr<DatasetWriter>> Create(std::string display_name, std::vector<std::string> columns);
+  /// Begins an upload. `columns` may be empty; `missing_columns` are those of them that may hold NaN. INVALID_ARGUMENT
+  /// for bad names, at the first rows for names of no column.
+  absl::StatusOr<std::unique_ptr<DatasetWriter>> Create(std::string display_name, std::vector<std::string> columns,
+                                                        std::vector<std::string> missing_columns = {});
   absl::StatusOr<density::v1::Dataset> Get(std::string_view id) const;
   /// Newest first.
   absl::StatusOr<std::vector<density::v1::Dataset>> List() const;

@@ -11,6 +11,7 @@
 #include "server/flow/spec.h"
 #include "server/registry/names.h"
 #include "server/training/dataset_file.h"
+#include "server/training/fit_columns.h"
 #include "server/training/options.h"
 
 namespace densityd::training {
@@ -40,15 +41,21 @@ absl::Status CheckPriority(int32_t priority) {
                          absl::StrCat("is ", priority, "; it must be -", kMaxPriority, " to ", kMaxPriority));
 }
 
-// What is known of data that are not read yet.
-absl::Status CheckShape(const TrainRequest& request, uint64_t rows, size_t cols,
-                        const std::vector<std::string>& names) {
+// What is known of data that are not read yet. Whether each of their columns may hold NaN: context whose encoding says
+// so.
+absl::StatusOr<std::vector<bool>> CheckShape(const TrainRequest& request, uint64_t rows, size_t cols,
+                                             const std::vector<std::string>& names) {
   absl::StatusOr<SplitSizes> split = ComputeSplit(request.options(), rows);
   if (!split.ok()) return split.status();
   if (absl::Status status = ResolveOptions(request.options(), split->train).status(); !status.ok()) return status;
   absl::StatusOr<ColumnSelection> columns = SelectColumns(request, cols, names);
   if (!columns.ok()) return columns.status();
-  return ResolveSpec(request, *columns).status();
+  absl::StatusOr<FlowSpec> spec = ResolveSpec(request, *columns);
+  if (!spec.ok()) return spec.status();
+  const std::vector<bool> missing_context = MissingContext(*spec);
+  std::vector<bool> may_be_missing(cols, false);
+  for (size_t i = 0; i < missing_context.size(); ++i) may_be_missing[columns->context[i]] = missing_context[i];
+  return may_be_missing;
 }
 
 absl::Status CheckSpecCount(const char* field, uint32_t given, size_t columns) {
@@ -62,8 +69,9 @@ absl::StatusOr<ConstMatrix> CheckInlineRows(const TrainRequest& request) {
   absl::StatusOr<ConstMatrix> rows = ViewMatrix(request.rows(), "rows");
   if (!rows.ok()) return rows.status();
   if (rows->data == nullptr) return InvalidArgument("rows", "is empty; a training needs data");
-  if (absl::Status status = CheckShape(request, rows->rows, rows->cols, {}); !status.ok()) return status;
-  if (absl::Status status = CheckFinite(*rows, "rows", 0); !status.ok()) return status;
+  absl::StatusOr<std::vector<bool>> may_be_missing = CheckShape(request, rows->rows, rows->cols, {});
+  if (!may_be_missing.ok()) return may_be_missing.status();
+  if (absl::Status status = CheckFinite(*rows, "rows", 0, *may_be_missing); !status.ok()) return status;
   return rows;
 }
 
@@ -71,7 +79,7 @@ absl::Status CheckDataset(const TrainRequest& request, const DatasetStore& datas
   absl::StatusOr<density::v1::Dataset> dataset = datasets.Get(request.dataset());
   if (!dataset.ok()) return dataset.status();
   const std::vector<std::string> names(dataset->columns().begin(), dataset->columns().end());
-  return CheckShape(request, dataset->rows(), names.size(), names);
+  return CheckShape(request, dataset->rows(), names.size(), names).status();
 }
 
 absl::Status CheckFile(const TrainRequest& request, const std::string& data_root) {

@@ -73,7 +73,9 @@ absl::Status TrainingStore::WriteFolder(const std::string& folder, const Trainin
     absl::StatusOr<std::unique_ptr<DatasetFileWriter>> file =
         DatasetFileWriter::Create(*files_, folder + kRowsFile, rows.cols, std::numeric_limits<uint64_t>::max());
     if (!file.ok()) return file.status();
-    if (absl::Status status = (*file)->Append(rows, "rows"); !status.ok()) return status;
+    // The request's check knows which columns may be.
+    const std::vector<bool> any_may_be_missing(rows.cols, true);
+    if (absl::Status status = (*file)->Append(rows, "rows", any_may_be_missing); !status.ok()) return status;
     if (absl::Status status = (*file)->Finish(); !status.ok()) return status;
   }
   if (absl::Status status = WriteRecordFile(*files_, folder + kJobFile, job.SerializeAsString()); !status.ok()) {

@@ -71,7 +71,10 @@ TEST(CsvTest, ErrorsNameLineAndColumn) {
   EXPECT_EQ(ErrorOf("1,2\n3\n"), "x.csv: line 2 has 1 cells; the lines before it have 2");
   EXPECT_EQ(ErrorOf("1,2\n3,4,5\n"), "x.csv: line 2 has 3 cells; the lines before it have 2");
   EXPECT_EQ(ErrorOf("1,2\n\n3,4\n"), "x.csv: line 2 is empty; leave it out");
-  EXPECT_EQ(ErrorOf("1,2\n3,\n"), "x.csv: line 2, column 2: the cell is empty; fill it in or leave the row out");
+  EXPECT_EQ(ErrorOf("1,2\n3,\n"),
+            "x.csv: line 2, column 2: the cell is empty; fill it in, write nan where a number may be missing, or leave "
+            "the row "
+            "out");
   EXPECT_EQ(ErrorOf("a,b\n1,2\n3,x\n"), "x.csv: line 3, column 2 (\"b\"): \"x\" is not a number");
   EXPECT_EQ(ErrorOf("1,2\n3,1e999\n"), "x.csv: line 2, column 2: \"1e999\" is too large for float64");
   EXPECT_EQ(ErrorOf("1,2\n3,-1e999\n"), "x.csv: line 2, column 2: \"-1e999\" is too large for float64");

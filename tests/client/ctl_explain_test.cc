@@ -33,6 +33,7 @@ class CtlExplainTest : public CtlTest {
           Append(0.25, *response.mutable_error()->mutable_f64_le());
         }
       }
+      if (request.chain_rule()) SayChain(rows, response);
       for (v1::Matrix* matrix :
            {response.mutable_surprise(), response.mutable_tail_probability(), response.mutable_median(),
             response.mutable_lower(), response.mutable_upper(), response.mutable_error()}) {
@@ -43,11 +44,25 @@ class CtlExplainTest : public CtlTest {
     };
   }
 
+  /// b first, then a given b: or no order at all.
+  void SayChain(uint64_t rows, v1::ExplainResponse& response) const {
+    if (!has_order_) return response.set_no_chain_rule_because("spec.layers[1] (coupling) keeps to no order");
+    response.add_chain_order(1);
+    response.add_chain_order(0);
+    response.mutable_chain_rule()->set_rows(rows);
+    response.mutable_chain_rule()->set_cols(2);
+    for (uint64_t row = 0; row < rows; ++row) {
+      Append(4.25, *response.mutable_chain_rule()->mutable_f64_le());
+      Append(3, *response.mutable_chain_rule()->mutable_f64_le());
+    }
+  }
+
   static void Append(double value, std::string& bytes) {
     bytes.append(reinterpret_cast<const char*>(&value), sizeof value);
   }
 
   int calls_ = 0;
+  bool has_order_ = true;
 };
 
 TEST_F(CtlExplainTest, ShowsTheMostUnusualColumnsFirst) {
@@ -65,6 +80,25 @@ TEST_F(CtlExplainTest, WritesOneLinePerRowAndColumn) {
             "row,column,value,surprise,tail_probability,median,lower,upper,error\n"
             "0,1,2,2.5,0.1,10,9,11,0.25\n"
             "1,1,3,2.5,0.1,10,9,11,0.25\n");
+}
+
+TEST_F(CtlExplainTest, SplitsLogPByTheChainRuleWhereItIsAsked) {
+  const Outcome outcome = Ctl({"explain", "power", "--chain"}, "a,b,month\n5,2,1\n6,3,1\n");
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, AllOf(HasSubstr("in the order b, a"), HasSubstr("CHAIN"), HasSubstr("4.25")));
+  EXPECT_EQ(outcome.out.find("in the order"), outcome.out.rfind("in the order")) << "once, not for each row";
+  EXPECT_EQ(Ctl({"explain", "power", "--chain", "--format", "csv", "--only", "b"}, "a,b,month\n5,2,1\n").out,
+            "row,column,value,surprise,tail_probability,median,lower,upper,error,chain_rule\n"
+            "0,1,2,2.5,0.1,10,9,11,0.25,3\n");
+  EXPECT_THAT(Ctl({"explain", "power"}, "a,b,month\n5,2,1\n").out, Not(HasSubstr("CHAIN")));
+}
+
+TEST_F(CtlExplainTest, SaysWhyThereAreNoTermsOfTheChainRule) {
+  has_order_ = false;
+  const Outcome outcome = Ctl({"explain", "power", "--chain"}, "a,b,month\n5,2,1\n");
+  EXPECT_EQ(outcome.code, 0);
+  EXPECT_THAT(outcome.err, HasSubstr("no terms of the chain rule: spec.layers[1] (coupling)"));
+  EXPECT_THAT(outcome.out, AllOf(HasSubstr("Row 0"), Not(HasSubstr("CHAIN"))));
 }
 
 TEST_F(CtlExplainTest, ManyRowsGoInSeveralCalls) {

@@ -128,12 +128,18 @@ class PreprocessingTest(harness.ServerTestCase):
         header, rows = lines[0], [line.split(",") for line in lines[1:]]
         for row in rows[::3]:
             row[0] = "nan"
-        self.write("data/rows.csv", header + "\n" + "\n".join(",".join(row) for row in rows) + "\n")
+        path = self.write("data/rows.csv", header + "\n" + "\n".join(",".join(row) for row in rows) + "\n")
         flags = ("--preset", "maf", "--transforms", 2, "--hidden", "24,24", "--steps", 400, "--server-file", "rows.csv",
                  "--columns", "price", "--context-columns", "carat", "--preprocess", "automatic")
         self.server.ctl("train", "d", *flags, "--encode-context", "carat=log", code=9)
         self.assertIn("row 0: column \"carat\" holds nan", self.server.err)
         self.server.ctl("train", "d", *flags, "--encode-context", "carat=log,missing")
+        # As an upload, too: what may be missing is known from the flags.
+        uploaded = (*flags[:8], "--data", path, *flags[10:])
+        self.server.ctl("train", "d", *uploaded, "--encode-context", "carat=log", code=3)
+        self.assertIn("row 0: column 0 holds nan", self.server.err)
+        self.server.ctl("train", "d", *uploaded, "--encode-context", "carat=log,missing")
+        self.assertEqual(self.server.ctl_json("datasets")[0]["missingColumns"], ["carat"])
 
         def log_prob(carat):
             return numbers(self.server.ctl("logprob", "d", text=table([(5000, carat)], ("price", "carat"))))[0][0]

@@ -14,6 +14,8 @@ TEST(OpName, IsTheNameInTheMetrics) {
   EXPECT_STREQ(OpName(Op::kForward), "forward");
   EXPECT_STREQ(OpName(Op::kSample), "sample");
   EXPECT_STREQ(OpName(Op::kScore), "score");
+  EXPECT_STREQ(OpName(Op::kLogProbByColumn), "log_prob_by_column");
+  EXPECT_STREQ(OpName(Op::kLogProbWithError), "log_prob_with_error");
 }
 
 RowSpan SpanOf(std::vector<float>& input, std::vector<double>& log, size_t cols) {

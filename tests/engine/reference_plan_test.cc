@@ -17,6 +17,7 @@
 #include "gtest/gtest.h"
 #include "server/engine/compile.h"
 #include "server/engine/philox.h"
+#include "server/flow/chain_order.h"
 #include "server/flow/spec.h"
 #include "tests/engine/flow_fixture.h"
 
@@ -325,6 +326,54 @@ TEST_P(EveryPreset, ScoresAreTheSlopesOfTheDensity) {
   const auto float32 = Compile(stored, NumberType::kFloat32);
   ASSERT_TRUE(float32->Run(Op::kScore, {&request.span, 1}, workspace).ok());
   ExpectClose(request.output, input.grad(), 5e-3);
+}
+
+TEST_P(EveryPreset, DensitiesComeColumnByColumnWhereThereIsAnOrder) {
+  const auto plan = Compile(stored, NumberType::kFloat64);
+  EXPECT_EQ(plan->info().has_chain_order, flow::ChainOrderOf(stored.spec).exists());
+  EXPECT_EQ(plan->info().runs(Op::kLogProbByColumn), plan->info().has_chain_order);
+  if (!plan->info().has_chain_order) GTEST_SKIP() << "no order";
+  std::mt19937_64 random(6);
+  constexpr size_t kRows = 7;
+  Request request(random, Op::kLogProbByColumn, kRows, context_features());
+  request.output = Block(kRows, kFeatures, NumberType::kFloat64);
+  request.span.output = request.output.mutable_view();
+  Workspace workspace;
+  ASSERT_TRUE(plan->Run(Op::kLogProbByColumn, {&request.span, 1}, workspace).ok());
+  const Tensor context = context_features() > 0
+                             ? request.context.tensor().expand({static_cast<int64_t>(kRows), -1}).contiguous()
+                             : Tensor();
+  const torch::NoGradGuard no_grad;
+  ExpectClose(request.log, stored.flow->LogProb(request.input.tensor(), context), 1e-9);
+  ExpectClose(request.output, stored.flow->LogProbByColumn(request.input.tensor(), context), 1e-9);
+}
+
+TEST(ReferencePlan, AnEstimateSaysHowFarItMayBeOff) {
+  const density::v1::Preset preset = SmallPreset("residual");
+  const StoredFlow few = MakeStoredFlow(preset, kFeatures, 0, 4);
+  EXPECT_FALSE(Compile(few, NumberType::kFloat64)->info().is_estimate);
+  constexpr size_t kMany = 20;
+  constexpr size_t kRows = 5;
+  const StoredFlow stored = MakeStoredFlow(preset, kMany, 0, 4);
+  stored.flow->eval();
+  const auto plan = Compile(stored, NumberType::kFloat64);
+  ASSERT_TRUE(plan->info().is_estimate);
+  Block rows(kRows, kMany, NumberType::kFloat64);
+  for (size_t i = 0; i < kRows * kMany; ++i) rows.Set(i, std::sin(static_cast<double>(i)));
+  Block error(kRows, OutputColumns(Op::kLogProbWithError, kMany), NumberType::kFloat64);
+  Block log(kRows, 1, NumberType::kFloat64);
+  RowSpan span;
+  span.rows = kRows;
+  span.input = rows.view();
+  span.output = error.mutable_view();
+  span.log = log.mutable_view();
+  Workspace workspace;
+  ASSERT_TRUE(plan->Run(Op::kLogProbWithError, {&span, 1}, workspace).ok());
+  const torch::NoGradGuard no_grad;
+  const flow::Mapped expected = stored.flow->LogProbWithError(rows.tensor(), Tensor());
+  ExpectClose(log, stored.flow->LogProb(rows.tensor(), Tensor()), 1e-9);
+  ExpectClose(error, expected.value, 1e-9);
+  for (size_t row = 0; row < kRows; ++row) EXPECT_GT(error.Get(row), 0);
 }
 
 TEST(ReferencePlan, TheScoreIsZeroWhereTheDensityIs) {

@@ -150,6 +150,9 @@ std::vector<Case> Cases() {
   };
   const std::string circles = "univariate { rational_quadratic_spline { bound: 3.1 circular: [0, 2] } } ";
   const std::string all_circles = "univariate { rational_quadratic_spline { circular: [0, 1, 2, 3] } } ";
+  const std::string half_turns =
+      "univariate { rational_quadratic_spline { bound: 3.1 circular: [0, 2] circle: HALF_TURN parameterization: "
+      "SOFT_CLIP } } ";
   const std::vector<Case> circle_cases = {
       {"ElementwiseCircles", "layers { elementwise { " + all_circles + " } }"},
       {"ElementwiseSomeCircles", "layers { elementwise { " + circles + kSmallMlp + " } }", 3, 2},
@@ -157,12 +160,18 @@ std::vector<Case> Cases() {
       {"CouplingAllCircles", Coupling("mask { pattern: SECOND_HALF } " + all_circles + kResidual), 4, 2},
       {"MafCircles", Autoregressive("columns: [2, 0, 3, 1] " + circles + kSmallMlp)},
       {"IafCircles", Autoregressive("parallel: SAMPLING " + circles + kResidual), 4, 2},
+      {"MafHalfTurns", Autoregressive("columns: [2, 0, 3, 1] " + half_turns + kSmallMlp)},
+      {"IafHalfTurns", Autoregressive("parallel: SAMPLING " + half_turns + kResidual), 4, 2},
+      {"CouplingHalfTurns", Coupling(half_turns + kSmallMlp), 5},
       {"CouplingSplineOfPassed",
        Coupling(spline + "passed_univariate { rational_quadratic_spline { bins: 5 } } " + kSmallMlp)},
       {"CouplingAffineOfPassed", Coupling("passed_univariate { affine {} } " + kResidual), 5, 2},
   };
   cases.insert(cases.end(), circle_cases.begin(), circle_cases.end());
-  for (size_t i = cases.size() - circle_cases.size(); i < cases.size(); ++i) cases[i].float32_factor = 20;
+  for (size_t i = cases.size() - circle_cases.size(); i < cases.size(); ++i) {
+    cases[i].float32_factor = 20;
+    cases[i].starts_as_identity = cases[i].name.find("HalfTurns") == std::string::npos;
+  }
   for (const Case& spline_case : spline_cases) {
     cases.push_back(spline_case);
     cases.back().float32_factor = 20;

@@ -112,6 +112,28 @@ TEST_F(DatasetsRpcTest, AnUploadIsThereWithItsShapeAndNames) {
   ExpectNothing();
 }
 
+TEST_F(DatasetsRpcTest, NumbersMayBeMissingInTheColumnsThatAreNamed) {
+  UploadDatasetRequest first = Chunk(Rows(2, {1, NAN, 3, 4}));
+  first.add_columns("volt");
+  first.add_columns("humidity");
+  first.add_missing_columns("humidity");
+  grpc::Status status = Upload({first, Chunk(Rows(2, {5, NAN}))});
+  ASSERT_TRUE(status.ok()) << status.error_message();
+  EXPECT_EQ(dataset_.rows(), 3u);
+  EXPECT_THAT(dataset_.missing_columns(), ::testing::ElementsAre("humidity"));
+
+  status = Upload({first, Chunk(Rows(2, {NAN, 6}))});
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_THAT(status.error_message(), HasSubstr("row 2: column 0 holds nan"));
+  status = Upload({first, Chunk(Rows(2, {1, INFINITY}))});
+  EXPECT_THAT(status.error_message(), HasSubstr("row 2: column 1 holds inf"));
+  status = Upload({first, first});
+  EXPECT_THAT(status.error_message(), HasSubstr("first message only"));
+  first.set_missing_columns(0, "rain");
+  status = Upload({first});
+  EXPECT_THAT(status.error_message(), HasSubstr("missing_columns[0]: \"rain\" is no column"));
+}
+
 TEST_F(DatasetsRpcTest, AnUploadThatBreaksLeavesNothing) {
   {
     const auto context = Context();

@@ -15,6 +15,7 @@ namespace {
 using density::v1::ExplainRequest;
 using density::v1::ExplainResponse;
 using ::testing::AllOf;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 class ExplainRpcTest : public ::testing::Test {
@@ -61,6 +62,43 @@ TEST_F(ExplainRpcTest, ColumnsAreAnsweredAsAsked) {
   ASSERT_TRUE(Explain("normal", {0.5, -2}, one).ok());
   ASSERT_EQ(response_.surprise().values_size(), 1);
   EXPECT_NEAR(response_.surprise().values(0), 2 + 0.5 * std::log(2 * M_PI), 2e-3);
+}
+
+TEST_F(ExplainRpcTest, TheChainRuleSplitsLogPInTheModelsOrder) {
+  ASSERT_TRUE(Explain("normal", {0.5, -2, 3, 0}, [](ExplainRequest& request) {
+                request.set_chain_rule(true);
+                request.add_columns(1);
+              }).ok());
+  EXPECT_THAT(response_.chain_order(), ElementsAre(0, 1));
+  EXPECT_EQ(response_.no_chain_rule_because(), "");
+  // All columns, whichever are explained.
+  EXPECT_EQ(response_.chain_rule().rows(), 2u);
+  EXPECT_EQ(response_.chain_rule().cols(), 2u);
+  EXPECT_THAT(response_.chain_rule().values(), ElementsAre(0.125, 2, 4.5, 0));
+  EXPECT_EQ(response_.surprise().values_size(), 2);
+  for (int row = 0; row < 2; ++row) {
+    const double sum = response_.chain_rule().values(2 * row) + response_.chain_rule().values(2 * row + 1);
+    EXPECT_NEAR(sum, -response_.log_prob().values(row), 1e-5);
+  }
+}
+
+TEST_F(ExplainRpcTest, TheChainRuleIsAnsweredOnlyWhereItIsAskedFor) {
+  ASSERT_TRUE(Explain("normal", {0.5, -2}).ok());
+  EXPECT_FALSE(response_.has_chain_rule());
+  EXPECT_EQ(response_.chain_order_size(), 0);
+  EXPECT_EQ(response_.no_chain_rule_because(), "");
+}
+
+TEST_F(ExplainRpcTest, AModelWithoutAnOrderOfColumnsSaysWhy) {
+  server_.Publish("mixed", 2, /*context=*/0, /*calibrated=*/true, [](density::v1::FlowSpec& spec) {
+    spec.mutable_layers(0)->mutable_autoregressive();
+    spec.add_layers()->mutable_coupling();
+  });
+  ASSERT_TRUE(Explain("mixed", {0.5, -2}, [](ExplainRequest& request) { request.set_chain_rule(true); }).ok());
+  EXPECT_FALSE(response_.has_chain_rule());
+  EXPECT_THAT(response_.no_chain_rule_because(),
+              AllOf(HasSubstr("spec.layers[1] (coupling)"), HasSubstr("SAME_ORDER")));
+  EXPECT_EQ(response_.surprise().values_size(), 2);
 }
 
 TEST_F(ExplainRpcTest, EachRowIsExplainedInItsContext) {

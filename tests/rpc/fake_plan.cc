@@ -83,6 +83,8 @@ FakePlan::FakePlan(size_t features, size_t context, NumberType precision, std::s
   info_.context_features = context;
   info_.bytes = 1000;
   info_.scores = precision == NumberType::kFloat64;
+  info_.has_chain_order = precision == NumberType::kFloat64;
+  info_.is_estimate = features >= kFakeEstimateFeatures;
   info_.rows_are_independent = true;
 }
 
@@ -108,6 +110,8 @@ void FakePlan::RunRow(engine::Op op, const engine::RowSpan& span, size_t row) co
     if (op == engine::Op::kInverse) Write(2 * x, span.output, row, j);
     if (op == engine::Op::kForward) Write(x / 2, span.output, row, j);
     if (op == engine::Op::kScore) Write(-x, span.output, row, j);
+    if (op == engine::Op::kLogProbByColumn) Write(-x * x / 2, span.output, row, j);
+    if (op == engine::Op::kLogProbWithError && j == 0) Write(std::abs(x) / 10, span.output, row, 0);
   }
   const double log_abs_det = static_cast<double>(info_.features) * std::log(2.0);
   if (op == engine::Op::kInverse) log_prob = log_abs_det;

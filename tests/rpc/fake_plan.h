@@ -42,6 +42,9 @@ class PlanProbe {
   size_t most_requests_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
+/// From so many columns on log p is an estimate, with the standard error |x_0| / 10.
+inline constexpr size_t kFakeEstimateFeatures = 4;
+
 /// log p(x | c) = -sum x^2 / 2 - sum c; z = 2 x; the sample of (seed, row, column) is FakeSample.
 class FakePlan final : public engine::Plan {
  public:

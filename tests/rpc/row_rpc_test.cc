@@ -83,6 +83,7 @@ TEST_P(RowRpcTest, RowsThatAreNotFiniteAreAnsweredWithNanWhereTheCallerAcceptsTh
   request.set_model("power");
   *request.mutable_rows() = Encode(GetParam(), 2, {kNan, 0, 1, 2, -kInf, 1, -3, 1, 0, kInf});
   request.set_tail_probability(true);
+  request.set_standard_error(true);
   density::v1::LogProbResponse response;
   EXPECT_EQ(server_.estimator().LogProb(Context().get(), request, &response).error_code(),
             grpc::StatusCode::INVALID_ARGUMENT);
@@ -92,10 +93,36 @@ TEST_P(RowRpcTest, RowsThatAreNotFiniteAreAnsweredWithNanWhereTheCallerAcceptsTh
   const auto is_nan = ::testing::IsNan();
   EXPECT_THAT(Decode(GetParam(), response.log_prob()), ElementsAre(is_nan, -2.5, is_nan, -5, is_nan));
   EXPECT_THAT(Decode(GetParam(), response.tail_probability()), ElementsAre(is_nan, 0.75, is_nan, 0.5, is_nan));
+  EXPECT_THAT(Decode(GetParam(), response.standard_error()), ElementsAre(is_nan, 0, is_nan, 0, is_nan));
   // A request of nothing else.
   *request.mutable_rows() = Encode(GetParam(), 2, {kNan, kNan});
   ASSERT_TRUE(server_.estimator().LogProb(Context().get(), request, &response).ok());
   EXPECT_THAT(Decode(GetParam(), response.log_prob()), ElementsAre(is_nan));
+}
+
+TEST_P(RowRpcTest, LogProbSaysHowFarAnEstimateIsOff) {
+  server_.Publish("wide", kFakeEstimateFeatures);
+  density::v1::LogProbRequest request;
+  request.set_standard_error(true);
+  request.set_tail_probability(true);
+  request.set_model("wide");
+  *request.mutable_rows() = Encode(GetParam(), kFakeEstimateFeatures, {0, 1, 2, 3, -5, 0, 0, 0});
+  density::v1::LogProbResponse response;
+  ASSERT_TRUE(server_.estimator().LogProb(Context().get(), request, &response).ok());
+  EXPECT_EQ(Decode(GetParam(), response.log_prob()), (std::vector<double>{-7, -12.5}));
+  EXPECT_EQ(Decode(GetParam(), response.standard_error()), (std::vector<double>{0, 0.5}));
+  EXPECT_EQ(Decode(GetParam(), response.tail_probability()).size(), 2u);
+  // Where log p is exact it is not off.
+  request.set_model("power");
+  *request.mutable_rows() = Encode(GetParam(), 2, {0, 0, 1, 2, -3, 1});
+  response.Clear();
+  ASSERT_TRUE(server_.estimator().LogProb(Context().get(), request, &response).ok());
+  EXPECT_EQ(Decode(GetParam(), response.log_prob()), (std::vector<double>{0, -2.5, -5}));
+  EXPECT_EQ(Decode(GetParam(), response.standard_error()), (std::vector<double>{0, 0, 0}));
+  request.set_standard_error(false);
+  response.Clear();
+  ASSERT_TRUE(server_.estimator().LogProb(Context().get(), request, &response).ok());
+  EXPECT_FALSE(response.has_standard_error());
 }
 
 TEST_P(RowRpcTest, InverseAndForwardAreEachOthersInverse) {

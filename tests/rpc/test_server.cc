@@ -91,11 +91,13 @@ TestServer::TestServer(const Settings& settings)
 
 TestServer::~TestServer() { probe_->Release(); }
 
-uint64_t TestServer::Publish(const std::string& name, size_t features, size_t context, bool calibrated) {
+uint64_t TestServer::Publish(const std::string& name, size_t features, size_t context, bool calibrated,
+                             const std::function<void(density::v1::FlowSpec&)>& change) {
   density::v1::ModelManifest manifest;
   manifest.mutable_spec()->set_features(features);
   manifest.mutable_spec()->set_context_features(context);
   manifest.mutable_spec()->add_layers()->mutable_full_affine();
+  if (change) change(*manifest.mutable_spec());
   for (size_t i = 0; i < features; ++i) {
     density::v1::Column& column = *manifest.mutable_schema()->add_features();
     column.set_name(std::to_string(i));

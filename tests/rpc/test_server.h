@@ -1,6 +1,7 @@
 // A whole server on a free port, with a real store in a folder of its own; only plans and training processes are fakes.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -42,7 +43,8 @@ class TestServer {
 
   /// Publishes a version of a model with `features` columns and loads it. Returns its number. `calibrated`: it says
   /// what data and log p are usual.
-  uint64_t Publish(const std::string& name, size_t features, size_t context = 0, bool calibrated = true);
+  uint64_t Publish(const std::string& name, size_t features, size_t context = 0, bool calibrated = true,
+                   const std::function<void(density::v1::FlowSpec&)>& change = nullptr);
 
   /// A connection of its own.
   std::shared_ptr<grpc::Channel> Connect() const;

@@ -6,6 +6,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <limits>
@@ -13,6 +14,7 @@
 #include <thread>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "server/base/posix.h"
 #include "server/training/training_store.h"
 #include "tests/base/faulty_file_system.h"
@@ -227,6 +229,33 @@ TEST_F(TrainingManagerTest, ADatasetIsInUseUntilItsTrainingEnds) {
   recorder.WaitForEnd();
   EXPECT_TRUE(manager().DeleteDataset(dataset).ok());
   EXPECT_TRUE(absl::IsNotFound(fixture_.datasets().Get(dataset).status()));
+}
+
+TEST_F(TrainingManagerTest, RowsMayHoldNanOnlyInContextThatMayBeMissing) {
+  const auto request_with = [](size_t row, size_t column, double number) {
+    TrainRequest request = SmallRequest("publish");
+    request.mutable_preset()->set_name("elementwise");
+    for (const char* name : {"load", "humidity", "wind"}) request.add_columns(name);
+    // Not in the order of the data.
+    request.add_context_columns("wind");
+    request.add_context_columns("humidity");
+    auto& humidity = *request.mutable_preset()->mutable_context_encoding()->add_columns();
+    humidity.set_name("humidity");
+    humidity.set_accept_missing(true);
+    std::vector<double> values;
+    for (int i = 0; i < 60; ++i) values.push_back(std::sin(i * i));
+    values[row * 3 + column] = number;
+    testing::SetRows(values, 3, request);
+    return request;
+  };
+  EXPECT_EQ(RunToEnd(manager(), request_with(4, 1, NAN)).state(), SUCCEEDED);
+  for (const size_t column : {0, 2}) {
+    const absl::Status status = manager().Start(request_with(4, column, NAN)).status();
+    EXPECT_EQ(testing::BadField(status), "rows");
+    EXPECT_THAT(std::string(status.message()), HasSubstr(absl::StrCat("row 4: column ", column, " holds nan")));
+  }
+  const absl::Status infinite = manager().Start(request_with(7, 1, INFINITY)).status();
+  EXPECT_THAT(std::string(infinite.message()), HasSubstr("row 7: column 1 holds inf"));
 }
 
 TEST_F(TrainingManagerTest, AnEndedTrainingIsTheSameAfterARestart) {

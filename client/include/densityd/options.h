@@ -93,6 +93,7 @@ template <RowNumber T>
 struct LogProbOptions {
   RowsView<T> context = {};       ///< (N, C), or (1, C) for all rows; for models with context
   bool tail_probability = false;  ///< also say where each row falls in the model's own calibration
+  bool standard_error = false;    ///< also say how far log p may be off where the model estimates it; 8 times as costly
   Precision precision = Precision::kFloat32;
   bool accept_non_finite = false;  ///< NaN for rows with NaN or infinities in them, instead of INVALID_ARGUMENT for all
   std::optional<absl::Duration> timeout = std::nullopt;  ///< unset: ClientOptions::timeout
@@ -111,6 +112,7 @@ template <RowNumber T>
 struct ExplainOptions {
   RowsView<T> context = {};            ///< (N, C), or (1, C) for all rows; for models with context
   std::vector<uint32_t> columns = {};  ///< columns to explain, each < D; empty: all
+  bool chain_rule = false;             ///< also split -log p(x) by the chain rule, where the model has an order
   Precision precision = Precision::kFloat32;
   std::optional<absl::Duration> timeout = std::nullopt;  ///< unset: ClientOptions::timeout
 };
@@ -132,6 +134,7 @@ struct SampleOptions {
 struct UploadOptions {
   std::string display_name = {};                         ///< for people; at most 128 bytes
   std::vector<std::string> columns = {};                 ///< one name per column; empty: "0", "1", …
+  std::vector<std::string> missing_columns = {};         ///< those that may hold NaN: context that may be missing
   std::optional<absl::Duration> timeout = std::nullopt;  ///< of the whole upload; unset: none
 };
 

@@ -25,6 +25,7 @@ struct LogProbResult {
   ModelVersion model = {};
   std::vector<T> log_prob = {};          ///< log p(x | context) in nats of the original columns, (N)
   std::vector<T> tail_probability = {};  ///< if asked: share of validation rows that were at most this likely, (N)
+  std::vector<T> standard_error = {};    ///< if asked: of log p where the model estimates it, else 0, nats, (N)
 };
 
 /// Answer of Inverse and Forward.
@@ -63,6 +64,12 @@ struct Explanation {
   Rows<T> lower = {};             ///< 5 % quantile
   Rows<T> upper = {};             ///< 95 % quantile
   Rows<T> error = {};             ///< estimated relative error of the integrals behind them
+
+  /// If asked, and where the model has one order of columns: -log p(x_j | the columns before j), nats, (N, D), in the
+  /// data's order; a row's add up to -log p(x).
+  Rows<T> chain_rule = {};
+  std::vector<uint32_t> chain_order = {};  ///< that order, (D), the first column first
+  std::string no_chain_rule_because = {};  ///< why there is no chain_rule, although it was asked for
 };
 
 /// State of a server, or of one model in it.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <new>
+#include <string>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -123,7 +124,7 @@ class CpuPlan final : public Plan {
   }
 
   absl::Status Run(Op op, absl::Span<const RowSpan> spans, Workspace& workspace) const override {
-    if (op == Op::kScore) return InternalError("this plan computes no gradients");
+    if (!info_.runs(op)) return InternalError(std::string("this plan has no ") + OpName(op));
     const size_t rows = RowsOf(spans);
     if (rows == 0) return absl::OkStatus();
     if (rows > kTileRows) return InternalError("a run has more rows than the plan's tile");

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstring>
+#include <string>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -72,7 +73,7 @@ class BucketPlan final : public Plan {
   PlanDescription Describe(Op op) const override { return describe_(op); }
 
   absl::Status Run(Op op, absl::Span<const RowSpan> spans, Workspace& /*workspace*/) const override {
-    if (op == Op::kScore) return InternalError("this plan computes no gradients");
+    if (!info_.runs(op)) return InternalError(std::string("this plan has no ") + OpName(op));
     const size_t rows = RowsOf(spans);
     if (rows == 0) return absl::OkStatus();
     if (rows > info_.tile_rows) return InternalError("a run has more rows than the plan's tile");

@@ -8,6 +8,8 @@
 #include "server/engine/describe_flow.h"
 #include "server/engine/exceptions.h"
 #include "server/engine/flow_runner.h"
+#include "server/flow/chain_order.h"
+#include "server/flow/spec.h"
 #include "torch/cuda.h"
 
 namespace densityd::engine::cuda {
@@ -29,6 +31,9 @@ PlanInfo CudaPlanInfo(const density::v1::FlowSpec& spec, const CompileOptions& o
   info.features = spec.features();
   info.context_features = spec.context_features();
   info.bytes = FlowBytes(spec, options.precision);
+  info.scores = true;
+  // Continuous and residual flows, which estimate log p, have no graphs.
+  info.has_chain_order = flow::ChainOrderOf(flow::WithDefaults(spec)).exists();
   info.tile_rows = LargestRun(format);
   info.workspace_bytes = staging.in + staging.out;
   return info;

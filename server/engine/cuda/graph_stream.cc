@@ -26,6 +26,11 @@ using torch::Tensor;
 /// graph of all of their kernels takes more memory and time to make than it is worth.
 constexpr uint64_t kMostPasses = 1024;
 
+/// Gradients are not recorded into a graph, and what few ask for is not worth one.
+bool IsEverCaptured(Op op) {
+  return op == Op::kLogProb || op == Op::kInverse || op == Op::kForward || op == Op::kSample;
+}
+
 /// Captures of different threads would get into each other's memory pools.
 ABSL_CONST_INIT absl::Mutex capture_mutex(absl::kConstInit);
 
@@ -69,7 +74,7 @@ GraphStream::GraphStream(std::shared_ptr<flow::Flow> flow, torch::Device device,
   input_ = Bytes(bytes.in, torch::TensorOptions().device(device_));
   output_ = Bytes(bytes.out, torch::TensorOptions().device(device_));
   for (int op = 0; op < kOpCount; ++op) {
-    const bool is_eager = PassesOf(*flow_, static_cast<Op>(op)) > kMostPasses;
+    const bool is_eager = !IsEverCaptured(static_cast<Op>(op)) || PassesOf(*flow_, static_cast<Op>(op)) > kMostPasses;
     for (Program& program : programs_[op]) program.is_eager = is_eager;
   }
   stream_.synchronize();

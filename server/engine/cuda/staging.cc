@@ -20,7 +20,7 @@ size_t Append(size_t bytes, size_t& end) {
 /// Of one stream's buffers. Rows of 784 float64 columns then travel 1024 at a time.
 constexpr size_t kMostStagingBytes = size_t{32} << 20;
 
-bool ReadsData(Op op) { return op == Op::kLogProb || op == Op::kInverse; }
+bool ReadsData(Op op) { return op != Op::kForward && op != Op::kSample; }
 
 /// Buffers that hold a bucket of every operation.
 StagingBytes BytesFor(const RowFormat& format, size_t bucket) {

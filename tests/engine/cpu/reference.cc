@@ -45,7 +45,9 @@ ReferenceAnswer RunReference(const Model& model, Op op, const std::vector<float>
       answer = {ToVector(mapped.value), ToVector(mapped.log_abs_det)};
       break;
     }
-    case Op::kScore:  // Has no compiled form.
+    case Op::kScore:  // Have no compiled form.
+    case Op::kLogProbByColumn:
+    case Op::kLogProbWithError:
       break;
     case Op::kSample: {
       const Tensor z = flow->BaseFromNoise(numbers, given);
