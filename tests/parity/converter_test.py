@@ -85,6 +85,16 @@ class RefusalTest(unittest.TestCase):
             check(flow, model, converter_of(flow))
 
 
+    def test_circles_are_taken_over_in_every_scheme(self):
+        torch.manual_seed(0)
+        for options in ({}, {"passes": 2}, {"context": 2}, {"context": 2, "passes": 2}, {"randperm": True, "bins": 3}):
+            flow = zuko.flows.NCSF(3, transforms=2, **options).double()
+            with torch.no_grad():
+                for parameter in flow.parameters():
+                    parameter += 0.2 * torch.randn_like(parameter)
+            self.assertLess(check(flow, converter_of(flow).convert(flow), converter_of(flow)), 1e-10, options)
+
+
 class PublishTest(unittest.TestCase):
 
     def setUp(self):

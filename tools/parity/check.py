@@ -69,8 +69,8 @@ def _log_scale(fields, a):
     return -log_scale if fields.get("reciprocal_scale") else log_scale
 
 
-def _inverse_spline(fields, x, theta):
-    """z and log dz/dx of x (N, K) with theta (N, K, 3 bins - 1)."""
+def _inverse_spline(fields, x, theta, columns):
+    """z and log dz/dx of the columns x (N, K) with theta (N, K, 3 bins - 1)."""
     bins, bound, slope = fields["bins"], fields["bound"], fields["min_slope"]
     clipped = fields["parameterization"] == "SOFT_CLIP"
 
@@ -90,6 +90,11 @@ def _inverse_spline(fields, x, theta):
     inner = np.exp(_clip(raw, -math.log(slope))) if clipped else slope + _softplus(raw + np.log(np.expm1(1 - slope)))
     one = np.ones_like(inner[..., :1])
     slopes = np.concatenate([one, inner, one], -1)
+    inside = np.abs(x) <= bound
+    outside = x
+    if fields.get("circle") == "HALF_TURN":
+        turned = np.where(x > 0, x - bound, x + bound)
+        x = np.where(np.isin(columns, fields["circular"]), turned, x)
     k = np.clip((x[..., None] >= xs).sum(-1) - 1, 0, bins - 1)[..., None]
     x0, x1, z0, z1, d0, d1 = (np.take_along_axis(array, k + step, -1)[..., 0]
                               for array in (xs, zs, slopes) for step in (0, 1))
@@ -99,16 +104,16 @@ def _inverse_spline(fields, x, theta):
     with np.errstate(all="ignore"):
         z = z0 + (z1 - z0) * (chord * t**2 + d0 * t * (1 - t)) / below
         log = np.log(chord**2 * (d1 * t**2 + 2 * chord * t * (1 - t) + d0 * (1 - t)**2) / below**2)
-    inside = np.abs(x) <= bound
-    return np.where(inside, z, x), np.where(inside, log, 0)
+    return np.where(inside, z, outside), np.where(inside, log, 0)
 
 
-def _inverse_univariate(spec, x, theta):
+def _inverse_univariate(spec, x, theta, columns=None):
+    """`columns`: those of the layer that x holds; None: all."""
     (kind, fields), = spec.items()
     if kind == "shift":
         return x - theta[..., 0], np.zeros_like(x)
     if kind == "rational_quadratic_spline":
-        return _inverse_spline(fields, x, theta)
+        return _inverse_spline(fields, x, theta, np.arange(x.shape[1]) if columns is None else columns)
     log_scale = _log_scale(fields, theta[..., 0])
     if fields.get("direction") == "INVERSE":
         return x * np.exp(log_scale) + theta[..., 1], log_scale
@@ -333,7 +338,7 @@ class _Layers:
             theta = self._network(fields["conditioner"], name + "conditioner.", given)
         z = x.copy()
         z[:, transformed], log = _inverse_univariate(fields["univariate"], x[:, transformed],
-                                                     theta.reshape(len(x), len(transformed), -1))
+                                                     theta.reshape(len(x), len(transformed), -1), transformed)
         return z, log.sum(1)
 
     def autoregressive(self, fields, name, x, context):
@@ -365,6 +370,9 @@ def _log_prob_and_z(model, x, context):
     for i in range(len(model.layers)):
         z, log = layers.inverse(i, z, context)
         total += log
+    if "uniform_box" in model.base:
+        box = model.base["uniform_box"]
+        return total - model.features * math.log(box["high"] - box["low"]), z
     mean = model.tensors.get("base.mean", np.zeros(model.features))
     log_sigma = _BASE_BOUND * np.tanh(model.tensors.get("base.log_scale", np.zeros(model.features)) / _BASE_BOUND)
     noise = (z - mean) * np.exp(-log_sigma)
@@ -375,7 +383,7 @@ def check(flow, model, converter):
     """Compares with `flow`, in float64, on rows that it makes of random base rows; returns the largest difference in
     log p. NotConvertible where it is not rounding."""
     generator = torch.Generator().manual_seed(0)
-    base = 1.5 * torch.randn(_ROWS, model.features, generator=generator).double()
+    base = model.on_base(1.5 * torch.randn(_ROWS, model.features, generator=generator).double())
     context = torch.randn(_ROWS, model.context, generator=generator).double() if model.context else None
     precisely = getattr(converter, "precisely", lambda _: contextlib.nullcontext())
     with torch.no_grad(), precisely(flow):

@@ -58,6 +58,14 @@ def _zuko_nsf_coupling_context():
     return zuko.flows.NSF(4, 2, transforms=2, passes=2, bins=4, slope=1e-2, hidden_features=(10,))
 
 
+def _zuko_ncsf():
+    return zuko.flows.NCSF(3, transforms=3, bins=6, hidden_features=(12, 12))
+
+
+def _zuko_ncsf_coupling_context():
+    return zuko.flows.NCSF(4, 2, transforms=2, passes=2, bins=4, slope=1e-2, hidden_features=(10,))
+
+
 def _zuko_linear():
     """A composition by hand: fixed maps, LU, a permutation, given adjacency."""
     lazy = zuko.lazy
@@ -276,6 +284,8 @@ _GOLDENS = {
     "zuko_nsf_autoregressive": (_zuko_nsf_autoregressive, 0.0, 100),
     "zuko_nsf_coupling": (_zuko_nsf_coupling, 0.2, 0),
     "zuko_nsf_coupling_context": (_zuko_nsf_coupling_context, 0.2, 0),
+    "zuko_ncsf": (_zuko_ncsf, 0.2, 0),
+    "zuko_ncsf_coupling_context": (_zuko_ncsf_coupling_context, 0.2, 0),
     "zuko_rotation": (_zuko_rotation, 0.1, 0),
     "zuko_cnf": (_zuko_cnf, 0.0, 20),
     "zuko_cnf_context": (_zuko_cnf_context, 0.2, 0),
@@ -343,7 +353,8 @@ def _write_golden(folder, name):
     flow.eval()
     model = converter.convert(flow)
     print(f"{name}: log p agrees within {check(flow, model, converter):.1e}")
-    expected = {"x": _float32_rows(_ROWS, model.features, 1.5), "base": _float32_rows(_ROWS, model.features, 1.0)}
+    expected = {name: model.on_base(_float32_rows(_ROWS, model.features, spread)).float().double()
+                for name, spread in (("x", 1.5), ("base", 1.0))}
     context = None
     if model.context:
         context = expected["context"] = _float32_rows(_ROWS, model.context, 1.0)

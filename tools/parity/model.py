@@ -155,6 +155,17 @@ class Model:
         self.add("continuous", {"network": layers, "atol": atol, "rtol": rtol, "time_frequencies": frequencies},
                  network.tensors("network."))
 
+    def set_uniform_box(self, low, high, where):
+        """The base, from the ends per column."""
+        low, high = np.broadcast_to(low, self.features), np.broadcast_to(high, self.features)
+        if (low != low[0]).any() or (high != high[0]).any():
+            raise NotConvertible(where, "a uniform base whose columns end at different numbers")
+        self.base = {"uniform_box": {"low": float(low[0]), "high": float(high[0])}}
+
+    def on_base(self, rows):
+        """`rows` of normal numbers, a tensor, moved to where the base has mass: onto the circle that a box is of."""
+        return torch.remainder(rows + math.pi, 2 * math.pi) - math.pi if "uniform_box" in self.base else rows
+
     def set_diagonal_normal(self, mean, sigma, where):
         """The base, from mean and standard deviation per column; N(0, I) where it is that."""
         mean = np.broadcast_to(mean, self.features).astype(np.float64)

@@ -47,6 +47,11 @@ class Univariate:
         """P."""
         return len(self.parameters.source)
 
+    def spec_of_circles(self, columns):
+        """`spec` where of all columns only these are circles: parameters of zero then leave the others as they are."""
+        (kind, fields), = self.spec.items()
+        return {kind: fields | {"circular": [int(column) for column in columns]}} if "circular" in fields else self.spec
+
 
 def shift(position=0, factor=1.0):
     """x = z + t, t = factor * theirs."""
@@ -84,9 +89,11 @@ def softplus_spline(bins, bound, min_width, min_height, min_slope, divisor=1.0):
         [0.0] * sizes + [-float(inverse_softplus(1 - min_slope))] * slopes))
 
 
-def soft_clip_spline(bins, bound, min_slope):
-    """As in zuko."""
+def soft_clip_spline(bins, bound, min_slope, circles=0):
+    """As in zuko; the first `circles` columns, all that there are or none, are circles that a half turn comes before."""
     fields = {"bins": bins, "bound": bound, "parameterization": "SOFT_CLIP", "min_slope": min_slope}
+    if circles:
+        fields |= {"circular": list(range(circles)), "circle": "HALF_TURN"}
     count = 3 * bins - 1
     return Univariate({"rational_quadratic_spline": fields},
                       Parameters(list(range(count)), [1.0] * count, [0.0] * count))

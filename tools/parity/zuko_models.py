@@ -1,4 +1,4 @@
-"""zuko (1.6): NICE, RealNVP, MAF, NSF, CNF, and flows composed of their transforms.
+"""zuko (1.6): NICE, RealNVP, MAF, NSF, NCSF, CNF, and flows composed of their transforms.
 
 zuko's transforms map data to base, in the order of the list; their univariate maps are written in that direction, too.
 """
@@ -16,6 +16,7 @@ from zuko.flows.continuous import FFJTransform
 from zuko.flows.autoregressive import MaskedAutoregressiveTransform
 from zuko.flows.coupling import GeneralCouplingTransform
 from zuko.flows.gaussianization import ElementWiseTransform
+from zuko.flows.spline import CircularRQSTransform
 from zuko.lazy import Flow, LazyComposedTransform, LazyInverse, UnconditionalDistribution, UnconditionalTransform
 from zuko.nn import Residual
 
@@ -122,6 +123,10 @@ def _univariate(transform, where):
         bins = shapes[0][0]
         if not keywords and shapes == [(bins,), (bins,), (bins - 1,)]:
             return univariates.soft_clip_spline(bins, bound, slope)
+    if function is CircularRQSTransform and len(shapes) == 3:
+        bins = shapes[0][0]
+        if not keywords and shapes == [(bins,), (bins,), (bins - 1,)]:
+            return univariates.soft_clip_spline(bins, math.pi, slope, circles=_features_and_context(transform)[0])
     raise NotConvertible(f"{where}.univariate", f"{getattr(function, '__name__', function)} with shapes {shapes} and "
                                                 f"options {keywords} has no exact counterpart")
 
@@ -263,13 +268,13 @@ def _convert_two_passes(model, univariate, network, passed, transformed):
     if model.context:
         # Their parameters depend on the context: a coupling in the other direction would read columns that it must not.
         rest = _conditional_on_context(model, network, passed, count)
-        model.add_conditional_elementwise(univariate.spec, rest)
+        model.add_conditional_elementwise(univariate.spec_of_circles(passed), rest)
         return
     theta = np.zeros((model.features, count))
     for column in passed:
         # Without inputs, every hidden unit that reaches these outputs is a constant; the masks allow none.
         theta[column] = last.bias[column * count:(column + 1) * count]
-    model.add_elementwise(univariate.spec, theta)
+    model.add_elementwise(univariate.spec_of_circles(passed), theta)
 
 
 def _conditional_on_context(model, network, passed, count):
@@ -338,6 +343,8 @@ def _convert_base(model, base):
     if not isinstance(base, UnconditionalDistribution):
         raise NotConvertible("base", f"{type(base).__name__} has no exact counterpart")
     made = base()
+    if isinstance(made, zuko.distributions.BoxUniform):
+        return model.set_uniform_box(to_numpy(made.base_dist.low), to_numpy(made.base_dist.high), "base")
     if not isinstance(made, zuko.distributions.DiagNormal):
         raise NotConvertible("base", f"{type(made).__name__} has no exact counterpart")
     model.set_diagonal_normal(to_numpy(made.base_dist.loc), to_numpy(made.base_dist.scale), "base")
