@@ -215,7 +215,9 @@ absl::StatusOr<RowRequest> PrepareRows(const density::v1::LogProbRequest& reques
     if (rows->model->plan(rows->precision)->info().is_estimate) {
       rows->op = engine::Op::kLogProbWithError;
     } else {
-      WriteColumn(std::vector<double>(rows->span.rows), rows->span.output);
+      std::vector<double> exact(rows->span.rows);
+      for (const size_t row : rows->non_finite) exact[row] = std::numeric_limits<double>::quiet_NaN();
+      WriteColumn(exact, rows->span.output);
       rows->span.output = {};
     }
   }

@@ -139,7 +139,7 @@ class PreprocessingTest(harness.ServerTestCase):
         self.server.ctl("train", "d", *uploaded, "--encode-context", "carat=log", code=3)
         self.assertIn("row 0: column 0 holds nan", self.server.err)
         self.server.ctl("train", "d", *uploaded, "--encode-context", "carat=log,missing")
-        self.assertEqual(self.server.ctl_json("datasets")[0]["missingColumns"], ["carat"])
+        self.assertEqual(self.server.ctl_json("datasets")[0]["missing_columns"], ["carat"])
 
         def log_prob(carat):
             return numbers(self.server.ctl("logprob", "d", text=table([(5000, carat)], ("price", "carat"))))[0][0]

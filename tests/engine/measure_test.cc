@@ -22,6 +22,10 @@ class TimedPlan final : public Plan {
     info_.scores = true;
   }
   void set_scores(bool scores) { info_.scores = scores; }
+  void RunEveryOp() {
+    info_.has_chain_order = true;
+    info_.is_estimate = true;
+  }
 
   const PlanInfo& info() const override { return info_; }
   PlanDescription Describe(Op op) const override {
@@ -39,7 +43,7 @@ class TimedPlan final : public Plan {
 
   double fixed = 0;
   double per_row = 0;
-  std::array<uint64_t, kOpCount> work = {1, 1, 1, 1, 1};
+  std::array<uint64_t, kOpCount> work = {1, 1, 1, 1, 1, 1, 1};
   mutable int runs_until_failure = -1;
   mutable int runs = 0;
   mutable double now = 0;
@@ -70,9 +74,10 @@ TEST(RunTimeTest, LinesJoinThePointsAndLargerRunsCostAtLeastTheLast) {
 
 TEST(MeasureTest, EveryOperationIsMeasuredWhereThereIsTime) {
   TimedPlan plan;
+  plan.RunEveryOp();
   plan.fixed = 1e-5;
   plan.per_row = 1e-6;
-  plan.work = {1, 1, 2, 2, 3};
+  plan.work = {1, 1, 2, 2, 3, 4, 8};
   Measure(plan, absl::Seconds(1));
   for (int op = 0; op < kOpCount; ++op) {
     const double work = static_cast<double>(plan.work[op]);

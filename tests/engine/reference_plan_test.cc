@@ -332,7 +332,7 @@ TEST_P(EveryPreset, DensitiesComeColumnByColumnWhereThereIsAnOrder) {
   const auto plan = Compile(stored, NumberType::kFloat64);
   EXPECT_EQ(plan->info().has_chain_order, flow::ChainOrderOf(stored.spec).exists());
   EXPECT_EQ(plan->info().runs(Op::kLogProbByColumn), plan->info().has_chain_order);
-  if (!plan->info().has_chain_order) GTEST_SKIP() << "no order";
+  if (!plan->info().has_chain_order) return;
   std::mt19937_64 random(6);
   constexpr size_t kRows = 7;
   Request request(random, Op::kLogProbByColumn, kRows, context_features());

@@ -251,7 +251,7 @@ TEST_F(TrainingManagerTest, RowsMayHoldNanOnlyInContextThatMayBeMissing) {
   EXPECT_EQ(RunToEnd(manager(), request_with(4, 1, NAN)).state(), SUCCEEDED);
   for (const size_t column : {0, 2}) {
     const absl::Status status = manager().Start(request_with(4, column, NAN)).status();
-    EXPECT_EQ(testing::BadField(status), "rows");
+    EXPECT_EQ(testing::BadField(status), "rows[4]");
     EXPECT_THAT(std::string(status.message()), HasSubstr(absl::StrCat("row 4: column ", column, " holds nan")));
   }
   const absl::Status infinite = manager().Start(request_with(7, 1, INFINITY)).status();
