@@ -32,8 +32,10 @@ StopSignals::StopSignals() : first_(std::make_shared<First>()) {
   sigaddset(&signals, SIGTERM);
   sigaddset(&signals, SIGINT);
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-  // A peer that closes its socket must not end the server.
+  // A peer that closes its socket must not end the server, nor a file that may not grow any more (ulimit -f): both are
+  // errors of the call that writes.
   signal(SIGPIPE, SIG_IGN);
+  signal(SIGXFSZ, SIG_IGN);
   std::thread([first = first_, signals] {
     const int signal = WaitForOneOf(signals);
     {

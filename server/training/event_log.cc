@@ -52,13 +52,20 @@ absl::StatusOr<EventLogWriter> EventLogWriter::Open(FileSystem& files, const std
   }
   absl::StatusOr<std::unique_ptr<WritableFile>> file = files.OpenForAppend(path);
   if (!file.ok()) return file.status();
-  return EventLogWriter(*std::move(file));
+  return EventLogWriter(files, path, *std::move(file));
 }
 
 absl::Status EventLogWriter::Append(TrainingEvent event, bool durable) {
+  if (file_ == nullptr) {
+    absl::StatusOr<EventLogWriter> again = Open(*files_, path_);
+    if (!again.ok()) return again.status();
+    *this = *std::move(again);
+  }
   *event.mutable_time() = ToTimestamp(Clock::Real().Now());
-  if (absl::Status status = file_->Append(EncodeRecord(event.SerializeAsString())); !status.ok()) return status;
-  return durable ? file_->Sync() : absl::OkStatus();
+  absl::Status status = file_->Append(EncodeRecord(event.SerializeAsString()));
+  if (status.ok() && durable) status = file_->Sync();
+  if (!status.ok()) file_.reset();
+  return status;
 }
 
 absl::Status EventLogReader::ReadNew(std::vector<TrainingEvent>& events) {

@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -21,13 +22,17 @@ class EventLogWriter {
   /// first, with all behind it: what the log tells is known from elsewhere, too (outcome.h), or will be told again.
   static absl::StatusOr<EventLogWriter> Open(FileSystem& files, const std::string& path);
 
-  /// Appends with the current time. `durable` waits until the event is on stable storage.
+  /// Appends with the current time. `durable` waits until the event is on stable storage. After an error the event is
+  /// not told; the next ones are, once the log can be written again: what a full disk took in part is cut off first.
   absl::Status Append(TrainingEvent event, bool durable);
 
  private:
-  explicit EventLogWriter(std::unique_ptr<WritableFile> file) : file_(std::move(file)) {}
+  EventLogWriter(FileSystem& files, std::string path, std::unique_ptr<WritableFile> file)
+      : files_(&files), path_(std::move(path)), file_(std::move(file)) {}
 
-  std::unique_ptr<WritableFile> file_;
+  FileSystem* files_;
+  std::string path_;
+  std::unique_ptr<WritableFile> file_;  ///< null after an error: the file may end in a part of an event
 };
 
 /// Reads events as they are appended. Not thread-safe.

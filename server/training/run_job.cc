@@ -1,13 +1,18 @@
 #include "server/training/run_job.h"
 
+#include <algorithm>
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <utility>
 
 #include "ATen/Parallel.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "server/base/errors.h"
 #include "server/base/logging.h"
+#include "server/base/strings.h"
 #include "server/registry/model_store.h"
 #include "server/training/checkpoint.h"
 #include "server/training/columns.h"
@@ -81,6 +86,31 @@ absl::Status MoveAlias(registry::ModelStore& models, const density::v1::TrainReq
   return Annotate(status, absl::StrCat("version ", version, " was published, but the alias was not moved"));
 }
 
+// Does `work` until it fails by something that does not pass, or the training is to end. A full disk passes, and one
+// that does not answer; the training would end with all that it has learnt. While it waits it is stalled, and its
+// status says so.
+absl::Status UntilThereIsRoom(const TrainerHooks& hooks, const std::function<absl::Status()>& work) {
+  constexpr absl::Duration kLook = absl::Milliseconds(200);
+  constexpr absl::Duration kLongestWait = absl::Seconds(30);
+  for (absl::Duration wait = absl::Seconds(1);; wait = std::min(2 * wait, kLongestWait)) {
+    absl::Status status = work();
+    if (!absl::IsResourceExhausted(status) && !absl::IsUnavailable(status)) return status;
+    Log(LogLevel::kError, "what was learnt cannot be published yet; it is tried again",
+        {{"seconds", absl::ToDoubleSeconds(wait)}, {"error", ToStd(status.message())}});
+    for (absl::Duration waited; waited < wait; waited += kLook) {
+      switch (hooks.stop()) {
+        case StopRequest::kNone:
+          break;
+        case StopRequest::kCancel:
+          return absl::CancelledError("the training was cancelled before its version could be published");
+        case StopRequest::kSuspend:
+          return absl::AbortedError("the training was suspended before its version could be published");
+      }
+      absl::SleepFor(kLook);
+    }
+  }
+}
+
 }  // namespace
 
 absl::StatusOr<Published> RunJob(FileSystem& files, const std::string& folder, const TrainingJob& job,
@@ -114,12 +144,18 @@ absl::StatusOr<Published> RunJob(FileSystem& files, const std::string& folder, c
         TrainFlow(prepared->spec, prepared->data, prepared->options, torch::Device(job.device()), saving, *start);
     if (!trained.ok()) return trained.status();
     trained->report.mutable_preprocessing()->Add(choices.begin(), choices.end());
-    absl::StatusOr<uint64_t> version = PublishModel(*models, job, *trained, prepared->data, prepared->source);
-    if (!version.ok()) return version.status();
+    absl::StatusOr<uint64_t> version;
+    const absl::Status status = UntilThereIsRoom(hooks, [&] {
+      version = PublishModel(*models, job, *trained, prepared->data, prepared->source);
+      return version.status();
+    });
+    if (!status.ok()) return status;
     published.set_version(*version);
     *published.mutable_report() = trained->report;
   }
-  if (absl::Status status = MoveAlias(*models, job.request(), published.version()); !status.ok()) return status;
+  const absl::Status moved =
+      UntilThereIsRoom(hooks, [&] { return MoveAlias(*models, job.request(), published.version()); });
+  if (!moved.ok()) return moved;
   return published;
 }
 

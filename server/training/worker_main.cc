@@ -35,6 +35,7 @@ void PrepareProcess() {
   struct sigaction action = {};
   action.sa_handler = RequestStop;
   sigaction(SIGTERM, &action, nullptr);
+  signal(SIGXFSZ, SIG_IGN);  // A file that may not grow any more is a full disk.
   // Best effort: a file system without /proc, or a container that forbids it, changes nothing about the training.
   std::ofstream("/proc/self/oom_score_adj") << 500;
   KeepFreedMemory();  // That of one step is that of the next.

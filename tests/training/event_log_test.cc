@@ -1,6 +1,8 @@
 #include "server/training/event_log.h"
 
 #include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/resource.h>
 
 #include <string>
 #include <vector>
@@ -19,6 +21,26 @@ TrainingEvent Step(uint64_t step) {
   event.mutable_progress()->set_step(step);
   return event;
 }
+
+/// No file of the process grows beyond `bytes` while this lives.
+class FileSizeLimit {
+ public:
+  explicit FileSizeLimit(rlim_t bytes) : handler_(signal(SIGXFSZ, SIG_IGN)) {
+    getrlimit(RLIMIT_FSIZE, &before_);
+    const rlimit limit = {bytes, before_.rlim_max};
+    setrlimit(RLIMIT_FSIZE, &limit);
+  }
+  ~FileSizeLimit() {
+    setrlimit(RLIMIT_FSIZE, &before_);
+    signal(SIGXFSZ, handler_);
+  }
+  FileSizeLimit(const FileSizeLimit&) = delete;
+  FileSizeLimit& operator=(const FileSizeLimit&) = delete;
+
+ private:
+  sighandler_t handler_;
+  rlimit before_ = {};
+};
 
 class EventLogTest : public ::testing::Test {
  protected:
@@ -68,6 +90,24 @@ TEST_F(EventLogTest, ATornTailIsNoErrorAndIsReadWhenItIsWhole) {
     EXPECT_TRUE(reader.ReadNew(events_).ok()) << size;
     EXPECT_EQ(Steps(events_), (std::vector<uint64_t>{1, 2, 3})) << size;
   }
+}
+
+// A disk that is full takes a part of an event.
+TEST_F(EventLogTest, AWriterGoesOnWhenTheDiskHasRoomAgain) {
+  auto writer = EventLogWriter::Open(files_, path_);
+  ASSERT_TRUE(writer.ok()) << writer.status();
+  ASSERT_TRUE(writer->Append(Step(1), /*durable=*/true).ok());
+  {
+    const FileSizeLimit full(ReadFile(path_).size() + 10);
+    const absl::Status status = writer->Append(Step(2), /*durable=*/false);
+    EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted) << status;
+    EXPECT_FALSE(writer->Append(Step(3), /*durable=*/false).ok());
+  }
+  EXPECT_TRUE(writer->Append(Step(4), /*durable=*/false).ok());
+  EXPECT_TRUE(writer->Append(Step(5), /*durable=*/true).ok());
+  EventLogReader reader(files_, path_);
+  EXPECT_TRUE(reader.ReadNew(events_).ok());
+  EXPECT_EQ(Steps(events_), (std::vector<uint64_t>{1, 4, 5}));
 }
 
 TEST_F(EventLogTest, AWriterCutsATornTailOffAndGoesOn) {
