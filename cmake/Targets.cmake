@@ -42,6 +42,12 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64)$")
   list(APPEND DENSITYD_KERNEL_OPTIONS ${DENSITYD_NEON_OPTIONS})
 endif()
 
+# Seconds until a test counts as hung: many times what any takes.
+set(DENSITYD_TEST_TIMEOUT 600)
+if(DENSITYD_SANITIZE)
+  set(DENSITYD_TEST_TIMEOUT 3600)
+endif()
+
 # densityd_library(name SOURCES file... [DEPS target...])
 # A static library; headers are included from the project's root.
 function(densityd_library name)
@@ -61,6 +67,6 @@ function(densityd_test name)
   target_compile_definitions(${name} PRIVATE
     DENSITYD_SOURCE_DIR="${PROJECT_SOURCE_DIR}" DENSITYD_BINARY_DIR="${PROJECT_BINARY_DIR}")
   add_test(NAME ${name} COMMAND ${name})
-  set_tests_properties(${name} PROPERTIES TIMEOUT 300 ENVIRONMENT
+  set_tests_properties(${name} PROPERTIES TIMEOUT ${DENSITYD_TEST_TIMEOUT} ENVIRONMENT
     "OMP_NUM_THREADS=1;TSAN_OPTIONS=suppressions=${PROJECT_SOURCE_DIR}/cmake/tsan_suppressions.txt")
 endfunction()

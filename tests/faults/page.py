@@ -1,4 +1,4 @@
-"""The tables of docs/reliability.md: a row for each trial and each parser, which only its next run replaces."""
+"""The tables of docs/reliability.md: a row for each trial, parser and sanitizer, which only its next run replaces."""
 
 import datetime
 import os
@@ -41,6 +41,7 @@ class Table:
 
 
 FIGURES = Table("figures", ("promise", "trial", "figures", "seconds", "measured"))
+SANITIZERS = Table("sanitizers", ("what looks", "preset", "tests", "seconds", "what it found", "measured"))
 FUZZING = Table("fuzzing", ("what comes in", "parser", "inputs tried", "seconds", "what came of it", "measured"))
 
 
