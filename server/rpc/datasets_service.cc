@@ -3,6 +3,7 @@
 #include <memory>
 #include <utility>
 
+#include "server/registry/names.h"
 #include "server/rpc/page.h"
 #include "server/rpc/upload_stream.h"
 
@@ -24,6 +25,8 @@ DatasetsService::DatasetsService(training::DatasetStore* datasets, training::Tra
 
 absl::StatusOr<Dataset> DatasetsService::DoGet(const density::v1::GetDatasetRequest& request,
                                                const Caller& /*caller*/) {
+  // The store knows it by the name of Train's field.
+  if (auto status = registry::CheckId("id", request.id()); !status.ok()) return status;
   return datasets_->Get(request.id());
 }
 

@@ -188,7 +188,9 @@ TEST_F(DatasetsRpcTest, HostileAndUnknownIds) {
   for (const std::string& id : {std::string(".."), std::string("../x"), std::string(4096, 'a'), std::string("")}) {
     density::v1::GetDatasetRequest get;
     get.set_id(id);
-    EXPECT_EQ(server_.datasets().Get(Context().get(), get, &dataset_).error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+    const grpc::Status got = server_.datasets().Get(Context().get(), get, &dataset_);
+    EXPECT_EQ(got.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+    EXPECT_THAT(got.error_message(), ::testing::StartsWith("id: "));
     density::v1::DeleteDatasetRequest remove;
     remove.set_id(id);
     density::v1::DeleteDatasetResponse removed;
