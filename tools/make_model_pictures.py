@@ -105,6 +105,8 @@ MODELS = {
     "planar": Model(training={"learning_rate": 5e-3}),
     "radial": Model(training={"learning_rate": 5e-3}),
     "sylvester": Model(training={"learning_rate": 5e-3}),
+    "realnvp_image": Model({"levels": 1, "transforms": 8, "image": {"channels": 1, "height": 1, "width": 2},
+                            "hidden": [32], "no_standardize": True}),
     "residual": Model(),
     "ffjord": Model({"hidden": [64, 64]}, {"steps": 400, "learning_rate": 5e-3, "validation_interval": 100}),
     "flow_matching": Model(training={"steps": 8000, "validation_interval": 2000}),
