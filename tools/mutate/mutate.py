@@ -143,7 +143,7 @@ class Tree:
             command = [self.build / "tests" / test, "--gtest_fail_fast", "--gtest_brief=1"]
             try:
                 result = subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace",
-                                        check=False, timeout=300)
+                                        check=False, timeout=1200)
             except subprocess.TimeoutExpired:
                 return f"{test} (time-out)"
             if result.returncode != 0:
