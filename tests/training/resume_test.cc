@@ -265,7 +265,10 @@ TEST(KillTest, WhateverItWasWritingIsCleanedAway) {
   for (;; ++point) {
     densityd::testing::FaultyFileSystem dying(files);
     dying.StopBefore(point);
-    const absl::StatusOr<Published> published = RunJob(dying, folder, job, Hooks());
+    TrainerHooks hooks = Hooks();
+    // Where the files fail once, it is not tried again: the process is dead.
+    hooks.stop = [&] { return dying.reached() ? StopRequest::kSuspend : StopRequest::kNone; };
+    const absl::StatusOr<Published> published = RunJob(dying, folder, job, hooks);
     EXPECT_THAT(*files.List(fixture.root() + "/tmp"), ::testing::IsEmpty()) << "at point " << point;
     if (!dying.reached()) {
       ASSERT_TRUE(published.ok()) << published.status();
