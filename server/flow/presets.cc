@@ -252,7 +252,6 @@ void AddSylvester(const Preset& preset, FlowSpec& spec) {
   AddBends(preset, 4, spec, [&](Layer& layer) { layer.mutable_sylvester()->set_hidden(preset.rank()); });
 }
 
-// ActNorms between the blocks: each block alone can stretch by less than a factor of two.
 void AddResidual(const Preset& preset, FlowSpec& spec) {
   AddBends(preset, 8, spec, [&](Layer& layer) {
     auto& residual = *layer.mutable_residual();

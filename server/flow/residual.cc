@@ -5,8 +5,20 @@
 #include <limits>
 
 #include "server/flow/rademacher.h"
+#include "server/flow/row_error.h"
 
 namespace densityd::flow {
+
+namespace {
+
+void CheckFinite(const Tensor& x) {
+  const Tensor lost = x.isfinite().all(1).logical_not();
+  if (!lost.any().item<bool>()) return;
+  throw RowError(lost.nonzero()[0].item<int64_t>(),
+                 "a residual layer finds no x for it: numbers on the way are beyond what their type can hold");
+}
+
+}  // namespace
 
 Residual::Residual(const density::v1::Residual& spec, int64_t features, int64_t context_features,
                    Initializer& initializer)
@@ -45,6 +57,7 @@ Mapped Residual::Forward(const Tensor& z, const Tensor& context) {
   }
   // Once more, for the derivatives of the fixed point.
   const Tensor x = newton(root);
+  if (!is_training()) CheckFinite(x);
   return {x, -LogAbsDet(weights, network_->Compute(weights, x, context), probes_)};
 }
 
@@ -88,7 +101,7 @@ Tensor Residual::FixedPoint(const Weights& weights, const Tensor& z, const Tenso
     x = torch::where(done.unsqueeze(1), x, next);
     done = done.logical_or(ends);
   }
-  return x;
+  return x.masked_fill(done.logical_not().unsqueeze(1), std::numeric_limits<double>::quiet_NaN());
 }
 
 Tensor Residual::SolveLinear(const Weights& weights, const Point& point, const Tensor& residual) const {

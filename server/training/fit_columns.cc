@@ -2,8 +2,11 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "server/base/errors.h"
+#include "server/base/strings.h"
 #include "server/flow/column_map.h"
 #include "server/flow/fit_preprocessing.h"
+#include "server/flow/support.h"
 
 namespace densityd::training {
 namespace {
@@ -58,6 +61,28 @@ absl::Status FitColumns(const TrainingData& data, FlowSpec& spec) {
   NameColumns(data.schema.features(), layer);
   return Fit({data.train.values, width, 0, data.features}, {data.validation.values, width, 0, data.features},
              ColumnRole::kFeatures, kLayer, layer);
+}
+
+absl::Status CheckWithinDensity(const TrainingData& data, const FlowSpec& fitted) {
+  const std::vector<flow::Interval> support = flow::DataSupport(fitted);
+  const size_t width = data.features + data.context_features;
+  for (const SelectedRows* rows : {&data.train, &data.validation}) {
+    for (size_t i = 0; i < rows->rows * width; ++i) {
+      const size_t column = i % width;
+      if (column >= data.features) continue;
+      // As the training sees it: pi is larger in float32.
+      const auto x = static_cast<float>(rows->values[i]);
+      if (x >= static_cast<float>(support[column].low) && x <= static_cast<float>(support[column].high)) continue;
+      return InvalidArgument(
+          "feature_columns",
+          absl::StrCat(
+              "column ", Quote(data.schema.features(static_cast<int>(column)).name()), " holds ", rows->values[i],
+              ", where the density of this flow is zero: it is defined within [", support[column].low, ", ",
+              support[column].high,
+              "]. Bring the column into that interval (angles: wrap them), or take a flow that is defined there"));
+    }
+  }
+  return absl::OkStatus();
 }
 
 std::vector<bool> MissingContext(const FlowSpec& spec) {

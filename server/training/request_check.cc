@@ -7,6 +7,7 @@
 #include "server/base/beneath.h"
 #include "server/base/errors.h"
 #include "server/base/matrix_message.h"
+#include "server/flow/context_use.h"
 #include "server/flow/preprocessing_check.h"
 #include "server/flow/spec.h"
 #include "server/registry/names.h"
@@ -56,6 +57,16 @@ absl::StatusOr<std::vector<bool>> CheckShape(const TrainRequest& request, uint64
   std::vector<bool> may_be_missing(cols, false);
   for (size_t i = 0; i < missing_context.size(); ++i) may_be_missing[columns->context[i]] = missing_context[i];
   return may_be_missing;
+}
+
+// A context that nothing reads would be ignored without a word.
+absl::Status CheckContextIsRead(const FlowSpec& spec) {
+  if (flow::ReadsContext(spec)) return absl::OkStatus();
+  return InvalidArgument(
+      "context_columns",
+      "nothing in this flow reads a context, so that every context would have the same density; leave "
+      "it out, or take a preset whose networks read it (maf, realnvp, nsf_ar, …) or the base "
+      "conditional_diagonal_normal");
 }
 
 absl::Status CheckSpecCount(const char* field, uint32_t given, size_t columns) {
@@ -142,7 +153,11 @@ absl::StatusOr<FlowSpec> ResolveSpec(const TrainRequest& request, const ColumnSe
                             preset.has_context_encoding() ? preset.mutable_context_encoding() : nullptr);
     }
     if (!status.ok()) return status;
-    return flow::ExpandPreset(preset, static_cast<uint32_t>(features), static_cast<uint32_t>(context));
+    absl::StatusOr<FlowSpec> expanded =
+        flow::ExpandPreset(preset, static_cast<uint32_t>(features), static_cast<uint32_t>(context));
+    if (!expanded.ok()) return expanded.status();
+    if (status = CheckContextIsRead(*expanded); !status.ok()) return status;
+    return expanded;
   }
   FlowSpec spec = request.spec();
   // The columns of a version are those at the same places, whatever they are called now.
@@ -159,7 +174,9 @@ absl::StatusOr<FlowSpec> ResolveSpec(const TrainRequest& request, const ColumnSe
   if (flow::CountParameters(spec) == 0) {
     return InvalidArgument("spec.layers", "have nothing to learn: no layer, nor the base, has a parameter");
   }
-  return flow::WithDefaults(std::move(spec));
+  spec = flow::WithDefaults(std::move(spec));
+  if (absl::Status status = CheckContextIsRead(spec); !status.ok()) return status;
+  return spec;
 }
 
 absl::StatusOr<TrainingLimits> ResolveLimits(const TrainingLimits& asked, const TrainingLimits& most) {

@@ -19,6 +19,7 @@
 #include "server/training/adam.h"
 #include "server/training/batch_order.h"
 #include "server/training/calibration.h"
+#include "server/training/fit_columns.h"
 #include "server/training/flat_parameters.h"
 #include "server/training/nonfinite.h"
 #include "server/training/progress_meter.h"
@@ -349,6 +350,7 @@ absl::StatusOr<TrainedFlow> TrainFlow(const FlowSpec& spec, const TrainingData& 
   absl::StatusOr<std::shared_ptr<flow::Flow>> flow = StartingFlow(spec, exact, options, start);
   if (!flow.ok()) return flow.status();
   const FlowSpec fitted = (*flow)->spec();
+  if (absl::Status status = CheckWithinDensity(data, fitted); !status.ok()) return status;
   const RowTensors validation = ToDoubleTensors(data.validation, data.features, device);
   Trainer trainer(*std::move(flow), ForTraining(exact, fitted), ForTraining(validation, fitted), options, data.sha256,
                   hooks);
