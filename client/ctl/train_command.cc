@@ -44,6 +44,7 @@ void AddTrainCommand(CLI::App& app, Session& session) {
       "  densityctl train homes --preset nsf_ar --data homes.csv --preprocess automatic\n"
       "  densityctl train homes --preset maf --data homes.csv --preprocess rooms=integer,log --preprocess "
       "share=logit,0..100\n"
+      "  densityctl train claims --preset maf --data claims.csv --preset-options '{\"base\": {\"studentT\": {}}}'\n"
       "  densityctl train digits --preset glow --image 1x28x28 --hidden 64 --batch-size 64 --data digits.npy\n"
       "  densityctl train custom --spec flow.json --server-file tables/rows.npy\n"
       "  densityctl train power --warm-start power@stable --data new.csv --steps 500 --priority 10",

@@ -1,6 +1,9 @@
 #include "client/ctl/train_request.h"
 
+#include <utility>
+
 #include "CLI/Validators.hpp"
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
@@ -61,6 +64,10 @@ void DefineFlow(CLI::App& command, TrainFlags& flags) {
       ->add_option("--encode-context", flags.encode_context,
                    "The same for context columns, which also take missing (NaN), unknown (categories) and embedding:N")
       ->allow_extra_args(false)
+      ->needs(preset);
+  options
+      ->add_option("--preset-options", flags.preset_options,
+                   "Its other options, as JSON or @FILE: {\"bins\": 16, \"base\": {\"studentT\": {}}}. Flags win")
       ->needs(preset);
 }
 
@@ -124,22 +131,38 @@ absl::Status ParseImage(const std::string& text, v1::ImageShape& image) {
   return absl::OkStatus();
 }
 
-absl::Status FillPreset(const TrainFlags& flags, v1::Preset& preset) {
+/// Reads "{…}", or "@file" with that in it.
+absl::Status ReadPresetOptions(const std::string& text, Session& session, v1::Preset& preset) {
+  std::string json = text;
+  if (absl::StartsWith(text, "@")) {
+    absl::StatusOr<std::string> file = ReadInput(text.substr(1), session.streams.in);
+    if (!file.ok()) return file.status();
+    json = *std::move(file);
+  }
+  const auto parsed = google::protobuf::util::JsonStringToMessage(json, &preset);
+  if (parsed.ok()) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("--preset-options: is no Preset: ", parsed.ToString()));
+}
+
+absl::Status FillPreset(const TrainFlags& flags, Session& session, v1::Preset& preset) {
+  if (!flags.preset_options.empty()) {
+    if (absl::Status status = ReadPresetOptions(flags.preset_options, session, preset); !status.ok()) return status;
+  }
   preset.set_name(flags.preset);
   if (flags.transforms) preset.set_transforms(*flags.transforms);
-  preset.mutable_hidden()->Add(flags.hidden.begin(), flags.hidden.end());
+  if (!flags.hidden.empty()) preset.mutable_hidden()->Assign(flags.hidden.begin(), flags.hidden.end());
   if (!flags.activation.empty()) {
     preset.set_activation(static_cast<v1::Activation>(EnumNumber(*v1::Activation_descriptor(), flags.activation)));
   }
-  preset.set_residual(flags.residual);
+  if (flags.residual) preset.set_residual(true);
   if (flags.residual_blocks) preset.set_residual_blocks(*flags.residual_blocks);
   if (flags.dropout) preset.set_dropout(*flags.dropout);
   if (!flags.mixing.empty()) {
     preset.set_mixing(static_cast<v1::Preset::Mixing>(EnumNumber(*v1::Preset::Mixing_descriptor(), flags.mixing)));
   }
-  preset.set_actnorm(flags.actnorm);
-  preset.set_learnt_base(flags.learnt_base);
-  preset.set_no_standardize(flags.no_standardize);
+  if (flags.actnorm) preset.set_actnorm(true);
+  if (flags.learnt_base) preset.set_learnt_base(true);
+  if (flags.no_standardize) preset.set_no_standardize(true);
   if (flags.flow_seed) preset.set_seed(*flags.flow_seed);
   if (flags.levels) preset.set_levels(*flags.levels);
   if (!flags.image.empty()) {
@@ -203,7 +226,7 @@ absl::StatusOr<v1::TrainRequest> MakeTrainRequest(const TrainFlags& flags, Sessi
   if (!flags.spec_file.empty()) {
     if (absl::Status status = ReadSpec(flags.spec_file, session, request.mutable_spec()); !status.ok()) return status;
   } else if (!flags.preset.empty()) {
-    if (absl::Status status = FillPreset(flags, *request.mutable_preset()); !status.ok()) return status;
+    if (absl::Status status = FillPreset(flags, session, *request.mutable_preset()); !status.ok()) return status;
   }
   request.set_warm_start(flags.warm_start);
   if (!flags.dataset.empty()) request.set_dataset(flags.dataset);

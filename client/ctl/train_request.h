@@ -18,6 +18,7 @@ struct TrainFlags {
   // The flow.
   std::string preset;
   std::string spec_file;
+  std::string preset_options;
   std::optional<uint32_t> transforms;
   std::vector<uint32_t> hidden;
   std::string activation;

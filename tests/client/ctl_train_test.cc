@@ -117,6 +117,24 @@ TEST_F(CtlTrainTest, TrainSaysWhatImageTheColumnsHold) {
   }
 }
 
+TEST_F(CtlTrainTest, PresetOptionsWithoutAFlagComeAsJsonAndFlagsWin) {
+  const auto train = [this](const std::string& options) {
+    return Ctl({"train", "power", "--preset", "nsf_ar", "--dataset", "d1", "--detach", "--hidden", "32,32",
+                "--preset-options", options});
+  };
+  EXPECT_EQ(train(R"({"name": "maf", "bins": 16, "hidden": [8], "base": {"studentT": {}}, "actnorm": true})").code, 0);
+  EXPECT_EQ(request_.preset().name(), "nsf_ar");
+  EXPECT_EQ(request_.preset().bins(), 16u);
+  EXPECT_THAT(request_.preset().hidden(), ElementsAre(32, 32));
+  EXPECT_TRUE(request_.preset().base().has_student_t());
+  EXPECT_TRUE(request_.preset().actnorm());
+  EXPECT_EQ(train("@" + Write("options.json", R"({"bound": 5})")).code, 0);
+  EXPECT_EQ(request_.preset().bound(), 5);
+  const Outcome unknown = train(R"({"bin": 3})");
+  EXPECT_EQ(unknown.code, 3);
+  EXPECT_THAT(unknown.err, AllOf(HasSubstr("--preset-options: is no Preset"), HasSubstr("bin")));
+}
+
 TEST_F(CtlTrainTest, TrainLeavesThePreprocessingToTheServer) {
   const std::string rows = Write("rows.csv", "a,b\n1,2\n4,5\n");
   EXPECT_EQ(Ctl({"train", "power", "--preset", "maf", "--preprocess", "automatic", "--data", rows}).code, 0);
