@@ -68,5 +68,6 @@ void RunInTiles(const engine::Plan& plan, const engine::RowSpan& span, engine::O
 /// One per file of benchmarks; called by main.
 void RegisterPlans();
 void RegisterScaling();
+void RegisterTraining();
 
 }  // namespace densityd::bench

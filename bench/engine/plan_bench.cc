@@ -51,6 +51,7 @@ int main(int argc, char** argv) {
   benchmark::AddCustomContext("simd_target", densityd::engine::cpu::TargetName());
   densityd::bench::RegisterPlans();
   densityd::bench::RegisterScaling();
+  densityd::bench::RegisterTraining();
   benchmark::RunSpecifiedBenchmarks();
   benchmark::Shutdown();
   return 0;

@@ -12,23 +12,6 @@ namespace {
 
 using density::v1::Conditioner;
 
-ActivationKind LowerActivation(density::v1::Activation activation) {
-  switch (activation) {
-    case density::v1::TANH:
-      return ActivationKind::kTanh;
-    case density::v1::GELU:
-      return ActivationKind::kGelu;
-    case density::v1::SILU:
-      return ActivationKind::kSilu;
-    case density::v1::LEAKY_RELU:
-      return ActivationKind::kLeakyRelu;
-    case density::v1::ELU:
-      return ActivationKind::kElu;
-    default:
-      return ActivationKind::kRelu;
-  }
-}
-
 /// Names of the linear layers, first to last.
 std::vector<std::string> LinearNames(const Conditioner& spec, const std::string& name) {
   std::vector<std::string> names;
@@ -96,6 +79,23 @@ void ApplyMask(Linear& linear) {
 }
 
 }  // namespace
+
+ActivationKind LowerActivation(density::v1::Activation activation) {
+  switch (activation) {
+    case density::v1::TANH:
+      return ActivationKind::kTanh;
+    case density::v1::GELU:
+      return ActivationKind::kGelu;
+    case density::v1::SILU:
+      return ActivationKind::kSilu;
+    case density::v1::LEAKY_RELU:
+      return ActivationKind::kLeakyRelu;
+    case density::v1::ELU:
+      return ActivationKind::kElu;
+    default:
+      return ActivationKind::kRelu;
+  }
+}
 
 Network LowerNetwork(const Conditioner& spec, const std::string& name, const TensorReader& tensors, int64_t columns,
                      int64_t context_features) {

@@ -11,6 +11,9 @@
 
 namespace densityd::engine::cpu {
 
+/// RELU where it is not given.
+ActivationKind LowerActivation(density::v1::Activation activation);
+
 /// The dense network whose tensors begin with `name`. It reads `columns` columns after the context.
 Network LowerNetwork(const density::v1::Conditioner& spec, const std::string& name, const TensorReader& tensors,
                      int64_t columns, int64_t context_features);

@@ -112,11 +112,10 @@ HWY_INLINE FloatVector SplineSlope(const SplineForm& form, FloatVector raw) {
 
 /// The bin of `number`, by the knots in z where `kForward`, else by those in x.
 template <bool kForward, size_t kCapacity, bool kSoftClip, class Theta>
-HWY_INLINE SplineBin FindSplineBin(FloatVector number, const Theta& theta, size_t bins, const SplineForm& form) {
+HWY_INLINE SplineBin FindSplineBin(FloatVector number, const SplineAxis<kCapacity, kSoftClip>& x,
+                                   const SplineAxis<kCapacity, kSoftClip>& z, const Theta& slopes, size_t bins,
+                                   const SplineForm& form) {
   const FloatTag d;
-  const SplineAxis<kCapacity, kSoftClip> x(theta, bins, form, form.min_width);
-  const SplineAxis<kCapacity, kSoftClip> z(theta.From(bins), bins, form, form.min_height);
-  const Theta slopes = theta.From(2 * bins);
   SplineBin bin;
   bin.is_upper = hn::Ge(number, kForward ? z.middle : x.middle);
   bin.number = hn::IfThenElse(bin.is_upper, hn::Neg(number), number);
@@ -236,7 +235,9 @@ HWY_NOINLINE void Splines(const FloatVector* numbers, const Theta* theta, size_t
   SplineImage images[kSplineVectors];
   const size_t known_bins = kBins != 0 ? kBins : bins;
   for (size_t i = 0; i < count; ++i) {
-    found[i] = FindSplineBin<kForward, kCapacity, kSoftClip>(numbers[i], theta[i], known_bins, form);
+    const SplineAxis<kCapacity, kSoftClip> x(theta[i], known_bins, form, form.min_width);
+    const SplineAxis<kCapacity, kSoftClip> z(theta[i].From(known_bins), known_bins, form, form.min_height);
+    found[i] = FindSplineBin<kForward>(numbers[i], x, z, theta[i].From(2 * known_bins), known_bins, form);
   }
   for (size_t i = 0; i < count; ++i) {
     found[i].near_slope = SplineSlope<kSoftClip>(form, found[i].near_slope);
