@@ -47,6 +47,9 @@ absl::Status PrintOutcome(Session& session, const v1::Training& training) {
       2 * report.validation_standard_error(), report.validation_rows(), report.steps(), report.seconds(),
       report.stopped_early() ? " (stopped early)" : "", FormatCount(report.rows_per_second()), report.best_step(),
       report.parameters());
+  if (!report.not_compiled_because().empty()) {
+    session.streams.out << "steps by LibTorch: " << report.not_compiled_because() << "\n";
+  }
   for (const std::string& choice : report.preprocessing()) session.streams.out << "column " << choice << "\n";
   return absl::OkStatus();
 }

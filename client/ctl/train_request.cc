@@ -101,6 +101,7 @@ void DefineOptions(CLI::App& command, TrainFlags& flags) {
   group->add_option("--patience", flags.patience, "Validations without improvement before it stops; 0: never [0]");
   group->add_option("--seed", flags.seed, "Seed of split, weights and batches [0]");
   group->add_option("--threads", flags.threads, "Threads of the training process [1]");
+  AddEnum(*group, "--trainer", flags.trainer, "What takes the steps [compiled]", *Options::Trainer_descriptor());
 }
 
 void DefineRun(CLI::App& command, TrainFlags& flags) {
@@ -196,6 +197,9 @@ void FillOptions(const TrainFlags& flags, Options& options) {
   if (flags.patience) options.set_patience(*flags.patience);
   if (flags.seed) options.set_seed(*flags.seed);
   if (flags.threads) options.set_threads(*flags.threads);
+  if (!flags.trainer.empty()) {
+    options.set_trainer(static_cast<Options::Trainer>(EnumNumber(*Options::Trainer_descriptor(), flags.trainer)));
+  }
   if (flags.checkpoint_interval) options.set_checkpoint_interval_seconds(*flags.checkpoint_interval);
 }
 

@@ -56,6 +56,7 @@ struct TrainFlags {
   std::optional<uint32_t> patience;
   std::optional<uint64_t> seed;
   std::optional<uint32_t> threads;
+  std::string trainer;
   std::string warm_start;
   // How it is run.
   std::optional<double> checkpoint_interval;

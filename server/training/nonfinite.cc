@@ -16,11 +16,8 @@ flow::Transform& AsTransform(const std::shared_ptr<torch::nn::Module>& module) {
 
 }  // namespace
 
-std::string FindNonfinite(flow::Flow& flow, const FlatParameters& parameters, const RowTensors& batch) {
+std::string FindNonfiniteOutput(flow::Flow& flow, const RowTensors& batch) {
   const torch::NoGradGuard no_grad;
-  if (const std::string name = parameters.FirstNonfinite(parameters.values()); !name.empty()) {
-    return absl::StrCat("parameter ", name);
-  }
   const auto children = flow.named_children();
   const torch::Tensor context = flow.PrepareContext(batch.context);
   if (context.defined() && !AllFinite(context)) return "context_preprocessing";
@@ -31,7 +28,14 @@ std::string FindNonfinite(flow::Flow& flow, const FlatParameters& parameters, co
     if (!AllFinite(mapped.log_abs_det)) return absl::StrCat("log|det| of layers.", layer.key());
     rows = mapped.value;
   }
-  if (!AllFinite(flow.LogProb(batch.x, batch.context))) return "density of the base distribution";
+  return AllFinite(flow.LogProb(batch.x, batch.context)) ? "" : "density of the base distribution";
+}
+
+std::string FindNonfinite(flow::Flow& flow, const FlatParameters& parameters, const RowTensors& batch) {
+  if (const std::string name = parameters.FirstNonfinite(parameters.values()); !name.empty()) {
+    return absl::StrCat("parameter ", name);
+  }
+  if (std::string place = FindNonfiniteOutput(flow, batch); !place.empty()) return place;
   const std::string name = parameters.FirstNonfinite(parameters.gradients());
   return name.empty() ? "the loss" : absl::StrCat("gradient of ", name);
 }

@@ -107,6 +107,9 @@ absl::Status CheckEnums(const TrainingOptions& options) {
   if (!TrainingOptions::Schedule_IsValid(options.schedule())) {
     return InvalidArgument("options.schedule", absl::StrCat("has no value ", static_cast<int>(options.schedule())));
   }
+  if (!TrainingOptions::Trainer_IsValid(options.trainer())) {
+    return InvalidArgument("options.trainer", absl::StrCat("has no value ", static_cast<int>(options.trainer())));
+  }
   return absl::OkStatus();
 }
 
@@ -155,6 +158,7 @@ absl::StatusOr<TrainingOptions> ResolveOptions(TrainingOptions options, uint64_t
   if (!options.has_patience()) options.set_patience(0);
   if (!options.has_max_nonfinite_steps()) options.set_max_nonfinite_steps(kDefaultNonfiniteSteps);
   if (!options.has_threads()) options.set_threads(1);
+  if (options.trainer() == TrainingOptions::TRAINER_UNSPECIFIED) options.set_trainer(TrainingOptions::COMPILED);
   if (!options.has_checkpoint_interval_seconds()) options.set_checkpoint_interval_seconds(kDefaultCheckpointSeconds);
   return options;
 }

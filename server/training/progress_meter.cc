@@ -14,8 +14,11 @@ constexpr int kMaxCurvePoints = 2000;
 
 }  // namespace
 
-ProgressMeter::ProgressMeter(const density::v1::TrainingOptions& options)
+ProgressMeter::ProgressMeter(const density::v1::TrainingOptions& options, const std::string& trainer,
+                             const std::string& not_compiled_because)
     : batch_size_(options.batch_size()), begin_(absl::Now()), interval_begin_(begin_) {
+  progress_.set_trainer(trainer);
+  progress_.set_not_compiled_because(not_compiled_because);
   progress_.set_total_steps(options.steps());
   progress_.set_train_nll(std::numeric_limits<double>::quiet_NaN());
   progress_.set_validation_nll(std::numeric_limits<double>::quiet_NaN());
@@ -103,6 +106,8 @@ void ProgressMeter::Complete(density::v1::TrainingReport& report) const {
   *report.mutable_curve() = curve_;
   report.set_restarts(progress_.restarts());
   report.set_resumes(resumes_);
+  report.set_trainer(progress_.trainer());
+  report.set_not_compiled_because(progress_.not_compiled_because());
 }
 
 void ProgressMeter::UpdateTrainNll() {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 #include "absl/time/time.h"
 #include "density/v1/training.pb.h"
@@ -12,8 +13,9 @@ namespace densityd::training {
 /// Not thread-safe.
 class ProgressMeter {
  public:
-  /// `options` are resolved.
-  explicit ProgressMeter(const density::v1::TrainingOptions& options);
+  /// `options` are resolved; what takes the steps, and why it is not compiled, are told with the progress.
+  ProgressMeter(const density::v1::TrainingOptions& options, const std::string& trainer,
+                const std::string& not_compiled_because);
 
   /// A step on a finite loss (nats per row) was taken.
   void AddStep(double loss);
@@ -39,6 +41,7 @@ class ProgressMeter {
   void Save(CheckpointState& state) const;
   void Restore(const CheckpointState& state);
 
+  const std::string& trainer() const { return progress_.trainer(); }
   uint64_t steps() const { return progress_.step(); }
   uint64_t nonfinite_in_a_row() const { return progress_.nonfinite_in_a_row(); }
   uint64_t restarts() const { return progress_.restarts(); }

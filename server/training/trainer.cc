@@ -12,19 +12,17 @@
 #include "server/base/logging.h"
 #include "server/base/strings.h"
 #include "server/engine/weights.h"
-#include "server/flow/activated_linear.h"
-#include "server/flow/row_error.h"
 #include "server/flow/row_shape.h"
 #include "server/flow/spec.h"
-#include "server/training/adam.h"
 #include "server/training/batch_order.h"
 #include "server/training/calibration.h"
+#include "server/training/compiled_learner.h"
 #include "server/training/fit_columns.h"
-#include "server/training/flat_parameters.h"
-#include "server/training/nonfinite.h"
+#include "server/training/learner.h"
 #include "server/training/progress_meter.h"
 #include "server/training/row_tensors.h"
 #include "server/training/schedule.h"
+#include "server/training/torch_learner.h"
 #include "server/training/trainer_tensors.h"
 
 namespace densityd::training {
@@ -33,31 +31,33 @@ namespace {
 using density::v1::FlowSpec;
 using density::v1::TrainingOptions;
 
-constexpr int64_t kValidationChunk = 4096;
 constexpr int64_t kInitializationRows = 16384;
 constexpr uint64_t kMaxRestarts = 3;
 constexpr char kBestLogProb[] = "best_log_prob";
+// Names of learners, in progress, report and checkpoints.
+constexpr char kCompiled[] = "compiled";
+constexpr char kLibTorch[] = "libtorch";
 
-absl::Status Cancelled() { return absl::CancelledError("the training was asked to stop"); }
+// The learner of a training, and why it is not a compiled one; empty where it is.
+struct ChosenLearner {
+  std::unique_ptr<Learner> learner;
+  std::string not_compiled_because;
+
+  const char* name() const { return not_compiled_because.empty() ? kCompiled : kLibTorch; }
+};
 
 class Trainer {
  public:
-  Trainer(std::shared_ptr<flow::Flow> flow, RowTensors train, RowTensors validation, const TrainingOptions& options,
-          const std::string& data_sha256, const TrainerHooks& hooks)
-      : flow_(std::move(flow)),
-        train_(std::move(train)),
-        validation_(std::move(validation)),
+  Trainer(density::v1::FlowSpec spec, ChosenLearner chosen, const TrainingData& data, torch::Device device,
+          const TrainingOptions& options, const TrainerHooks& hooks)
+      : spec_(std::move(spec)),
+        learner_(std::move(chosen.learner)),
+        data_(data),
+        device_(device),
         options_(options),
-        data_sha256_(data_sha256),
         hooks_(hooks),
-        parameters_(*flow_),
-        values_(parameters_.values()),
-        optimizer_(values_, options),
-        order_(options.seed(), train_.rows(), options.batch_size()),
-        meter_(options),
-        best_values_(values_.clone()) {
-    if (options_.ema_decay() > 0) average_ = values_.clone();
-  }
+        order_(options.seed(), static_cast<int64_t>(data.train.rows), options.batch_size()),
+        meter_(options, chosen.name(), chosen.not_compiled_because) {}
 
   /// Goes on from where `checkpoint` was made.
   absl::Status Restore(const Checkpoint& checkpoint);
@@ -68,36 +68,26 @@ class Trainer {
 
  private:
   double Rate(uint64_t step) const { return LearningRate(options_, step) * rate_factor_; }
-  // False where the loss or the gradient was not finite, and nothing was changed.
-  bool TakeStep(uint64_t step, const RowTensors& batch);
-  void UpdateAverage(uint64_t step);
-  // Skips a step on `batch`; after too many in a row goes back to the best weights, and in the end gives up.
-  absl::Status SkipStep(uint64_t step, const RowTensors& batch);
+  // Share of the weights of step `step` in their moving average.
+  double AverageShare(uint64_t step) const;
+  // Skips a step on `indices`; after too many in a row goes back to the best weights, and in the end gives up.
+  absl::Status SkipStep(uint64_t step, const torch::Tensor& indices);
   absl::Status Validate();
-  // log p of every validation row, nats.
-  absl::StatusOr<std::vector<double>> Evaluate();
   // CANCELLED; ABORTED after a checkpoint.
   absl::Status CheckStop(uint64_t step);
   bool CheckpointDue() const;
   // Of the loop after `steps` steps. An error is logged, and the training goes on.
   void SaveCheckpoint(uint64_t steps);
-  // Everything that a checkpoint keeps of fixed size.
-  NamedTensors CheckpointTensors() const;
 
-  std::shared_ptr<flow::Flow> flow_;
-  const RowTensors train_;
-  const RowTensors validation_;
+  const density::v1::FlowSpec spec_;
+  const std::unique_ptr<Learner> learner_;
+  const TrainingData& data_;
+  const torch::Device device_;
   const TrainingOptions options_;
-  const std::string data_sha256_;
   const TrainerHooks& hooks_;
-  FlatParameters parameters_;
-  torch::Tensor values_;   // the weights that are stepped
-  torch::Tensor average_;  // their moving average, or undefined
-  Adam optimizer_;
   BatchOrder order_;
   ProgressMeter meter_;
 
-  torch::Tensor best_values_;  // the weights that were validated best; the initial ones before that
   std::vector<double> best_log_prob_;
   double best_nll_ = std::numeric_limits<double>::infinity();
   uint32_t validations_since_best_ = 0;
@@ -108,14 +98,6 @@ class Trainer {
   absl::Time last_checkpoint_ = absl::Now();
 };
 
-NamedTensors Trainer::CheckpointTensors() const {
-  NamedTensors tensors = {{"values", values_}, {"best_values", best_values_}};
-  if (average_.defined()) tensors.emplace_back("average", average_);
-  for (const auto& [name, tensor] : optimizer_.state()) tensors.emplace_back(name, tensor);
-  for (const auto& buffer : flow_->named_buffers()) tensors.emplace_back("buffer." + buffer.key(), buffer.value());
-  return tensors;
-}
-
 bool Trainer::CheckpointDue() const {
   const double interval = options_.checkpoint_interval_seconds();
   return hooks_.save != nullptr && interval > 0 && absl::Now() - last_checkpoint_ >= absl::Seconds(interval);
@@ -125,15 +107,16 @@ void Trainer::SaveCheckpoint(uint64_t steps) {
   if (hooks_.save == nullptr) return;
   Checkpoint checkpoint;
   checkpoint.state.set_step(steps);
-  *checkpoint.state.mutable_spec() = flow_->spec();
-  checkpoint.state.set_data_sha256(data_sha256_);
+  *checkpoint.state.mutable_spec() = spec_;
+  checkpoint.state.set_data_sha256(data_.sha256);
   checkpoint.state.set_best_nll(best_nll_);
   checkpoint.state.set_validations_since_best(validations_since_best_);
   checkpoint.state.set_rate_factor(rate_factor_);
   checkpoint.state.set_stopped_early(stopped_early_);
+  checkpoint.state.set_trainer(meter_.trainer());
   meter_.Save(checkpoint.state);
-  NamedTensors tensors = CheckpointTensors();
-  for (auto& state : GeneratorStates(values_.device())) tensors.push_back(std::move(state));
+  NamedTensors tensors = learner_->State();
+  for (auto& state : GeneratorStates(device_)) tensors.push_back(std::move(state));
   tensors.emplace_back(kBestLogProb, torch::from_blob(best_log_prob_.data(),
                                                       static_cast<int64_t>(best_log_prob_.size()), torch::kFloat64));
   checkpoint.tensors = StoreTensors(tensors);
@@ -150,13 +133,13 @@ void Trainer::SaveCheckpoint(uint64_t steps) {
 
 absl::Status Trainer::Restore(const Checkpoint& checkpoint) {
   const CheckpointState& state = checkpoint.state;
-  if (state.data_sha256() != data_sha256_) {
+  if (state.data_sha256() != data_.sha256) {
     return absl::FailedPreconditionError(
         absl::StrCat("the training cannot go on from step ", state.step(),
                      ": its data have changed since it began; start it again, on data that stay as they are"));
   }
-  if (absl::Status status = RestoreTensors(checkpoint.tensors, CheckpointTensors()); !status.ok()) return status;
-  if (absl::Status status = RestoreGenerators(checkpoint.tensors, values_.device()); !status.ok()) return status;
+  if (absl::Status status = RestoreTensors(checkpoint.tensors, learner_->State()); !status.ok()) return status;
+  if (absl::Status status = RestoreGenerators(checkpoint.tensors, device_); !status.ok()) return status;
   absl::StatusOr<torch::Tensor> best = RestoreTensor(checkpoint.tensors, kBestLogProb);
   if (!best.ok()) return best.status();
   best_log_prob_.assign(best->const_data_ptr<double>(), best->const_data_ptr<double>() + best->numel());
@@ -170,12 +153,13 @@ absl::Status Trainer::Restore(const Checkpoint& checkpoint) {
 }
 
 absl::Status Trainer::Run() {
-  flow_->train();
   for (uint64_t step = first_step_; step < options_.steps() && !stopped_early_; ++step) {
     if (absl::Status status = CheckStop(step); !status.ok()) return status;
-    const RowTensors batch = train_.Select(order_.Batch(step).to(values_.device()));
-    if (!TakeStep(step, batch)) {
-      if (absl::Status status = SkipStep(step, batch); !status.ok()) return status;
+    const torch::Tensor indices = order_.Batch(step);
+    if (const std::optional<double> loss = learner_->Step(indices, {step, Rate(step), AverageShare(step)})) {
+      meter_.AddStep(*loss);
+    } else if (absl::Status status = SkipStep(step, indices); !status.ok()) {
+      return status;
     }
     const bool validates = (step + 1) % options_.validation_interval() == 0 || step + 1 == options_.steps();
     if (validates) {
@@ -191,99 +175,46 @@ absl::Status Trainer::Run() {
                                                     options_.learning_rate(), ")"));
 }
 
-bool Trainer::TakeStep(uint64_t step, const RowTensors& batch) {
-  const torch::Tensor& gradients = parameters_.gradients();
-  gradients.zero_();
-  const torch::Tensor loss = flow_->TrainingLoss(batch.x, batch.context).mean();
-  loss.backward();
-  const torch::Tensor norm_tensor = gradients.norm();
-  const double loss_value = loss.item<double>();
-  const double norm = norm_tensor.item<double>();
-  if (!std::isfinite(loss_value) || !std::isfinite(norm)) return false;
-  if (options_.clip_norm() > 0 && norm > options_.clip_norm()) gradients.mul_(options_.clip_norm() / norm);
-  optimizer_.Step(gradients, Rate(step));
-  UpdateAverage(step);
-  meter_.AddStep(loss_value);
-  return true;
-}
-
-void Trainer::UpdateAverage(uint64_t step) {
-  if (!average_.defined()) return;
+double Trainer::AverageShare(uint64_t step) const {
   // The average of the first steps must forget the initial weights: it is as long as the run until it reaches its full
   // length.
   const auto taken = static_cast<double>(step + 1);
-  const double decay = std::min(options_.ema_decay(), taken / (taken + 10));
-  const torch::NoGradGuard no_grad;
-  average_.lerp_(values_, 1 - decay);
+  return 1 - std::min(options_.ema_decay(), taken / (taken + 10));
 }
 
-absl::Status Trainer::SkipStep(uint64_t step, const RowTensors& batch) {
+absl::Status Trainer::SkipStep(uint64_t step, const torch::Tensor& indices) {
   meter_.AddSkippedStep();
   if (meter_.nonfinite_in_a_row() < options_.max_nonfinite_steps()) return absl::OkStatus();
   if (meter_.restarts() == kMaxRestarts) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        "step ", step, ": the loss or its gradient was not finite ", meter_.nonfinite_in_a_row(),
-        " times in a row, and had been so after each of ", kMaxRestarts,
-        " returns to the best weights with half the learning rate; the first number that is not finite is "
-        "in: ",
-        FindNonfinite(*flow_, parameters_, batch), ". Lower options.learning_rate (", options_.learning_rate(),
-        ") or options.clip_norm (", options_.clip_norm(), "), or look for extreme values in the data"));
+    return absl::FailedPreconditionError(
+        absl::StrCat("step ", step, ": the loss or its gradient was not finite ", meter_.nonfinite_in_a_row(),
+                     " times in a row, and had been so after each of ", kMaxRestarts,
+                     " returns to the best weights with half the learning rate; the first number that is not finite is "
+                     "in: ",
+                     learner_->FindNonfinite(indices), ". Lower options.learning_rate (", options_.learning_rate(),
+                     ") or options.clip_norm (", options_.clip_norm(), "), or look for extreme values in the data"));
   }
   meter_.AddRestart();
   rate_factor_ /= 2;
-  const torch::NoGradGuard no_grad;
-  values_.copy_(best_values_);
-  if (average_.defined()) average_.copy_(best_values_);
-  optimizer_.Reset();
+  learner_->ReturnToBest();
   return absl::OkStatus();
 }
 
 absl::Status Trainer::Validate() {
-  const torch::NoGradGuard no_grad;
-  torch::Tensor stepped;
-  if (average_.defined()) {
-    stepped = values_.clone();
-    values_.copy_(average_);
-  }
-  absl::StatusOr<std::vector<double>> log_prob = Evaluate();
+  absl::StatusOr<std::vector<double>> log_prob =
+      learner_->Evaluate([&] { return hooks_.stop() == StopRequest::kCancel; });
   if (!log_prob.ok()) return log_prob.status();
   const double nll = -EstimateMean(*log_prob).mean;
   const bool is_best = nll < best_nll_;  // false for NaN
   validations_since_best_ = is_best ? 0 : validations_since_best_ + 1;
   if (is_best) {
     best_nll_ = nll;
-    best_values_.copy_(values_);
+    learner_->KeepBest();
     best_log_prob_ = *std::move(log_prob);
   }
-  if (average_.defined()) values_.copy_(stepped);
   meter_.AddValidation(nll, is_best);
   stopped_early_ = options_.patience() > 0 && validations_since_best_ >= options_.patience();
   return absl::OkStatus();
-}
-
-absl::StatusOr<std::vector<double>> Trainer::Evaluate() {
-  flow_->eval();
-  std::vector<double> log_prob;
-  log_prob.reserve(validation_.rows());
-  const int64_t chunk_rows = flow::RowsAtOnce(flow_->spec(), kValidationChunk);
-  for (int64_t begin = 0; begin < validation_.rows(); begin += chunk_rows) {
-    if (hooks_.stop() == StopRequest::kCancel) return Cancelled();
-    const RowTensors chunk = validation_.Slice(begin, std::min(chunk_rows, validation_.rows() - begin));
-    torch::Tensor numbers;
-    try {
-      numbers = flow_->LogProb(chunk.x, chunk.context).to(torch::kCPU, torch::kFloat64).contiguous();
-    } catch (const flow::RowError& error) {
-      // These weights are no good; others may be. A version is published only where every row has a density.
-      Log(LogLevel::kWarning, "a validation counts as not finite",
-          {{"validation_row", begin + error.row()}, {"error", error.what()}});
-      log_prob = {std::numeric_limits<double>::quiet_NaN()};
-      break;
-    }
-    log_prob.insert(log_prob.end(), numbers.const_data_ptr<double>(),
-                    numbers.const_data_ptr<double>() + numbers.numel());
-  }
-  flow_->train();
-  return log_prob;
 }
 
 absl::Status Trainer::CheckStop(uint64_t step) {
@@ -291,7 +222,7 @@ absl::Status Trainer::CheckStop(uint64_t step) {
     case StopRequest::kNone:
       return absl::OkStatus();
     case StopRequest::kCancel:
-      return Cancelled();
+      return TrainingCancelled();
     case StopRequest::kSuspend:
       break;
   }
@@ -303,18 +234,13 @@ TrainedFlow Trainer::Take() && {
   TrainedFlow trained;
   const MeanEstimate estimate = EstimateMean(best_log_prob_);
   meter_.Complete(trained.report);
-  trained.report.set_train_rows(train_.rows());
-  trained.report.set_validation_rows(validation_.rows());
+  trained.report.set_train_rows(data_.train.rows);
+  trained.report.set_validation_rows(data_.validation.rows);
   trained.report.set_validation_log_likelihood(estimate.mean);
   trained.report.set_validation_standard_error(estimate.standard_error);
   trained.report.set_stopped_early(stopped_early_);
   *trained.report.mutable_options() = options_;
-  {
-    const torch::NoGradGuard no_grad;
-    values_.copy_(best_values_);
-  }
-  flow_->eval();
-  trained.flow = std::move(flow_);
+  trained.flow = learner_->TakeBest();
   trained.validation_log_prob = std::move(best_log_prob_);
   return trained;
 }
@@ -336,8 +262,38 @@ absl::StatusOr<std::shared_ptr<flow::Flow>> StartingFlow(const FlowSpec& spec, c
     (*flow)->InitializeFromData(first.x, first.context);
   }
   (*flow)->to(torch::kFloat32);
-  flow::PrepareForTraining(**flow);
   return flow;
+}
+
+// Why the steps of this training must not be compiled; empty where they may be.
+std::string ObstacleToCompiling(const TrainingOptions& options, torch::Device device, const TrainingStart& start) {
+  // A checkpoint goes on as it began: the two keep their weights in different orders.
+  if (start.checkpoint.has_value() && start.checkpoint->state.trainer() != kCompiled) {
+    return "the checkpoint that it goes on from is of LibTorch";
+  }
+  if (options.trainer() == TrainingOptions::LIBTORCH) return "LibTorch was asked for";
+  return device.is_cpu() ? "" : "it runs on another device than the CPU";
+}
+
+absl::StatusOr<ChosenLearner> ChooseLearner(const std::shared_ptr<flow::Flow>& flow, const RowTensors& exact,
+                                            const TrainingData& data, const TrainingOptions& options,
+                                            const TrainingStart& start) {
+  const torch::Device device = exact.x.device();
+  ChosenLearner chosen{nullptr, ObstacleToCompiling(options, device, start)};
+  if (chosen.not_compiled_because.empty()) {
+    absl::StatusOr<std::unique_ptr<CompiledLearner>> compiled = CompiledLearner::Create(flow, data, options);
+    if (compiled.ok()) {
+      chosen.learner = *std::move(compiled);
+      return chosen;
+    }
+    if (!absl::IsUnimplemented(compiled.status())) return compiled.status();
+    chosen.not_compiled_because = ToStd(compiled.status().message());
+  }
+  const FlowSpec& spec = flow->spec();
+  const RowTensors validation = ToDoubleTensors(data.validation, data.features, device);
+  chosen.learner =
+      std::make_unique<TorchLearner>(flow, ForTraining(exact, spec), ForTraining(validation, spec), options);
+  return chosen;
 }
 
 }  // namespace
@@ -346,14 +302,18 @@ absl::StatusOr<TrainedFlow> TrainFlow(const FlowSpec& spec, const TrainingData& 
                                       torch::Device device, const TrainerHooks& hooks, const TrainingStart& start) {
   // Dropout draws from LibTorch's own generator.
   at::manual_seed(options.seed());
-  const RowTensors exact = ToDoubleTensors(data.train, data.features, device);
+  RowTensors exact = ToDoubleTensors(data.train, data.features, device);
   absl::StatusOr<std::shared_ptr<flow::Flow>> flow = StartingFlow(spec, exact, options, start);
   if (!flow.ok()) return flow.status();
   const FlowSpec fitted = (*flow)->spec();
   if (absl::Status status = CheckWithinDensity(data, fitted); !status.ok()) return status;
-  const RowTensors validation = ToDoubleTensors(data.validation, data.features, device);
-  Trainer trainer(*std::move(flow), ForTraining(exact, fitted), ForTraining(validation, fitted), options, data.sha256,
-                  hooks);
+  absl::StatusOr<ChosenLearner> chosen = ChooseLearner(*flow, exact, data, options, start);
+  if (!chosen.ok()) return chosen.status();
+  exact = {};  // the learner has what it needs
+  Log(LogLevel::kInfo, "trainer chosen",
+      {{"trainer", chosen->name()}, {"not_compiled_because", chosen->not_compiled_because}});
+  flow->reset();
+  Trainer trainer(fitted, *std::move(chosen), data, device, options, hooks);
   absl::Status status;
   if (start.checkpoint.has_value()) {
     status = trainer.Restore(*start.checkpoint);

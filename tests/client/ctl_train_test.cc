@@ -59,10 +59,10 @@ class CtlTrainTest : public CtlTest {
 
 TEST_F(CtlTrainTest, TrainUploadsTheFileAndFollowsTheTraining) {
   const std::string rows = Write("rows.csv", "a,b,month\n1,2,3\n4,5,6\n");
-  const Outcome outcome = Ctl({"train",        "power", "--preset",    "maf",   "--hidden",          "64,32",
-                               "--activation", "gelu",  "--mixing",    "lu",    "--context-columns", "month",
-                               "--steps",      "100",   "--optimizer", "adamw", "--alias",           "candidate",
-                               "--data",       rows});
+  const Outcome outcome =
+      Ctl({"train",     "power",    "--preset",          "maf",       "--hidden", "64,32", "--activation", "gelu",
+           "--mixing",  "lu",       "--context-columns", "month",     "--steps",  "100",   "--optimizer",  "adamw",
+           "--trainer", "libtorch", "--alias",           "candidate", "--data",   rows});
   EXPECT_EQ(outcome.code, 0) << outcome.err;
   EXPECT_THAT(outcome.out, AllOf(HasSubstr("power@4 published by training t1"), HasSubstr("-1.1250 +- 0.0200 nats"),
                                  HasSubstr("column price: integer, log: every number is whole")));
@@ -77,6 +77,7 @@ TEST_F(CtlTrainTest, TrainUploadsTheFileAndFollowsTheTraining) {
   EXPECT_THAT(request_.context_columns(), ElementsAre("month"));
   EXPECT_EQ(request_.options().steps(), 100u);
   EXPECT_EQ(request_.options().optimizer(), v1::TrainingOptions::ADAMW);
+  EXPECT_EQ(request_.options().trainer(), v1::TrainingOptions::LIBTORCH);
   EXPECT_EQ(request_.alias(), "candidate");
 }
 

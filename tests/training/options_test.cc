@@ -52,6 +52,7 @@ TEST(CheckOptionsTest, WhatIsOutOfRangeIsRefusedByName) {
       {"options.max_nonfinite_steps", With([](auto& o) { o.set_max_nonfinite_steps(1001); })},
       {"options.threads", With([](auto& o) { o.set_threads(100'000); })},
       {"options.optimizer", With([](auto& o) { o.set_optimizer(static_cast<TrainingOptions::Optimizer>(77)); })},
+      {"options.trainer", With([](auto& o) { o.set_trainer(static_cast<TrainingOptions::Trainer>(77)); })},
       {"options.schedule", With([](auto& o) { o.set_schedule(static_cast<TrainingOptions::Schedule>(77)); })},
   };
   for (const auto& [field, options] : cases) {
@@ -90,6 +91,7 @@ TEST(ResolveOptionsTest, FillsInEveryDefault) {
   EXPECT_EQ(options.batch_size(), 512);
   EXPECT_EQ(options.validation_interval(), 100);
   EXPECT_EQ(options.optimizer(), TrainingOptions::ADAM);
+  EXPECT_EQ(options.trainer(), TrainingOptions::COMPILED);
   EXPECT_EQ(options.schedule(), TrainingOptions::COSINE);
   EXPECT_TRUE(CheckOptions(options).ok());
 }

@@ -15,7 +15,7 @@ density::v1::TrainingOptions Options() {
 }
 
 TEST(ProgressMeterTest, NothingIsKnownBeforeTheFirstValidation) {
-  ProgressMeter meter(Options());
+  ProgressMeter meter(Options(), "compiled", "");
   const density::v1::TrainingProgress progress = meter.Take(0.5);
   EXPECT_TRUE(std::isnan(progress.validation_nll()));
   EXPECT_TRUE(std::isnan(progress.best_validation_nll()));
@@ -24,7 +24,7 @@ TEST(ProgressMeterTest, NothingIsKnownBeforeTheFirstValidation) {
 }
 
 TEST(ProgressMeterTest, TrainNllIsTheMeanOfTheInterval) {
-  ProgressMeter meter(Options());
+  ProgressMeter meter(Options(), "compiled", "");
   meter.AddStep(100);
   meter.Take(1);
   meter.AddStep(1);
@@ -39,7 +39,7 @@ TEST(ProgressMeterTest, TrainNllIsTheMeanOfTheInterval) {
 }
 
 TEST(ProgressMeterTest, TheBestValidationStays) {
-  ProgressMeter meter(Options());
+  ProgressMeter meter(Options(), "compiled", "");
   meter.AddStep(1);
   meter.AddValidation(5, /*is_best=*/true);
   meter.AddStep(1);
@@ -50,8 +50,20 @@ TEST(ProgressMeterTest, TheBestValidationStays) {
   EXPECT_EQ(progress.best_step(), 1);
 }
 
+TEST(ProgressMeterTest, SaysWhatTakesTheSteps) {
+  ProgressMeter meter(Options(), "libtorch", "layers.3 has no compiled form");
+  EXPECT_EQ(meter.trainer(), "libtorch");
+  const density::v1::TrainingProgress progress = meter.Take(1);
+  EXPECT_EQ(progress.trainer(), "libtorch");
+  EXPECT_EQ(progress.not_compiled_because(), "layers.3 has no compiled form");
+  density::v1::TrainingReport report;
+  meter.Complete(report);
+  EXPECT_EQ(report.trainer(), "libtorch");
+  EXPECT_EQ(report.not_compiled_because(), "layers.3 has no compiled form");
+}
+
 TEST(ProgressMeterTest, ALongCurveIsThinnedAndKeepsItsEnd) {
-  ProgressMeter meter(Options());
+  ProgressMeter meter(Options(), "compiled", "");
   for (int step = 1; step <= 50'000; ++step) {
     meter.AddStep(step);
     meter.AddValidation(step, true);

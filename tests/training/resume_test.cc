@@ -52,7 +52,7 @@ std::vector<double> Values(size_t rows) {
 }
 
 // Everything that has a state: dropout draws random numbers, ActNorm starts from the data, and so on.
-Problem Prepare() {
+Problem Prepare(const std::string& trainer = "compiled") {
   SourceData source;
   source.field = "rows";
   source.table = {600, 3, {}, Values(600)};
@@ -63,6 +63,7 @@ Problem Prepare() {
   problem.options.set_optimizer(TrainingOptions::ADAMW);
   problem.options.set_ema_decay(0.9);
   problem.options.set_warmup_steps(5);
+  if (trainer == "libtorch") problem.options.set_trainer(TrainingOptions::LIBTORCH);
   TrainRequest request;
   request.add_context_columns("2");
   problem.data = PrepareData(source, SelectColumns(request, 3, {}).value(), problem.options).value();
@@ -116,10 +117,16 @@ Checkpoint SuspendedAt(const Problem& problem, int call, const TrainingStart& st
   return saved;
 }
 
-TEST(ResumeTest, FromAnyStepTheWeightsBecomeTheSame) {
-  const Problem problem = Prepare();
+class ResumeTest : public ::testing::TestWithParam<std::string> {};
+
+INSTANTIATE_TEST_SUITE_P(Trainers, ResumeTest, ::testing::Values("compiled", "libtorch"),
+                         [](const auto& info) { return info.param; });
+
+TEST_P(ResumeTest, FromAnyStepTheWeightsBecomeTheSame) {
+  const Problem problem = Prepare(GetParam());
   const auto whole = Train(problem, Hooks());
   ASSERT_TRUE(whole.ok()) << whole.status();
+  EXPECT_EQ(whole->report.trainer(), GetParam());
   for (const int call : {0, 1, 3, 7, 20, 44}) {
     TrainingStart start;
     start.checkpoint = SuspendedAt(problem, call);
@@ -135,8 +142,8 @@ TEST(ResumeTest, FromAnyStepTheWeightsBecomeTheSame) {
   }
 }
 
-TEST(ResumeTest, AnInterruptedResumptionIsResumed) {
-  const Problem problem = Prepare();
+TEST_P(ResumeTest, AnInterruptedResumptionIsResumed) {
+  const Problem problem = Prepare(GetParam());
   const std::string whole = HashOf(*Train(problem, Hooks()));
   TrainingStart start;
   for (int i = 0; i < 4; ++i) {
@@ -149,8 +156,8 @@ TEST(ResumeTest, AnInterruptedResumptionIsResumed) {
   EXPECT_EQ(resumed->report.resumes(), 4);
 }
 
-TEST(ResumeTest, OnOtherDataATrainingDoesNotGoOn) {
-  Problem problem = Prepare();
+TEST_P(ResumeTest, OnOtherDataATrainingDoesNotGoOn) {
+  Problem problem = Prepare(GetParam());
   TrainingStart start;
   start.checkpoint = SuspendedAt(problem, 3);
   problem.data.sha256 = std::string(64, '0');
@@ -159,8 +166,8 @@ TEST(ResumeTest, OnOtherDataATrainingDoesNotGoOn) {
   EXPECT_THAT(std::string(status.message()), ::testing::HasSubstr("its data have changed"));
 }
 
-TEST(ResumeTest, ACheckpointOfAnotherFlowIsDataLoss) {
-  const Problem problem = Prepare();
+TEST_P(ResumeTest, ACheckpointOfAnotherFlowIsDataLoss) {
+  const Problem problem = Prepare(GetParam());
   TrainingStart start;
   start.checkpoint = SuspendedAt(problem, 3);
   for (registry::Tensor& tensor : start.checkpoint->tensors) {
@@ -171,8 +178,8 @@ TEST(ResumeTest, ACheckpointOfAnotherFlowIsDataLoss) {
   }
 }
 
-TEST(ResumeTest, AnErrorOfACheckpointDoesNotStopTheTraining) {
-  Problem problem = Prepare();
+TEST_P(ResumeTest, AnErrorOfACheckpointDoesNotStopTheTraining) {
+  Problem problem = Prepare(GetParam());
   const std::string whole = HashOf(*Train(problem, Hooks()));
   problem.options.set_checkpoint_interval_seconds(1e-9);
   int written = 0;
@@ -186,6 +193,20 @@ TEST(ResumeTest, AnErrorOfACheckpointDoesNotStopTheTraining) {
   EXPECT_EQ(HashOf(*Train(problem, hooks)), whole);
   EXPECT_EQ(written, kSteps);
   EXPECT_EQ(checkpoint_step, kSteps - 1);
+}
+
+TEST(CheckpointOfATrainerTest, GoesOnWithTheSameOne) {
+  Problem problem = Prepare("libtorch");
+  const std::string whole = HashOf(*Train(problem, Hooks()));
+  TrainingStart start;
+  start.checkpoint = SuspendedAt(problem, 3);
+  problem.options.set_trainer(TrainingOptions::COMPILED);
+  for (const char* name : {"libtorch", ""}) {  // before there was another one
+    start.checkpoint->state.set_trainer(name);
+    const auto resumed = Train(problem, Hooks(), start);
+    ASSERT_TRUE(resumed.ok()) << resumed.status();
+    EXPECT_EQ(HashOf(*resumed), whole);
+  }
 }
 
 TEST(WarmStartTest, TheFlowAndItsWeightsAreTheStartAndNothingWorseIsReturned) {
@@ -291,7 +312,7 @@ TEST(KillTest, WhereverItIsKilledTheWeightsBecomeTheSame) {
   request.set_model("killed");
   request.mutable_preset()->set_name("maf");
   request.mutable_preset()->add_hidden(16);
-  request.mutable_options()->set_steps(300);
+  request.mutable_options()->set_steps(6000);
   request.mutable_options()->set_batch_size(64);
   request.mutable_options()->set_checkpoint_interval_seconds(0.02);
   testing::SetRows(Values(1000), 3, request);

@@ -174,6 +174,67 @@ TEST(TrainerTest, TheSameSeedGivesTheSameBits) {
   EXPECT_NE(first, weights(6));
 }
 
+TEST(TrainerTest, AnyNumberOfThreadsGivesTheSameBitsWhereStepsAreCompiled) {
+  const auto weights = [&](uint32_t threads) {
+    TrainingOptions options = Options(20, 200);
+    options.set_threads(threads);
+    const auto trained = Train(Prepare(Rows(1000, 3, [](double*) {}), "maf", options));
+    EXPECT_TRUE(trained.ok()) << trained.status();
+    EXPECT_EQ(trained->report.trainer(), "compiled");
+    const std::vector<registry::Tensor> tensors = engine::FlowToTensors(*trained->flow).value();
+    std::string bytes;
+    for (const registry::Tensor& tensor : tensors) bytes += tensor.data;
+    return Sha256Hex(bytes);
+  };
+  EXPECT_EQ(weights(1), weights(2));
+}
+
+TEST(TrainerTest, TheReportSaysWhatTookTheSteps) {
+  const SourceData source = Rows(200, 2, Banana);
+  Problem problem = Prepare(source, "maf", Options(3, 32));
+  density::v1::TrainingReport report = Train(problem)->report;
+  EXPECT_EQ(report.trainer(), "compiled");
+  EXPECT_EQ(report.not_compiled_because(), "");
+  problem.options.set_trainer(TrainingOptions::LIBTORCH);
+  report = Train(problem)->report;
+  EXPECT_EQ(report.trainer(), "libtorch");
+  EXPECT_EQ(report.not_compiled_because(), "LibTorch was asked for");
+  report = Train(Prepare(source, "iaf", Options(3, 32)))->report;
+  EXPECT_EQ(report.trainer(), "libtorch");
+  EXPECT_THAT(report.not_compiled_because(), HasSubstr("layers.1.parallel = SAMPLING"));
+}
+
+// From the same start on the same batches.
+TEST(TrainerTest, CompiledStepsLearnAsLibTorchDoes) {
+  const std::function<void(double*)> shapes[] = {Banana, [](double* x) { x[1] = std::sin(2 * x[0]) + 0.2 * x[1]; },
+                                                 [](double* x) {
+                                                   const double radius = 1 + 0.1 * x[0];
+                                                   const double angle = 4 * x[1];
+                                                   x[0] = radius * std::cos(angle);
+                                                   x[1] = radius * std::sin(angle);
+                                                 }};
+  for (const auto& shape : shapes) {
+    for (const char* preset : {"realnvp", "maf"}) {
+      TrainingOptions options = Options(200, 256);
+      options.set_optimizer(TrainingOptions::ADAMW);
+      options.set_weight_decay(1e-2);
+      options.set_ema_decay(0.9);
+      options.set_warmup_steps(10);
+      Problem problem = Prepare(Rows(5000, 2, shape), preset, options);
+      const auto compiled = Train(problem);
+      problem.options.set_trainer(TrainingOptions::LIBTORCH);
+      const auto libtorch = Train(problem);
+      ASSERT_TRUE(compiled.ok() && libtorch.ok());
+      ASSERT_EQ(compiled->report.trainer(), "compiled");
+      EXPECT_NEAR(compiled->report.validation_log_likelihood(), libtorch->report.validation_log_likelihood(),
+                  libtorch->report.validation_standard_error())
+          << preset;
+      // Before rounding has driven them apart.
+      EXPECT_NEAR(compiled->report.curve(0).train_nll(), libtorch->report.curve(0).train_nll(), 1e-3) << preset;
+    }
+  }
+}
+
 TEST(TrainerTest, TheReportSaysWhatWasDone) {
   TrainingOptions options = Options(50, 64);
   options.set_validation_interval(20);

@@ -1,0 +1,61 @@
+// Training of a flow by a compiled step.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "density/v1/training.pb.h"
+#include "server/engine/train/train_plan.h"
+#include "server/registry/tensor.h"
+#include "server/training/learner.h"
+#include "server/training/training_data.h"
+
+namespace densityd::training {
+
+/// On the CPU, in float32.
+class CompiledLearner final : public Learner {
+ public:
+  /// Of `flow`, which is in float32, on rows that must outlive it; `options` are resolved. UNIMPLEMENTED, naming the
+  /// layer, where the training of its spec is not compiled; RESOURCE_EXHAUSTED where memory is short.
+  static absl::StatusOr<std::unique_ptr<CompiledLearner>> Create(std::shared_ptr<flow::Flow> flow,
+                                                                 const TrainingData& data,
+                                                                 const density::v1::TrainingOptions& options);
+
+  std::optional<double> Step(const torch::Tensor& indices, const StepOptions& options) override;
+  std::string FindNonfinite(const torch::Tensor& indices) override;
+  absl::StatusOr<std::vector<double>> Evaluate(absl::FunctionRef<bool()> is_cancelled) override;
+  void KeepBest() override;
+  void ReturnToBest() override;
+  NamedTensors State() const override;
+  std::shared_ptr<flow::Flow> TakeBest() override;
+
+ private:
+  CompiledLearner(std::shared_ptr<flow::Flow> flow, const TrainingData& data,
+                  const density::v1::TrainingOptions& options, std::unique_ptr<engine::train::TrainPlan> plan);
+
+  // Takes the train rows through the layers that learn nothing.
+  void EncodeRows();
+  // `indices` of the encoded rows.
+  engine::train::Batch BatchOf(const torch::Tensor& indices) const;
+  // All tensors of the flow, with the parameters `values` and what is not learnt.
+  std::vector<registry::Tensor> TensorsOf(const torch::Tensor& values) const;
+  const torch::Tensor& evaluated() const { return average_.defined() ? average_ : values_; }
+
+  std::shared_ptr<flow::Flow> flow_;
+  const TrainingData& data_;
+  const density::v1::TrainingOptions options_;
+  std::unique_ptr<engine::train::TrainPlan> plan_;
+  std::vector<float> rows_;        // (train rows, D + C), encoded
+  std::vector<double> fixed_log_;  // (train rows): log|det| of the layers that learn nothing
+
+  // (layout().size()) each.
+  torch::Tensor values_;
+  torch::Tensor average_;  // or undefined
+  torch::Tensor best_values_;
+  torch::Tensor first_moment_;
+  torch::Tensor second_moment_;
+  torch::Tensor steps_;  // () int64: since the optimiser began
+};
+
+}  // namespace densityd::training
