@@ -59,5 +59,10 @@ BARS = {
     "quality_table": _at_least("quality", "log-likelihood - (zuko's - its 2 standard errors)", 0, "nats"),
     "quality_gaussian": _at_least("quality", "log-likelihood - that of a Gaussian", 0, "nats"),
     "quality_anomalies": _at_least("quality", "area under the ROC curve - that of another detector", 0, ""),
-    "training_zuko": _at_least("training", "steps/s / zuko's, batch 512", 1.7),
+    "training_realnvp": _at_least("training", "steps/s / zuko's, RealNVP, batch 512", 3),
+    "training_maf": _at_least("training", "steps/s / zuko's, MAF, batch 512", 4.5),
+    "training_nsf_coupling": _at_least("training", "steps/s / zuko's, NSF, coupling, batch 512", 5),
+    "training_nsf_ar": _at_least("training", "steps/s / zuko's, NSF, autoregressive, batch 512", 6),
+    "training_maf_128": _at_least("training", "steps/s / zuko's, MAF, batch 128", 7),
+    "training_nsf_ar_128": _at_least("training", "steps/s / zuko's, NSF, autoregressive, batch 128", 10),
 }

@@ -184,13 +184,14 @@ has as much to do as the server's, began calls after it. "CPU" is the server's p
 
 def training_section(run):
     text = """## Training: one core
-Steps of 512 rows with Adam, a cosine schedule and clipped gradients; densityd through `Train`, with its warm-up and a
-validation, zuko in a loop that is warm.
+Steps with Adam, a cosine schedule and clipped gradients; densityd through `Train`, with its warm-up and a validation,
+zuko in a loop that is warm.
 
 """
-    rows = [[model_name(entry), number(entry["ms_per_step"]), number(entry["steps_per_second"]),
-             number(entry["zuko_ms_per_step"]), f"{number(entry['ratio'])}x"] for entry in run["trainings"]]
-    return text + table(["model", "ms a step", "steps/s", "zuko, ms", "ratio"], rows)
+    rows = [[model_name(entry), str(entry.get("batch", 512)), entry.get("trainer", "libtorch"),
+             number(entry["ms_per_step"]), number(entry["steps_per_second"]), number(entry["zuko_ms_per_step"]),
+             f"{number(entry['ratio'])}x"] for entry in run["trainings"]]
+    return text + table(["model", "rows", "trainer", "ms a step", "steps/s", "zuko, ms", "ratio"], rows)
 
 
 SECTIONS = {"engine": engine_section, "service": service_section, "training": training_section}
