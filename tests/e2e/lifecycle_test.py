@@ -167,7 +167,7 @@ class LifecycleTest(harness.ServerTestCase):
         self.assertIn("m@2 published", self.server.train("m"))
 
     def test_a_watch_and_its_training_survive_a_restart(self):
-        training = self.server.ctl("train", "m", *harness.SMALL, "--steps", 4000, "--detach", "--data", "-",
+        training = self.server.ctl("train", "m", *harness.SMALL, "--steps", 20000, "--detach", "--data", "-",
                                    text=csv(correlated(500))).strip()
         watch = subprocess.Popen([harness.DENSITYCTL, "--server", self.server.address, "watch", training],
                                  stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -181,7 +181,7 @@ class LifecycleTest(harness.ServerTestCase):
         out, err = watch.communicate(timeout=harness.PATIENCE)
         self.assertEqual(watch.returncode, 0, err)
         self.assertIn(b"m@1 published", out)
-        self.assertIn(b"4000 steps", out)
+        self.assertIn(b"20000 steps", out)
         standing = self.server.ctl_json("trainings")[0]
         self.assertEqual((standing["state"], standing["resumes"]), ("SUCCEEDED", 1))
 

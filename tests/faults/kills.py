@@ -10,7 +10,7 @@ import time
 import harness
 from trial import aliases, check, trial, versions, weights_digest
 
-LONG = harness.SMALL + ("--steps", "4000", "--checkpoint-interval", "0.05")
+LONG = harness.SMALL + ("--steps", "40000", "--checkpoint-interval", "0.05")
 SHORT = harness.SMALL + ("--steps", "100", "--checkpoint-interval", "0.05")
 
 
