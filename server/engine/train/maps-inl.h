@@ -210,9 +210,9 @@ struct ForwardMap {
   HWY_INLINE void operator()(Map map) const {
     for (const MapStep::Entry& entry : step.entries) {
       if (entry.shared_theta == kNowhere) {
-        Entry(map, entry, Parameters{tile.values + entry.theta * kTileRows, kTileRows}, /*step=*/1);
+        Entry(map, entry, Parameters{tile.values + entry.theta * kTileRows, kTileRows}, /*theta_step=*/1);
       } else {
-        Entry(map, entry, SharedParameters{parameters + entry.shared_theta}, /*step=*/0);
+        Entry(map, entry, SharedParameters{parameters + entry.shared_theta}, /*theta_step=*/0);
       }
     }
   }
