@@ -46,6 +46,8 @@ void KeepFreedMemory() {
   Keep();
 }
 
+void ReturnFreedMemory() { malloc_trim(0); }
+
 GivingMemoryBack::GivingMemoryBack() {
   absl::MutexLock lock(&mutex);
   if (givers++ == 0 && keeps) Return();

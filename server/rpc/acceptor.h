@@ -30,6 +30,7 @@ inline constexpr int kShedReasons = 3;
 struct ConnectionCounts {
   std::atomic<uint64_t> accepted{0};  ///< handed to gRPC
   std::array<std::atomic<uint64_t>, kShedReasons> shed{};
+  std::atomic<uint64_t> flooded{0};    ///< hung up on, see FloodWatch
   std::atomic<bool> accepting{false};  ///< false: the accept loop has ended, or does not answer
 };
 

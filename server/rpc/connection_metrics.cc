@@ -32,6 +32,12 @@ std::vector<prometheus::MetricFamily> ConnectionMetrics::Collect() const {
     shed.metric.push_back(std::move(metric));
   }
 
+  prometheus::MetricFamily flooded;
+  flooded.name = "densityd_connections_flooded_total";
+  flooded.help = "Connections that were ended since they gave calls up faster than these could be dealt with.";
+  flooded.type = prometheus::MetricType::Counter;
+  flooded.metric.push_back(Counter(counts_->flooded));
+
   prometheus::MetricFamily accepting;
   accepting.name = "densityd_accepting_connections";
   accepting.help = "1 while connections are accepted.";
@@ -39,7 +45,7 @@ std::vector<prometheus::MetricFamily> ConnectionMetrics::Collect() const {
   prometheus::ClientMetric up;
   up.gauge.value = counts_->accepting ? 1 : 0;
   accepting.metric.push_back(up);
-  return {accepted, shed, accepting};
+  return {accepted, shed, flooded, accepting};
 }
 
 }  // namespace densityd::rpc

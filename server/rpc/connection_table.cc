@@ -1,10 +1,12 @@
 #include "server/rpc/connection_table.h"
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "server/base/posix.h"
 #include "server/rpc/address_key.h"
 
 namespace densityd::rpc {
@@ -43,6 +45,17 @@ ConnectionTable::Socket ConnectionTable::Find(uint64_t key) {
   absl::MutexLock lock(&mutex_);
   const auto found = sockets_.find(key);
   return found == sockets_.end() ? Socket() : found->second;
+}
+
+bool ConnectionTable::HangUp(uint64_t key) {
+  const Socket socket = Find(key);
+  if (!socket.IsOpen()) return false;
+  // The descriptor may be closed, and stand for something else, by now: what is looked at is what is acted upon.
+  const FileDescriptor own(fcntl(socket.fd, F_DUPFD_CLOEXEC, 0));
+  if (!own.valid() || CookieOf(own.get()) != socket.cookie) return false;
+  sockaddr nobody = {};
+  nobody.sa_family = AF_UNSPEC;  // connect(2): dissolves the association
+  return connect(own.get(), &nobody, sizeof(nobody)) == 0;
 }
 
 ConnectionTable::Verdict ConnectionTable::Admit(int fd, const sockaddr_storage& peer) {

@@ -51,6 +51,9 @@ class ConnectionTable {
   static std::string NameOf(const sockaddr_storage& peer);
   /// The socket of a TCP connection that was entered; one that is not open where there is none.
   Socket Find(uint64_t key);
+  /// Ends a TCP connection that was entered, with a reset; what it has sent and was not read is gone. False where it is
+  /// not open. gRPC, which owns the socket, learns of it as if the peer had done so.
+  bool HangUp(uint64_t key);
 
  private:
   struct Entry {

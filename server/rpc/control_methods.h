@@ -54,10 +54,15 @@ class WithControlMethods : public Service, public ControlMethods {
   /// Serves "package.Service.Method" by calls that `maker` makes: as a stream of bytes, whatever it is to its callers.
   /// On the wire that is the same.
   void AddControlMethod(const std::string& name, Maker maker) {
+    makers_.insert_or_assign(ServeAsBytes(name), std::move(maker));
+  }
+
+  /// Serves "package.Service.Method" as a stream of bytes, by calls that somebody posts. Returns its number.
+  int ServeAsBytes(const std::string& name) {
     const int method = IndexOfMethod(name);
     this->MarkMethodStreamed(method, /*streamed_method=*/nullptr);
     this->MarkMethodRaw(method);
-    makers_.insert_or_assign(method, std::move(maker));
+    return method;
   }
 };
 

@@ -15,16 +15,25 @@ using telemetry::RpcMethod;
 EstimatorService::EstimatorService(training::TrainingManager* trainings, const ControlEnvironment& environment)
     : ControlService(environment), trainings_(trainings) {
   Serve(RpcMethod::kTrain, &EstimatorService::DoTrain);
+  ServeRows<RowCall<LogProbRpc>>(LogProbRpc::kMethod);
+  ServeRows<RowCall<SampleRpc>>(SampleRpc::kMethod);
+  ServeRows<RowCall<InverseRpc>>(InverseRpc::kMethod);
+  ServeRows<RowCall<ForwardRpc>>(ForwardRpc::kMethod);
+  ServeRows<RowCall<ScoreRpc>>(ScoreRpc::kMethod);
+  ServeRows<ExplainCall>(RpcMethod::kExplain);
+}
+
+template <typename Call>
+void EstimatorService::ServeRows(RpcMethod method) {
+  const int number = ServeAsBytes(NameOf(method));
+  row_calls_.emplace_back([this, number](RowWorker& worker) {
+    worker.Post(std::make_shared<Call>(RowPosting{&worker, this, number}));
+  });
 }
 
 void EstimatorService::PostRowCalls(RowWorker& worker, int depth) {
   for (int i = 0; i < depth; ++i) {
-    worker.Post(std::make_shared<RowCall<EstimatorService, LogProbRpc>>(worker, *this, worker.queue()));
-    worker.Post(std::make_shared<RowCall<EstimatorService, SampleRpc>>(worker, *this, worker.queue()));
-    worker.Post(std::make_shared<RowCall<EstimatorService, InverseRpc>>(worker, *this, worker.queue()));
-    worker.Post(std::make_shared<RowCall<EstimatorService, ForwardRpc>>(worker, *this, worker.queue()));
-    worker.Post(std::make_shared<RowCall<EstimatorService, ScoreRpc>>(worker, *this, worker.queue()));
-    worker.Post(std::make_shared<ExplainCall<EstimatorService>>(worker, *this, worker.queue()));
+    for (const auto& post : row_calls_) post(worker);
     worker.Post(std::make_shared<SampleStream<EstimatorService>>(worker, *this, worker.queue()));
     worker.Post(std::make_shared<LogProbStream<EstimatorService>>(worker, *this, worker.queue()));
   }

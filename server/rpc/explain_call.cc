@@ -7,27 +7,27 @@
 #include "server/engine/rows.h"
 #include "server/rpc/matrix.h"
 #include "server/rpc/row_worker.h"
+#include "server/rpc/status.h"
 
 namespace densityd::rpc {
 
-void ExplainCallBase::Begin() {
-  absl::Status status = Prepare();
+void ExplainCall::OnRequest() {
+  absl::Status status = Take(request_);
+  if (status.ok()) status = Prepare();
   // First, so that a plan that is not there yet is waited for before anything else is computed.
   if (status.ok()) status = explain_.log_prob_by_column.empty() ? QueuePoints() : QueueChain();
   if (!status.ok()) Answer(status);
 }
 
-absl::Status ExplainCallBase::Prepare() {
+absl::Status ExplainCall::Prepare() {
   const RowEnvironment& shared = environment();
   if (auto status = Admit(model_name()); !status.ok()) return status;
-  auto status = CheckMessageBytes(request_.ByteSizeLong(), shared.limits.max_message_bytes);
-  if (!status.ok()) return status;
   // Asks whether anything is owed; what is computed is counted when it is known, round by round.
-  if (status = TakeRows(0); !status.ok()) return status;
+  if (auto status = TakeRows(0); !status.ok()) return status;
   auto prepared = PrepareExplain(request_, *shared.models, shared.limits, response_);
   if (!prepared.ok()) return prepared.status();
   explain_ = *std::move(prepared);
-  deadline = Deadline();
+  deadline = CallersDeadline();
   client = client_id();
   priority = rows_priority();
   const ConstMatrix& context = explain_.rows.span.context;
@@ -36,14 +36,14 @@ absl::Status ExplainCallBase::Prepare() {
   return absl::OkStatus();
 }
 
-absl::Status ExplainCallBase::QueueChain() {
+absl::Status ExplainCall::QueueChain() {
   span = explain_.rows.span;
   std::vector<double>& numbers = explain_.log_prob_by_column;
   span.output = {numbers.data(), NumberType::kFloat64, span.rows, numbers.size() / span.rows};
   return Queue(engine::Op::kLogProbByColumn, numbers.size());
 }
 
-absl::Status ExplainCallBase::QueuePoints() {
+absl::Status ExplainCall::QueuePoints() {
   const explain::Explainer& explainer = *explain_.explainer;
   const size_t points = explainer.origin().size();
   const engine::PlanInfo& info = explain_.rows.model->plan(explain_.rows.precision)->info();
@@ -67,7 +67,7 @@ absl::Status ExplainCallBase::QueuePoints() {
   return Queue(engine::Op::kLogProb, (explain_.rows.span.rows + points) * (features + context_cols + 1));
 }
 
-absl::Status ExplainCallBase::Queue(engine::Op wanted, size_t held) {
+absl::Status ExplainCall::Queue(engine::Op wanted, size_t held) {
   op = wanted;
   plan = explain_.rows.model->plan(op, explain_.rows.precision);
   bytes = request_.ByteSizeLong() + held * sizeof(double);
@@ -83,20 +83,20 @@ absl::Status ExplainCallBase::Queue(engine::Op wanted, size_t held) {
   return submitted;
 }
 
-void ExplainCallBase::Done(absl::Status status) {
+void ExplainCall::Done(absl::Status status) {
   const std::shared_ptr<PostedCall> self = std::move(queued_);
   computed_ = std::move(status);
   memory.Release();
   alarm_.Set(&worker().queue(), std::chrono::system_clock::now(), Arm(Event::kAlarm));
 }
 
-void ExplainCallBase::OnEvent(Event event, bool /*ok*/) {
+void ExplainCall::OnOtherEvent(Event event) {
   if (event != Event::kAlarm) return;
   const absl::Status status = computed_.ok() ? Continue() : computed_;
   if (!status.ok()) Answer(status);
 }
 
-absl::Status ExplainCallBase::Continue() {
+absl::Status ExplainCall::Continue() {
   explain_.rows.model->series().OnRows(op, span.rows);
   if (op == engine::Op::kLogProbByColumn) return QueuePoints();
   if (absl::Status status = explain_.explainer->Take(log_prob_); !status.ok()) return status;
@@ -106,13 +106,14 @@ absl::Status ExplainCallBase::Continue() {
   return absl::OkStatus();
 }
 
-void ExplainCallBase::Answer(const absl::Status& status) {
+void ExplainCall::Answer(const absl::Status& status) {
   // The event of the answer may be handled, and the call be gone, before Finish returns on this thread.
   const std::shared_ptr<PostedCall> self = shared_from_this();
   Report(status, explain_.rows.span.rows, Duration::kTellsNothing);
   plan.reset();
   explain_.rows.model.reset();
-  Finish(ToGrpcStatus(status), Arm(Event::kFinished));
+  if (!status.ok()) return FinishWith(ToGrpcStatus(status));
+  FinishWith(BytesOf(response_));
 }
 
 }  // namespace densityd::rpc

@@ -13,32 +13,24 @@
 #include "absl/status/status.h"
 #include "density/v1/density_estimator.pb.h"
 #include "grpcpp/alarm.h"
-#include "grpcpp/completion_queue.h"
-#include "grpcpp/support/async_unary_call.h"
 #include "server/rpc/explain_request.h"
-#include "server/rpc/status.h"
-#include "server/rpc/worker_call.h"
+#include "server/rpc/message_call.h"
 #include "server/serving/row_job.h"
 
 namespace densityd::rpc {
 
-class ExplainCallBase : public WorkerCall, public serving::RowJob {
+class ExplainCall final : public serving::RowJob, public MessageCall {
  public:
-  using WorkerCall::WorkerCall;
+  explicit ExplainCall(const RowPosting& posting) : MessageCall(posting, telemetry::RpcMethod::kExplain, memory) {}
 
   void Done(absl::Status status) final;
 
- protected:
-  virtual void Finish(const grpc::Status& status, Tag* finished) = 0;
-  std::string_view model_name() const final { return request_.model(); }
-
-  density::v1::ExplainRequest request_;
-  density::v1::ExplainResponse response_;
-
  private:
-  void Begin() final;
+  std::string_view model_name() const final { return request_.model(); }
+  std::shared_ptr<PostedCall> Another() const final { return std::make_shared<ExplainCall>(posting()); }
+  void OnRequest() final;
   void OnCancelled() final { cancelled.store(true, std::memory_order_relaxed); }
-  void OnEvent(Event event, bool ok) final;
+  void OnOtherEvent(Event event) final;
   absl::Status Prepare();
   /// Queues the rows for their terms of the chain rule.
   absl::Status QueueChain();
@@ -48,8 +40,10 @@ class ExplainCallBase : public WorkerCall, public serving::RowJob {
   absl::Status Queue(engine::Op wanted, size_t held);
   /// Takes what was computed, and goes on.
   absl::Status Continue();
-  void Answer(const absl::Status& status);
+  void Answer(const absl::Status& status) final;
 
+  density::v1::ExplainRequest request_;
+  density::v1::ExplainResponse response_;
   ExplainRequest explain_;
   std::vector<double> log_prob_;  ///< of the points
   std::vector<double> context_;   ///< of each row, (N, C), where rows differ in it
@@ -57,36 +51,6 @@ class ExplainCallBase : public WorkerCall, public serving::RowJob {
   grpc::Alarm alarm_;
   absl::Status computed_;
   std::shared_ptr<PostedCall> queued_;  ///< this, while the scheduler has it
-};
-
-/// `Service` has RequestExplain.
-template <typename Service>
-class ExplainCall final : public ExplainCallBase {
- public:
-  ExplainCall(RowWorker& worker, Service& service, grpc::ServerCompletionQueue& queue)
-      : ExplainCallBase(worker, telemetry::RpcMethod::kExplain),
-        service_(&service),
-        queue_(&queue),
-        writer_(&context()) {}
-
- private:
-  void Request(Tag* arrived) override {
-    service_->RequestExplain(&context(), &request_, &writer_, queue_, queue_, arrived);
-  }
-  std::shared_ptr<PostedCall> Another() const override {
-    return std::make_shared<ExplainCall>(worker(), *service_, *queue_);
-  }
-  void Finish(const grpc::Status& status, Tag* finished) override {
-    if (status.ok()) {
-      writer_.Finish(response_, status, finished);
-    } else {
-      writer_.FinishWithError(status, finished);
-    }
-  }
-
-  Service* service_;
-  grpc::ServerCompletionQueue* queue_;
-  grpc::ServerAsyncResponseWriter<density::v1::ExplainResponse> writer_;
 };
 
 }  // namespace densityd::rpc

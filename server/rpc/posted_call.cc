@@ -42,7 +42,9 @@ void PostedCall::Handle(Tag& tag, bool ok) {
       call->Begin();
       break;
     case Event::kEnded:
-      if (call->context_.IsCancelled()) call->OnCancelled();
+      if (!call->context_.IsCancelled()) break;
+      call->worker_->OnCallGivenUp();
+      call->OnCancelled();
       break;
     default:
       call->OnEvent(tag.event, ok);

@@ -4,13 +4,28 @@
 #include <utility>
 #include <vector>
 
+#include "server/base/freed_memory.h"
 #include "server/rpc/answer_cork.h"
 #include "server/rpc/row_worker.h"
+#include "server/rpc/status.h"
 
 namespace densityd::rpc {
+namespace {
 
-void RowCallBase::Begin() {
-  const absl::Status status = Queue();
+/// Messages below this are not worth to be freed before the call is.
+constexpr size_t kSmallBytes = 64 << 10;
+/// Requests of which it is worth to give back what parsing them has freed.
+constexpr size_t kLargeBytes = 1 << 20;
+
+}  // namespace
+
+void RowCallBase::OnRequest() {
+  const size_t message_bytes = memory.bytes();
+  absl::Status status = TakeRequest();
+  // The pieces that it came in have become blocks: near the ceiling they would lie beside what comes next.
+  const serving::Scheduler& scheduler = *environment().scheduler;
+  if (message_bytes >= kLargeBytes && scheduler.queued_bytes() > scheduler.max_queued_bytes() / 2) ReturnFreedMemory();
+  if (status.ok()) status = Queue();
   if (!status.ok()) Answer(status);
 }
 
@@ -34,7 +49,7 @@ absl::Status RowCallBase::PrepareAndSubmit() {
   op = rows_.op;
   span = rows_.span;
   bytes = rows_.bytes;
-  deadline = Deadline();
+  deadline = CallersDeadline();
   client = client_id();
   priority = rows_priority();
   // Before Submit: another worker may run the rows, and call Done, before Submit returns.
@@ -61,7 +76,20 @@ void RowCallBase::Answer(const absl::Status& status) {
   // The model's memory is given back with its last call, not with the last event of the last call.
   plan.reset();
   rows_.model.reset();
-  Finish(ToGrpcStatus(status), Arm(Event::kFinished));
+  if (!status.ok()) {
+    Shrink(0);
+    return FinishWith(ToGrpcStatus(status));
+  }
+  const grpc::ByteBuffer answer = AnswerBytes();
+  Shrink(answer.Length());
+  FinishWith(answer);
+}
+
+void RowCallBase::Shrink(size_t left) {
+  if (memory.bytes() < left + kSmallBytes) return;
+  DropMessages();
+  rows_ = RowRequest();
+  environment().scheduler->Hold(left, memory).IgnoreError();  // What becomes smaller fits.
 }
 
 }  // namespace densityd::rpc

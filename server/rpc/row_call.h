@@ -1,6 +1,6 @@
 // One call of a unary row RPC.
 //
-//   arrived -> (checked, queued, computed) -> answered
+//   arrived -> (read, checked, queued, computed) -> answered
 //                 └── its peer gave up: the rows that are not computed yet never will be
 //
 // Done may run on the worker that computed the last rows, which need not be the one that posted the call.
@@ -10,59 +10,57 @@
 #include <string_view>
 
 #include "absl/status/status.h"
-#include "grpcpp/completion_queue.h"
-#include "grpcpp/support/async_unary_call.h"
+#include "absl/status/statusor.h"
+#include "server/rpc/message_call.h"
 #include "server/rpc/row_request.h"
-#include "server/rpc/status.h"
-#include "server/rpc/worker_call.h"
+#include "server/serving/row_job.h"
 
 namespace densityd::rpc {
 
-class RowCallBase : public WorkerCall, public serving::RowJob {
+class RowCallBase : public serving::RowJob, public MessageCall {
  public:
-  using WorkerCall::WorkerCall;
-
   void Done(absl::Status status) final;
 
  protected:
+  RowCallBase(const RowPosting& posting, telemetry::RpcMethod method) : MessageCall(posting, method, memory) {}
+
+  /// Takes the request that came.
+  virtual absl::Status TakeRequest() = 0;
   /// The rows that are asked for, as the caller says.
   virtual uint64_t asked_rows() const = 0;
   /// Prepares the rows. The answer is in place when they have run.
   virtual absl::StatusOr<RowRequest> Prepare() = 0;
-  virtual void Finish(const grpc::Status& status, Tag* finished) = 0;
+  /// The answer as it is sent.
+  virtual grpc::ByteBuffer AnswerBytes() const = 0;
+  /// Frees request and answer.
+  virtual void DropMessages() = 0;
 
  private:
-  void Begin() final;
+  void OnRequest() final;
   void OnCancelled() final { cancelled.store(true, std::memory_order_relaxed); }
   /// Lets the call in and queues its rows. On an error nothing is queued.
   absl::Status Queue();
   absl::Status PrepareAndSubmit();
-  void Answer(const absl::Status& status);
+  void Answer(const absl::Status& status) final;
+  /// From now on only `left` bytes are in memory: frees the rest.
+  void Shrink(size_t left);
 
   std::shared_ptr<PostedCall> queued_;  ///< this, while the scheduler has it: its peer may go meanwhile
   RowRequest rows_;
 };
 
-/// The RPC `Rpc` names its messages, its method and how to ask for the next request:
+/// The RPC `Rpc` names its messages and its method:
 ///   using Request, Response; static constexpr telemetry::RpcMethod kMethod;
-///   static void Receive(Service&, grpc::ServerContext*, Request*, grpc::ServerAsyncResponseWriter<Response>*,
-///                       grpc::ServerCompletionQueue*, void* tag);
-template <typename Service, typename Rpc>
+template <typename Rpc>
 class RowCall final : public RowCallBase {
  public:
-  RowCall(RowWorker& worker, Service& service, grpc::ServerCompletionQueue& queue)
-      : RowCallBase(worker, Rpc::kMethod), service_(&service), queue_(&queue), writer_(&context()) {}
+  explicit RowCall(const RowPosting& posting) : RowCallBase(posting, Rpc::kMethod) {}
 
  private:
-  void Request(Tag* arrived) override {
-    Rpc::Receive(*service_, &context(), &request_, &writer_, queue_, queue_, arrived);
-  }
+  absl::Status TakeRequest() override { return Take(request_); }
 
   absl::StatusOr<RowRequest> Prepare() override {
-    const RowEnvironment& shared = environment();
-    auto status = CheckMessageBytes(request_.ByteSizeLong(), shared.limits.max_message_bytes);
-    if (!status.ok()) return status;
-    return PrepareRows(request_, *shared.models, shared.limits, response_);
+    return PrepareRows(request_, *environment().models, environment().limits, response_);
   }
 
   uint64_t asked_rows() const override {
@@ -73,25 +71,19 @@ class RowCall final : public RowCallBase {
     }
   }
 
-  void Finish(const grpc::Status& status, Tag* finished) override {
-    if (status.ok()) {
-      writer_.Finish(response_, status, finished);
-    } else {
-      writer_.FinishWithError(status, finished);
-    }
+  grpc::ByteBuffer AnswerBytes() const override { return BytesOf(response_); }
+
+  void DropMessages() override {
+    typename Rpc::Request().Swap(&request_);
+    typename Rpc::Response().Swap(&response_);
   }
 
   std::string_view model_name() const override { return request_.model(); }
 
-  std::shared_ptr<PostedCall> Another() const override {
-    return std::make_shared<RowCall>(worker(), *service_, *queue_);
-  }
+  std::shared_ptr<PostedCall> Another() const override { return std::make_shared<RowCall>(posting()); }
 
-  Service* service_;
-  grpc::ServerCompletionQueue* queue_;
   typename Rpc::Request request_;
   typename Rpc::Response response_;
-  grpc::ServerAsyncResponseWriter<typename Rpc::Response> writer_;
 };
 
 }  // namespace densityd::rpc

@@ -25,10 +25,20 @@ int64_t MonotonicNanoseconds() {
 
 RowWorker::RowWorker(int index, std::unique_ptr<grpc::ServerCompletionQueue> queue, const RowEnvironment& environment,
                      ConnectionTable& connections)
-    : index_(index), queue_(std::move(queue)), environment_(&environment), cork_(connections) {}
+    : index_(index),
+      queue_(std::move(queue)),
+      environment_(&environment),
+      cork_(connections),
+      reads_(*environment.scheduler, *environment.metrics, *environment.clock) {}
 
 void RowWorker::Run() {
+  clockid_t clock = {};
+  if (pthread_getcpuclockid(pthread_self(), &clock) == 0) {
+    cpu_clock_.store(clock, std::memory_order_relaxed);
+    has_cpu_clock_.store(true, std::memory_order_release);
+  }
   while (Await()) {
+    if (!TakeMessages()) return;
     // A single request is computed at once; more may have come behind it only if there was more than one lately.
     if (events_since_tile_ > 1 && !Drain()) return;
     bool computed = false;
@@ -38,8 +48,16 @@ void RowWorker::Run() {
       if (!Drain()) return;
     }
     if (!computed) events_since_tile_ = 0;
+    unseen_since_ = absl::InfiniteFuture();
     CloseIfDone();
   }
+}
+
+absl::Duration RowWorker::CpuTime() const {
+  timespec used = {};
+  const bool known = has_cpu_clock_.load(std::memory_order_acquire) &&
+                     clock_gettime(cpu_clock_.load(std::memory_order_relaxed), &used) == 0;
+  return known ? absl::DurationFromTimespec(used) : absl::ZeroDuration();
 }
 
 RowWorker::Look RowWorker::LookAt(gpr_timespec deadline) {
@@ -57,6 +75,7 @@ RowWorker::Look RowWorker::LookAt(gpr_timespec deadline) {
 }
 
 void RowWorker::Handle(const Arrived& arrived) {
+  events_.store(events() + 1, std::memory_order_relaxed);
   if (arrived.tag == this) return OnWoken();
   auto& tag = *static_cast<PostedCall::Tag*>(arrived.tag);
   if (tag.event == PostedCall::Event::kArrived && arrived.ok) ++events_since_tile_;
@@ -65,11 +84,13 @@ void RowWorker::Handle(const Arrived& arrived) {
 
 bool RowWorker::Compute() {
   turn_.fetch_add(1, std::memory_order_relaxed);
+  unseen_since_ = environment_->clock->Now();
   bool computed = false;
   {
     const AnswerCork::Turn corked(cork_);
     computed = environment_->scheduler->RunOne(index_);
   }
+  if (computed && reads_.has_coming()) reads_.OnBlind(environment_->clock->Now() - unseen_since_);
   turn_.fetch_add(1, std::memory_order_seq_cst);
   if (stood_in_.load(std::memory_order_seq_cst)) TakeBack();
   return computed;
@@ -107,9 +128,45 @@ void RowWorker::TakeBack() {
 }
 
 bool RowWorker::Await() {
+  // What a tile left behind.
+  if (reads_.has_new()) return true;
   Look look = Spin();
-  if (look == Look::kEmpty) look = LookAt(gpr_inf_future(GPR_CLOCK_REALTIME));
+  if (look != Look::kEmpty) return look != Look::kClosed;
+  const absl::Time next_look = reads_.next_look();
+  if (next_look == absl::InfiniteFuture()) return LookAt(gpr_inf_future(GPR_CLOCK_REALTIME)) != Look::kClosed;
+  look = LookAt(grpc::TimePoint(absl::ToChronoTime(next_look)).raw_time());
+  if (look == Look::kEmpty) reads_.Settle();
   return look != Look::kClosed;
+}
+
+bool RowWorker::TakeMessages() { return !reads_.has_new() || Take(/*all=*/false); }
+
+bool RowWorker::Drain() {
+  if (!Take(/*all=*/true)) return false;
+  unseen_since_ = absl::InfiniteFuture();
+  return true;
+}
+
+bool RowWorker::Take(bool all) {
+  // One time-out does not mean that the sockets are empty: the queue polls them in turn. And a message that is there is
+  // handed out a moment later where another thread is at its connection.
+  constexpr int kLooks = 2;
+  constexpr int kLooksForMessages = 8;
+  for (int empty = 0; all || reads_.has_new();) {
+    switch (LookAt(gpr_inf_past(GPR_CLOCK_REALTIME))) {
+      case Look::kClosed:
+        return false;
+      case Look::kEmpty:
+        ++empty;
+        break;
+      case Look::kEvent:
+        empty = 0;
+        break;
+    }
+    if (empty >= (reads_.has_new() ? kLooksForMessages : kLooks)) break;
+  }
+  reads_.Settle();
+  return true;
 }
 
 RowWorker::Look RowWorker::Spin() {
@@ -124,23 +181,6 @@ RowWorker::Look RowWorker::Spin() {
   } while (MonotonicNanoseconds() < end);
   ++futile_spins_;
   return Look::kEmpty;
-}
-
-bool RowWorker::Drain() {
-  // One time-out does not mean that the sockets are empty: the queue polls them in turn.
-  for (int empty = 0; empty < 2;) {
-    switch (LookAt(gpr_inf_past(GPR_CLOCK_REALTIME))) {
-      case Look::kClosed:
-        return false;
-      case Look::kEmpty:
-        ++empty;
-        break;
-      case Look::kEvent:
-        empty = 0;
-        break;
-    }
-  }
-  return true;
 }
 
 void RowWorker::Wake() {

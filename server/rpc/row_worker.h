@@ -7,8 +7,11 @@
 // polls.
 #pragma once
 
+#include <pthread.h>
+
 #include <atomic>
 #include <cstdint>
+#include <ctime>
 #include <memory>
 #include <vector>
 
@@ -18,6 +21,7 @@
 #include "grpcpp/alarm.h"
 #include "grpcpp/completion_queue.h"
 #include "server/rpc/answer_cork.h"
+#include "server/rpc/row_reads.h"
 #include "server/rpc/worker_call.h"
 
 namespace densityd::rpc {
@@ -41,6 +45,12 @@ class RowWorker {
   /// Odd while the worker computes a tile; another number for every tile. Thread-safe.
   uint64_t turn() const { return turn_.load(std::memory_order_relaxed); }
 
+  /// Events that were handled, and calls that ended before they were answered. Thread-safe.
+  uint64_t events() const { return events_.load(std::memory_order_relaxed); }
+  uint64_t given_up() const { return given_up_.load(std::memory_order_relaxed); }
+  /// What its thread has used of the processor. Thread-safe while the thread is there.
+  absl::Duration CpuTime() const;
+
   /// Handles what has come for control calls, while the worker is in its turn `turn`, and puts the rest aside for it.
   /// Thread-safe.
   void StandIn(uint64_t turn);
@@ -54,6 +64,12 @@ class RowWorker {
   int index() const { return index_; }
   const RowEnvironment& environment() const { return *environment_; }
   grpc::ServerCompletionQueue& queue() { return *queue_; }
+  /// On the worker's thread.
+  RowReads& reads() { return reads_; }
+
+  /// What arrives now may have waited in a socket since then, when the worker began the tile after which it looks; in
+  /// the future where it came as it was looked for. On the worker's thread.
+  absl::Time unseen_since() const { return unseen_since_; }
 
   /// A call was handed to gRPC.
   void OnCallPosted() { calls_.fetch_add(1, std::memory_order_relaxed); }
@@ -61,6 +77,8 @@ class RowWorker {
   void OnCallArrived(const std::shared_ptr<PostedCall>& next);
   /// A stream has begun. On the worker's thread.
   void AddStream(const std::shared_ptr<RowStream>& stream);
+  /// A call's caller is gone before it was answered.
+  void OnCallGivenUp() { given_up_.fetch_add(1, std::memory_order_relaxed); }
   /// gRPC has no more use for a call that was posted. Thread-safe.
   void OnCallGone();
 
@@ -76,10 +94,15 @@ class RowWorker {
   Look LookAt(gpr_timespec deadline);
   /// Waits for an event; false when the queue is closed and empty.
   bool Await();
+  /// Takes what has come until it is known which of the calls that arrived have their message; false when the queue is
+  /// closed and empty.
+  bool TakeMessages();
   /// Spins for a short while, if that was worth it lately.
   Look Spin();
   /// Handles everything that has arrived; false when the queue is closed and empty.
   bool Drain();
+  /// The one or the other.
+  bool Take(bool all);
   void Handle(const Arrived& arrived);
   void OnWoken();
   /// Runs at most one tile; false when there was none.
@@ -105,6 +128,11 @@ class RowWorker {
   grpc::Alarm alarm_ ABSL_GUARDED_BY(wake_mutex_);
   bool closed_ ABSL_GUARDED_BY(wake_mutex_) = false;
 
+  std::atomic<uint64_t> events_{0};
+  std::atomic<uint64_t> given_up_{0};
+  std::atomic<clockid_t> cpu_clock_{CLOCK_PROCESS_CPUTIME_ID};
+  std::atomic<bool> has_cpu_clock_{false};
+
   // One thread at a time takes from the queue: the worker, or, holding the mutex, who stands in for it. Who stands in
   // raises the flag before it looks at the turn, and the worker looks at the flag after its turn: one of them sees the
   // other.
@@ -114,6 +142,8 @@ class RowWorker {
   std::vector<Arrived> aside_ ABSL_GUARDED_BY(stand_in_mutex_);
 
   AnswerCork cork_;
+  RowReads reads_;
+  absl::Time unseen_since_ = absl::InfiniteFuture();
   std::vector<std::weak_ptr<RowStream>> streams_;  ///< those that are over among them
   size_t streams_to_sweep_ = 16;                   ///< at this many the latter are removed
   int events_since_tile_ = 0;

@@ -22,6 +22,13 @@ constexpr size_t kMaxWaitingControlCalls = 1024;
 /// What control requests may hold together, in messages of the largest size.
 constexpr size_t kControlMessages = 4;
 
+/// Calls that a connection may leave the server to deal with, as a multiple of those that it may have at once: one that
+/// gives calls up may begin others before a worker, at a long tile, has looked at them.
+constexpr int64_t kCallsInHand = 8;
+
+/// What gRPC reads at once of a connection, and keeps ready for that: by default up to 4 MiB for each.
+constexpr int kReadBytes = 128 << 10;
+
 constexpr int kKeepaliveMilliseconds = 60'000;
 constexpr int kMinPingIntervalMilliseconds = 10'000;
 constexpr int kMaxMetadataBytes = 8 * 1024;
@@ -56,7 +63,11 @@ void AddLimits(const ServerOptions& options, grpc::ServerBuilder& builder) {
   // gRPC unpacks a message as a whole before it looks at the limit: a megabyte could become a gigabyte.
   builder.SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_DEFLATE, false);
   builder.SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_GZIP, false);
+  builder.AddChannelArgument(GRPC_ARG_ENABLE_CHANNELZ, 1);  // For FloodWatch.
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, options.max_concurrent_streams);
+  // What is not read yet takes no more of a stream than RowReads counts.
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_BDP_PROBE, 0);
+  builder.AddChannelArgument(GRPC_ARG_TCP_MAX_READ_CHUNK_SIZE, kReadBytes);
   builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, kMaxMetadataBytes);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMilliseconds);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveMilliseconds / 3);
@@ -166,6 +177,13 @@ void Server::StartWorkers() {
     threads_.emplace_back([&worker = *worker] { worker.Run(); });
   }
   stand_in_ = std::make_unique<StandIn>(workers_);
+  memory_relief_ = std::make_unique<MemoryRelief>(scheduler_);
+  const int64_t most_calls = kCallsInHand * int64_t{options_.max_concurrent_streams};
+  flood_watch_ = std::make_unique<FloodWatch>(workers_, most_calls, [this](const std::string& peer) {
+    if (!acceptor_->connections().HangUp(ConnectionTable::KeyOf(peer))) return false;
+    acceptor_->counts()->flooded.fetch_add(1, std::memory_order_relaxed);
+    return true;
+  });
 }
 
 void Server::BeginToAccept() {
@@ -208,9 +226,11 @@ void Server::Stop(absl::Duration timeout) {
     server_->Shutdown(absl::ToChronoTime(absl::Now() + timeout));
   }
   for (const auto& worker : workers_) worker->Stop();
+  flood_watch_.reset();
   // The workers go with their last call; the executor still answers those that it has.
   for (std::thread& thread : threads_) thread.join();
   stand_in_.reset();
+  memory_relief_.reset();
   gauges_.clear();
   parts_.health->Detach();
   server_.reset();

@@ -20,8 +20,10 @@
 #include "server/rpc/datasets_service.h"
 #include "server/rpc/estimator_service.h"
 #include "server/rpc/executor.h"
+#include "server/rpc/flood_watch.h"
 #include "server/rpc/health.h"
 #include "server/rpc/health_service.h"
+#include "server/rpc/memory_relief.h"
 #include "server/rpc/model_registry_service.h"
 #include "server/rpc/row_worker.h"
 #include "server/rpc/stand_in.h"
@@ -112,6 +114,8 @@ class Server {
   std::unique_ptr<grpc::Server> server_;
   std::vector<std::thread> threads_;
   std::unique_ptr<StandIn> stand_in_;
+  std::unique_ptr<FloodWatch> flood_watch_;
+  std::unique_ptr<MemoryRelief> memory_relief_;
   std::vector<std::shared_ptr<void>> gauges_;
   bool stopped_ = false;
 };

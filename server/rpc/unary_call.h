@@ -94,8 +94,12 @@ class ControlService : public WithControlMethods<Service> {
 
   /// Serves an RPC by calls that `maker` makes.
   void AddCalls(telemetry::RpcMethod method, ControlMethods::Maker maker) {
-    const std::string name = absl::StrReplaceAll(telemetry::RpcMethodName(method), {{"/", "."}});
-    this->AddControlMethod(absl::StrCat("density.v1.", name), std::move(maker));
+    this->AddControlMethod(NameOf(method), std::move(maker));
+  }
+
+  /// The full name of an RPC.
+  static std::string NameOf(telemetry::RpcMethod method) {
+    return absl::StrCat("density.v1.", absl::StrReplaceAll(telemetry::RpcMethodName(method), {{"/", "."}}));
   }
 
  private:

@@ -35,6 +35,13 @@ absl::Status Admission::CheckRoom(size_t rows) const {
   return rows <= max_rows_ && waiting <= max_rows_ - rows ? absl::OkStatus() : TooManyRows(rows, waiting);
 }
 
+absl::Status Admission::CheckAnyRoom() const {
+  const size_t waiting = this->rows();
+  if (waiting < max_rows_) return absl::OkStatus();
+  const double usual = std::min(usual_rows_.load(std::memory_order_relaxed), static_cast<double>(max_rows_));
+  return TooManyRows(static_cast<size_t>(usual), waiting);
+}
+
 absl::Status Admission::TooManyRows(size_t rows, size_t waiting) const {
   if (rows > max_rows_) return TooLarge("rows", rows, max_rows_);
   const double excess = static_cast<double>(rows) + static_cast<double>(waiting) - static_cast<double>(max_rows_);
@@ -47,17 +54,27 @@ absl::Status Admission::Admit(RowJob& job, const char** refused_by) {
   if (!AddWithin(rows_, rows, max_rows_)) return TooManyRows(rows, this->rows());
   *refused_by = "bytes";
   if (!memory_.Reserve(job.bytes, job.memory)) {
-    const size_t max_bytes = memory_.ceiling();
     rows_.fetch_sub(rows, std::memory_order_relaxed);
-    if (job.bytes > max_bytes) return TooLarge("bytes", job.bytes, max_bytes);
-    const size_t waiting = bytes();
-    const double excess =
-        static_cast<double>(job.bytes) + static_cast<double>(waiting) - static_cast<double>(max_bytes);
-    const double rows_per_byte = static_cast<double>(this->rows()) / static_cast<double>(std::max<size_t>(waiting, 1));
-    return Full("bytes", waiting, max_bytes, TimeForRowsToLeave(excess * rows_per_byte));
+    return TooManyBytes(job.bytes);
   }
   *refused_by = nullptr;
+  // As below, concurrent jobs may overwrite each other's share.
+  const double usual = usual_rows_.load(std::memory_order_relaxed);
+  usual_rows_.store(usual + kWeightOfNewest * (static_cast<double>(rows) - usual), std::memory_order_relaxed);
   return absl::OkStatus();
+}
+
+absl::Status Admission::TooManyBytes(size_t bytes) const {
+  const size_t max_bytes = memory_.ceiling();
+  if (bytes > max_bytes) return TooLarge("bytes", bytes, max_bytes);
+  const size_t waiting = this->bytes();
+  const double excess = static_cast<double>(bytes) + static_cast<double>(waiting) - static_cast<double>(max_bytes);
+  const double rows_per_byte = static_cast<double>(this->rows()) / static_cast<double>(std::max<size_t>(waiting, 1));
+  return Full("bytes", waiting, max_bytes, TimeForRowsToLeave(std::max(excess, 0.0) * rows_per_byte));
+}
+
+absl::Status Admission::Hold(size_t bytes, Reservation& held) {
+  return memory_.Reserve(bytes, held) ? absl::OkStatus() : TooManyBytes(bytes);
 }
 
 void Admission::Release(size_t rows) { rows_.fetch_sub(rows, std::memory_order_relaxed); }

@@ -20,10 +20,15 @@ class Admission {
 
   /// RESOURCE_EXHAUSTED where Admit would now refuse so many rows, before anything is made ready for them.
   absl::Status CheckRoom(size_t rows) const;
-  /// Counts the job's rows in, and reserves its memory; or neither: RESOURCE_EXHAUSTED, with `refused_by` set to "rows"
-  /// or "bytes". A job that could be admitted later carries a RetryInfo: the time in which enough rows leave, at the
-  /// measured throughput.
+  /// RESOURCE_EXHAUSTED where it would refuse a single row. The RetryInfo is for a request like those lately.
+  absl::Status CheckAnyRoom() const;
+  /// Counts the job's rows in, and reserves its memory (what it holds already counts); or neither: RESOURCE_EXHAUSTED,
+  /// with `refused_by` set to "rows" or "bytes". A job that could be admitted later carries a RetryInfo: the time in
+  /// which enough rows leave, at the measured throughput.
   absl::Status Admit(RowJob& job, const char** refused_by);
+  /// Makes `held` a reservation of `bytes` bytes, which may become a job's. RESOURCE_EXHAUSTED, as from Admit, where it
+  /// does not fit: it stays as it was then.
+  absl::Status Hold(size_t bytes, Reservation& held);
   /// The rows of an admitted job were computed or given up.
   void Release(size_t rows);
 
@@ -35,12 +40,14 @@ class Admission {
 
  private:
   absl::Status TooManyRows(size_t rows, size_t waiting) const;
+  absl::Status TooManyBytes(size_t bytes) const;
   absl::Duration TimeForRowsToLeave(double rows) const;
 
   const size_t max_rows_;
   MemoryBudget memory_;
   const int workers_;
   std::atomic<size_t> rows_{0};
+  std::atomic<double> usual_rows_{1};       ///< moving mean over the jobs that were admitted
   std::atomic<double> seconds_per_row_{0};  ///< moving mean over the runs of all plans; 0: not measured
 };
 

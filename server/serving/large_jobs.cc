@@ -38,14 +38,14 @@ double LargeJobs::TotalSeconds() {
   return queue_.TotalSeconds();
 }
 
-std::optional<LargeJobs::Tile> LargeJobs::Take(absl::Time now, FinishedJobs& finished) {
+std::optional<LargeJobs::Tile> LargeJobs::Take(absl::Time now, int workers, FinishedJobs& finished) {
   absl::MutexLock lock(&mutex_);
   while (!queue_.empty()) {
     const JobQueue::Turn turn = queue_.Next();
     const QueuedJob top = *queue_.Top(turn);
     RowJob& job = *top.job;
     RowJob::Progress& progress = job.progress_;
-    if (absl::Status reason = GiveUpReason(job, now); !reason.ok()) {
+    if (absl::Status reason = GiveUp(job, *turn.model->cost, now, workers); !reason.ok()) {
       queue_.Drop(turn);
       StopCutting(job);
       progress.error = std::move(reason);
@@ -62,6 +62,16 @@ std::optional<LargeJobs::Tile> LargeJobs::Take(absl::Time now, FinishedJobs& fin
     return tile;
   }
   return std::nullopt;
+}
+
+absl::Status LargeJobs::GiveUp(const RowJob& job, const PlanCost& cost, absl::Time now, int workers) {
+  absl::Status reason = GiveUpReason(job, now);
+  if (!reason.ok() || job.deadline == absl::InfiniteFuture()) return reason;
+  const RowJob::Progress& progress = job.progress_;
+  const size_t tiles = (job.span.rows - progress.next_row - 1) / progress.tile_rows + 1;
+  const double seconds = cost[static_cast<size_t>(job.op)].Seconds(progress.tile_rows, now) *
+                         static_cast<double>((tiles - 1) / static_cast<size_t>(workers) + 1);
+  return CheckInTime(job, now + absl::Seconds(seconds));
 }
 
 void LargeJobs::Complete(const Tile& tile, const absl::Status& status, double seconds, FinishedJobs& finished) {

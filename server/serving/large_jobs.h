@@ -51,9 +51,10 @@ class LargeJobs {
     absl::Time queued_at;
     std::shared_ptr<PlanCost> cost;
   };
-  /// The next tile, if any. Jobs that were cancelled or expired meanwhile go to `finished` unless other tiles of them
-  /// are still in computation.
-  std::optional<Tile> Take(absl::Time now, FinishedJobs& finished);
+  /// The next tile, if any. Jobs that were cancelled or expired meanwhile, or of which `workers` workers cannot compute
+  /// what is left so that the answer is there in time, go to `finished` unless other tiles of them are still in
+  /// computation.
+  std::optional<Tile> Take(absl::Time now, int workers, FinishedJobs& finished);
 
   /// The tile was computed in `seconds`. After an error no more tiles of its job are given out. Adds the job to
   /// `finished` when this was its last tile in computation.
@@ -63,6 +64,8 @@ class LargeJobs {
   void Abandon(const absl::Status& status, FinishedJobs& finished);
 
  private:
+  /// Why the job must not, or need not, be computed any further; OK where it may.
+  static absl::Status GiveUp(const RowJob& job, const PlanCost& cost, absl::Time now, int workers);
   void StopCutting(RowJob& job) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   mutable absl::Mutex mutex_;

@@ -26,10 +26,10 @@ class Reservation {
   ~Reservation() { Release(); }
 
   inline void Release();
+  size_t bytes() const { return bytes_; }
 
  private:
   friend class MemoryBudget;
-  Reservation(MemoryBudget* budget, size_t bytes) : budget_(budget), bytes_(bytes) {}
 
   MemoryBudget* budget_ = nullptr;
   size_t bytes_ = 0;
@@ -52,10 +52,14 @@ class MemoryBudget {
   size_t ceiling() const { return ceiling_; }
   size_t used() const { return used_.load(std::memory_order_relaxed); }
 
-  /// Reserves bytes into `reservation`, or, where the ceiling does not allow it, nothing and false.
+  /// Makes `reservation`, of this budget or empty, one of `bytes` bytes; where the ceiling does not allow it, false,
+  /// and it stays as it was. What becomes smaller always fits.
   bool Reserve(size_t bytes, Reservation& reservation) {
-    if (!AddWithin(used_, bytes, ceiling_)) return false;
-    reservation = Reservation(this, bytes);
+    const size_t held = reservation.bytes_;
+    if (bytes > held && !AddWithin(used_, bytes - held, ceiling_)) return false;
+    if (bytes < held) used_.fetch_sub(held - bytes, std::memory_order_relaxed);
+    reservation.budget_ = this;
+    reservation.bytes_ = bytes;
     return true;
   }
 

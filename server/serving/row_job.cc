@@ -12,4 +12,9 @@ absl::Status GiveUpReason(const RowJob& job, absl::Time now) {
   return absl::OkStatus();
 }
 
+absl::Status CheckInTime(const RowJob& job, absl::Time computed) {
+  if (computed + kDelivery <= job.deadline) return absl::OkStatus();
+  return absl::DeadlineExceededError("the rows could not have been computed and sent before the deadline");
+}
+
 }  // namespace densityd::serving

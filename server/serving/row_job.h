@@ -29,8 +29,9 @@ class RowJob {
   absl::Time deadline = absl::InfiniteFuture();
   std::atomic<bool> cancelled{false};  ///< set by anyone; rows that are not computed yet never will be
 
-  /// Set by Submit: `bytes`, which count against the ceiling until this is released. The owner keeps it until the
-  /// memory is free, which may be after Done: while the answer is being sent. The scheduler outlives it.
+  /// Set by Submit: `bytes`, which count against the ceiling until this is released. It may have been held before
+  /// (Scheduler::Hold), for what had come of the request. The owner keeps it until the memory is free, which may be
+  /// after Done: while the answer is being sent. The scheduler outlives it.
   Reservation memory;
 
   /// Called exactly once, on a worker's thread, when all rows are computed (OK) or given up (CANCELLED,
@@ -54,5 +55,10 @@ class RowJob {
 
 /// Why `job` must not be computed any more: CANCELLED or DEADLINE_EXCEEDED; OK where it may.
 absl::Status GiveUpReason(const RowJob& job, absl::Time now);
+/// DEADLINE_EXCEEDED where an answer that is computed at `computed` reaches its caller too late.
+absl::Status CheckInTime(const RowJob& job, absl::Time computed);
+/// From the end of a run until its answers are with their callers: they are made and sent one after the other, and the
+/// callers' deadlines are of whole milliseconds on their way here.
+inline constexpr absl::Duration kDelivery = absl::Microseconds(300);
 
 }  // namespace densityd::serving

@@ -61,6 +61,40 @@ struct Batch {
   ModelJobs* model = nullptr;  ///< in the queue that the jobs came from
 };
 
+/// Whether jobs that share a run are answered before their deadlines, by what runs cost.
+class InTime {
+ public:
+  InTime(const RunCost& cost, absl::Time now) : cost_(&cost), now_(now) {}
+
+  /// Whether a run of its rows alone is in time.
+  absl::Status CheckAlone(const RowJob& job) {
+    if (!IsNear(job)) return absl::OkStatus();
+    return CheckInTime(job, End(job.span.rows));
+  }
+
+  /// Whether a run of `rows` rows of those that joined before, and this one's, is in time for all. Then it joins.
+  bool MayJoin(const RowJob& job, size_t rows) {
+    const RowJob* soonest = soonest_ == nullptr || job.deadline < soonest_->deadline ? &job : soonest_;
+    if (rows > 0 && IsNear(*soonest) && !CheckInTime(*soonest, End(rows + job.span.rows)).ok()) return false;
+    soonest_ = soonest;
+    return true;
+  }
+
+ private:
+  absl::Time End(size_t rows) const { return now_ + absl::Seconds(cost_->Seconds(rows, now_)); }
+  /// Whether a whole tile might be too long; so that a deadline that is far away costs a comparison.
+  bool IsNear(const RowJob& job) {
+    if (job.deadline == absl::InfiniteFuture()) return false;
+    if (far_ == absl::InfinitePast()) far_ = End(job.plan->info().tile_rows) + kDelivery;
+    return job.deadline < far_;
+  }
+
+  const RunCost* cost_;
+  const absl::Time now_;
+  absl::Time far_ = absl::InfinitePast();  ///< a tile that begins now has been answered by then
+  const RowJob* soonest_ = nullptr;        ///< of those that joined
+};
+
 /// Whether a fused run may have failed for the rows of one request. For want of memory, of a file or of a plan it fails
 /// for all alike: to try each of hundreds alone would multiply what went wrong.
 bool MayBeOfOneRequest(const absl::Status& failure) {
@@ -343,14 +377,18 @@ Batch Scheduler::Impl::Collect(Priority priority, int index, Worker& worker, Wor
   batch.model = turn.model;
   batch.cost = &(*turn.model->cost)[static_cast<size_t>(turn.op)];
   size_t rows = 0;
+  InTime in_time(*batch.cost, now);
   while (const QueuedJob* top = small.Top(turn)) {
     RowJob& job = *top->job;
-    if (absl::Status reason = GiveUpReason(job, now); !reason.ok()) {
+    absl::Status reason = GiveUpReason(job, now);
+    if (reason.ok()) reason = in_time.CheckAlone(job);
+    if (!reason.ok()) {
       finished.push_back({&job, std::move(reason)});
       small.Drop(turn);
       continue;
     }
     if (rows > 0 && rows + job.span.rows > job.plan->info().tile_rows) break;
+    if (!in_time.MayJoin(job, rows)) break;
     batch.plan = job.plan.get();
     rows += job.span.rows;
     worker.batch.push_back(*top);
@@ -368,7 +406,7 @@ Batch Scheduler::Impl::Collect(Priority priority, int index, Worker& worker, Wor
 
 bool Scheduler::Impl::RunLarge(Priority priority, int index, Worker& worker, absl::Time now) {
   FinishedJobs& finished = worker.finished;
-  const std::optional<LargeJobs::Tile> tile = large[priority].Take(now, finished);
+  const std::optional<LargeJobs::Tile> tile = large[priority].Take(now, options.workers, finished);
   if (tile.has_value()) {
     const RowJob& job = *tile->job;
     if (tile->begin == 0 && observer != nullptr) observer->OnQueued(index, priority, now - tile->queued_at);
@@ -452,6 +490,12 @@ absl::Status Scheduler::CheckRoom(size_t rows) const {
   absl::Status status = impl_->admission.CheckRoom(rows);
   return status.ok() ? status : impl_->Refused(std::move(status), "rows");
 }
+absl::Status Scheduler::CheckAnyRoom() const {
+  absl::Status status = impl_->admission.CheckAnyRoom();
+  return status.ok() ? status : impl_->Refused(std::move(status), "rows");
+}
+absl::Status Scheduler::Hold(size_t bytes, Reservation& held) { return impl_->admission.Hold(bytes, held); }
+size_t Scheduler::max_queued_bytes() const { return impl_->options.max_queued_bytes; }
 absl::Status Scheduler::Submit(int worker, RowJob& job) { return impl_->Submit(worker, job); }
 bool Scheduler::RunOne(int worker) { return impl_->RunOne(worker); }
 size_t Scheduler::queued_rows() const { return impl_->admission.rows(); }

@@ -19,7 +19,8 @@
 // - Batch requests go when no interactive ones wait. But they are not put off for ever: while interactive ones keep a
 //   worker busy, batch requests that have waited there for a second get a tenth of its compute time. Each priority is
 //   shared as said above.
-// - Rows whose request was cancelled or has expired are not computed.
+// - Rows whose request was cancelled or has expired, or would have before its answer could be there, are not computed;
+//   and a run is kept so short that those who share it are answered in time.
 // - A request that cannot be done before its deadline, by what runs were measured to cost at least, is refused at once.
 // - The rows that wait, and the bytes of requests and answers until they are sent, have one ceiling each.
 // - A run that fails is repeated for each of its requests alone, so that a request fails by its own rows only.
@@ -69,6 +70,13 @@ class Scheduler {
   /// RESOURCE_EXHAUSTED, as from Submit, where so many rows would not be let in now: for callers that would otherwise
   /// take memory for an answer that nobody gets.
   absl::Status CheckRoom(size_t rows) const;
+  /// The same where not one row would be let in, for a request that nobody has read yet.
+  absl::Status CheckAnyRoom() const;
+  /// Makes `held` a reservation of `bytes` bytes under the ceiling for requests and answers, for a request that is
+  /// still coming in: the memory of the job that it becomes. RESOURCE_EXHAUSTED, as from Submit, where it does not fit;
+  /// `held` stays as it was then, and the observer is not told. What becomes smaller always fits. Thread-safe.
+  absl::Status Hold(size_t bytes, Reservation& held);
+  size_t max_queued_bytes() const;
   /// Queues a job. RESOURCE_EXHAUSTED when the queue is full, with a RetryInfo by the measured throughput (without one
   /// where the job alone is larger than the queue); DEADLINE_EXCEEDED when it cannot be done in time, with a RetryInfo
   /// where as much time would do once less waits; CANCELLED when it already is; INVALID_ARGUMENT for a job without

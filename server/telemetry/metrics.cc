@@ -37,7 +37,8 @@ const char* CodeLabel(int code) {
   return kNames[static_cast<size_t>(code)];
 }
 
-constexpr const char* kReasons[] = {"rows", "bytes", "deadline", "cancelled", "client_rows", "client_calls", "other"};
+constexpr const char* kReasons[] = {"rows", "bytes",       "deadline",     "cancelled",
+                                    "slow", "client_rows", "client_calls", "other"};
 
 }  // namespace
 

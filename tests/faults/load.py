@@ -1,15 +1,14 @@
 """Too much to do, and work that nobody waits for."""
 
-import collections
 import json
 import subprocess
 import time
 
 import harness
-from api import Api
 from trial import SANITIZE, check, forget_peak, peak_resident_bytes, resident_bytes, total, trial
 
 LOAD = harness.BUILD / "bin" / "densityd_load"
+CANCELLING_LOAD = harness.BUILD / "bin" / "cancelling_load"
 # A row of it costs some microseconds, so that a request of hundreds of rows is work and its refusal is not.
 LARGE = ("--preset", "maf", "--transforms", "5", "--hidden", "256,256", "--steps", "2", "--batch-size", "64")
 HUGE = ("--preset", "maf", "--transforms", "5", "--hidden", "512,512", "--steps", "2", "--batch-size", "64")
@@ -85,41 +84,34 @@ def _recovery(server, rows, calm):
 def cancellations(context):
     server = context.server("--workers", "1")
     server.train("m", flags=LARGE)
-    api = Api(context, server)
     rows = 64
-    request = api.log_prob(rows, values=[1.0] * 2 * rows)
-    log_prob = api.estimator.LogProb
-    for _ in range(50):
-        log_prob(request)
+    _cancelling_load(server, rows, 500, seed=0)  # what is made once
     _wait_for_nothing(server)
     computed = total(server, "densityd_tile_rows_sum")
     descriptors, memory = total(server, "process_open_fds"), resident_bytes(server)
-    wanted = context.count(2000, 50_000)
-    codes = collections.Counter()
-    window = 256
-    while codes.total() < wanted:
-        futures = []
-        for i in range(window):
-            timeout = context.random.uniform(0.001, 0.005) if i % 4 == 3 else harness.PATIENCE
-            futures.append(log_prob.future(request, timeout=timeout))
-        for i in context.random.sample(range(0, window, 2), window // 2):
-            futures[i].cancel()
-        codes.update(future.code().name for future in futures)
-    check(set(codes) <= {"OK", "CANCELLED", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED"}, codes)
-    cancelled = codes["CANCELLED"] / codes.total()
-    check(cancelled >= 0.3, f"{100 * cancelled:.0f} % of the calls were cancelled before they ended: that tests little")
+    got = _cancelling_load(server, rows, context.count(2000, 50_000), context.random.randrange(2**31))
+    calls = got.pop("calls")
+    check(sum(got.values()) == calls, f"ended in another way: {got} of {calls}")
+    check(got["CANCELLED"] >= 0.3 * calls, f"few of the calls were cancelled before they ended: that tests little: {got}")
     _wait_for_nothing(server)
     check(total(server, "process_open_fds") <= descriptors + 3, "descriptors leak")
     grown = resident_bytes(server) - memory
     if SANITIZE == "":  # Sanitizers keep what was freed for a while.
         check(grown < 64 << 20, f"memory grew by {grown / 2**20:.0f} MiB")
     # What the callers know, not the server: an answer that came too late is no answer.
-    dead = 1 - codes["OK"] * rows / (total(server, "densityd_tile_rows_sum") - computed)
+    dead = 1 - got["OK"] * rows / (total(server, "densityd_tile_rows_sum") - computed)
     check(dead <= 0.3, f"{100 * dead:.1f} % of the rows were computed for nobody")
     if not context.quick:  # What is about time wants a machine of its own.
         context.bar(dead <= 0.05, f"{100 * dead:.1f} % of the rows were computed for nobody")
-    return {"calls": codes.total(), **{f"calls {code}": count for code, count in sorted(codes.items())},
+    return {"calls": calls, **{f"calls {code}": count for code, count in got.items()},
             "rows computed for nobody (%)": round(100 * dead, 2), "memory grown (MiB)": round(grown / 2**20, 1)}
+
+
+def _cancelling_load(server, rows, calls, seed):
+    """What became of `calls` calls, 256 at a time, on four connections: code -> number, and `calls`."""
+    out = subprocess.run([CANCELLING_LOAD, server.address, "m", *map(str, (rows, 2, calls, 256, seed))],
+                         capture_output=True, timeout=1200, check=True).stdout
+    return json.loads(out)
 
 
 def _wait_for_nothing(server):

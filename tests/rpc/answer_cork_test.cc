@@ -61,6 +61,18 @@ class Connection {
     EXPECT_EQ(getsockopt(server_.get(), IPPROTO_TCP, TCP_CORK, &on, &length), 0);
     return on == 1;
   }
+  /// What the client reads: 0 at the end of the connection, -1 and errno where it was reset.
+  ssize_t ClientReads() const {
+    char byte = 0;
+    return recv(client_.get(), &byte, 1, MSG_DONTWAIT);
+  }
+  ssize_t ServerReads() const {
+    char bytes[8];
+    return recv(server_.get(), bytes, sizeof(bytes), MSG_DONTWAIT);
+  }
+  void ClientSends(const std::string& text) const {
+    EXPECT_EQ(send(client_.get(), text.data(), text.size(), 0), static_cast<ssize_t>(text.size()));
+  }
   void Close() { server_ = FileDescriptor(); }
 
  private:
@@ -170,6 +182,33 @@ TEST(ConnectionNames, AreThoseOfGrpc) {
     ASSERT_TRUE(absl::SimpleAtoi(peer.substr(peer.rfind(':') + 1), &port)) << peer;
     EXPECT_EQ(ConnectionTable::NameOf(Loopback(family, static_cast<uint16_t>(port))), peer);
   }
+}
+
+TEST(ConnectionTableTest, HangingUpResetsTheConnectionAndDropsWhatWasNotRead) {
+  ConnectionTable table{ConnectionLimits()};
+  const Connection other(table);
+  const Connection flood(table);
+  flood.ClientSends("much");
+  other.ClientSends("little");
+  EXPECT_TRUE(table.HangUp(flood.key()));
+  EXPECT_EQ(flood.ServerReads(), -1);
+  EXPECT_EQ(errno, ECONNRESET);
+  EXPECT_EQ(flood.ClientReads(), -1);
+  EXPECT_EQ(errno, ECONNRESET);
+  EXPECT_EQ(other.ServerReads(), 6);
+}
+
+TEST(ConnectionTableTest, WhatIsClosedIsNotHungUpOn) {
+  ConnectionTable table{ConnectionLimits()};
+  Connection connection(table);
+  connection.Close();
+  // The descriptor stands for another connection, which is not in the table.
+  ConnectionTable others{ConnectionLimits()};
+  const Connection next(others);
+  EXPECT_FALSE(table.HangUp(connection.key()));
+  EXPECT_FALSE(table.HangUp(1));
+  next.ClientSends("text");
+  EXPECT_EQ(next.ServerReads(), 4);
 }
 
 }  // namespace

@@ -70,6 +70,7 @@ TestServer::TestServer(const Settings& settings)
   server.workers = settings.workers;
   server.limits = settings.limits;
   server.max_queued_rows = settings.max_queued_rows;
+  server.max_queued_bytes = settings.max_queued_bytes;
   server.client_limits = settings.client_limits;
   server.max_uploads = settings.max_uploads;
   server_ = Need(Server::Start(server, {.models = models_.get(),
@@ -78,7 +79,7 @@ TestServer::TestServer(const Settings& settings)
                                         .metrics = metrics_.get(),
                                         .access_log = &access_log_,
                                         .health = &health_,
-                                        .clock = &Clock::Real(),
+                                        .clock = settings.clock,
                                         .authorizer = settings.authorizer,
                                         .audit_log = settings.audit_log,
                                         .hidden_root = HiddenRoot(folder_.path())}));

@@ -12,6 +12,7 @@
 #include "density/v1/training.grpc.pb.h"
 #include "grpcpp/channel.h"
 #include "grpcpp/client_context.h"
+#include "server/base/clock.h"
 #include "server/registry/model_manager.h"
 #include "server/registry/model_store.h"
 #include "server/rpc/server.h"
@@ -29,11 +30,13 @@ class TestServer {
     int workers = 1;
     RowLimits limits = {};
     size_t max_queued_rows = 4 << 20;
+    size_t max_queued_bytes = size_t{2} << 30;
     serving::QuotaLimits client_limits = {};
     uint64_t max_dataset_bytes = 1 << 20;
     int max_uploads = 16;
     const Authorizer* authorizer = nullptr;
     AuditLog* audit_log = nullptr;
+    const Clock* clock = &Clock::Real();
     std::string training_process = "#!/bin/sh\nexit 3\n";  ///< a script in place of the training process
   };
 
@@ -63,6 +66,7 @@ class TestServer {
 
   PlanProbe& probe() { return *probe_; }
   telemetry::Metrics& metrics() { return *metrics_; }
+  int port() const { return server_->port(); }
   const std::string& root() const { return folder_.path(); }
   const registry::ModelManager& models() const { return *models_; }
   const RowLimits& limits() const { return settings_.limits; }

@@ -98,6 +98,22 @@ TEST_F(AdmissionTest, BytesAreBoundedAndARefusalLeavesNothingCounted) {
   Drain(scheduler);
 }
 
+TEST_F(AdmissionTest, WhereNoRowFitsARequestIsRefusedUnread) {
+  plan->row_time = absl::Milliseconds(1);
+  Measure();
+  ASSERT_TRUE(Submit(999).ok());
+  EXPECT_TRUE(scheduler.CheckAnyRoom().ok());
+  ASSERT_TRUE(Submit(1).ok());
+  const absl::Status full = scheduler.CheckAnyRoom();
+  EXPECT_EQ(full.code(), absl::StatusCode::kResourceExhausted);
+  ASSERT_TRUE(RetryDelay(full).has_value());
+  // For a request of about a hundred rows, as they were lately, by two workers.
+  EXPECT_NEAR(absl::ToDoubleMilliseconds(*RetryDelay(full)), 50, 30);
+  EXPECT_THAT(observer.reasons(), ElementsAre("rows"));
+  Drain(scheduler);
+  EXPECT_TRUE(scheduler.CheckAnyRoom().ok());
+}
+
 TEST_F(AdmissionTest, ARequestLargerThanTheQueueIsToldSoAndNotToRetry) {
   const absl::Status rows = Submit(1001);
   EXPECT_EQ(rows.code(), absl::StatusCode::kResourceExhausted);
@@ -296,6 +312,74 @@ TEST_F(AdmissionTest, ACancelledLargeRequestIsDoneOnlyAfterTheTilesInComputation
   EXPECT_EQ(tiles, 1);
   EXPECT_EQ(job.times_done, 1);
   EXPECT_EQ(job.status.code(), absl::StatusCode::kCancelled);
+}
+
+TEST_F(AdmissionTest, WhatCannotBeAnsweredInTimeAnyMoreIsNotComputed) {
+  plan->row_time = absl::Milliseconds(1);
+  Measure();
+  TestJob& late = Make(10, absl::Milliseconds(30));
+  TestJob& good = Make(10, absl::Milliseconds(100));
+  ASSERT_TRUE(scheduler.Submit(0, late).ok());
+  ASSERT_TRUE(scheduler.Submit(0, good).ok());
+  clock.Advance(absl::Milliseconds(25));
+  Drain(scheduler);
+  EXPECT_EQ(late.status.code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_TRUE(good.status.ok()) << good.status;
+  ASSERT_EQ(plan->runs().size(), measured_runs + 1);
+  EXPECT_THAT(plan->runs().back().rows, ElementsAre(10));
+  EXPECT_THAT(observer.reasons(), ElementsAre("deadline"));
+}
+
+TEST_F(AdmissionTest, ARunIsNoLongerThanThoseWhoShareItHaveTime) {
+  plan->row_time = absl::Milliseconds(1);
+  Measure();
+  TestJob& hurried = Make(10, absl::Milliseconds(25));
+  TestJob& patient = Make(10, absl::Milliseconds(200));
+  TestJob& other = Make(10);
+  for (TestJob* job : {&hurried, &patient, &other}) ASSERT_TRUE(scheduler.Submit(0, *job).ok());
+  Drain(scheduler);
+  for (const TestJob* job : {&hurried, &patient, &other}) EXPECT_TRUE(job->status.ok()) << job->status;
+  ASSERT_EQ(plan->runs().size(), measured_runs + 2);
+  EXPECT_THAT(plan->runs()[measured_runs].rows, ElementsAre(10, 10)) << "three would be too late for the first";
+  EXPECT_THAT(plan->runs().back().rows, ElementsAre(10));
+}
+
+TEST_F(AdmissionTest, OfALargeRequestThatCannotBeDoneInTimeNoMoreIsComputed) {
+  plan->row_time = absl::Milliseconds(1);
+  Measure();
+  // Two workers could do it in 150 ms; there is one, and it takes twice as long.
+  TestJob& large = Make(300, absl::Milliseconds(200));
+  ASSERT_TRUE(scheduler.Submit(0, large).ok());
+  Drain(scheduler);
+  EXPECT_EQ(large.status.code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_LT(plan->runs().size(), measured_runs + 4);
+  EXPECT_EQ(scheduler.queued_rows(), 0u);
+}
+
+TEST_F(AdmissionTest, WhatIsHeldForARequestOnItsWayBecomesItsMemory) {
+  Reservation held;
+  ASSERT_TRUE(scheduler.Hold(20000, held).ok());
+  EXPECT_EQ(scheduler.queued_bytes(), 20000u);
+  Reservation other;
+  const absl::Status refused = scheduler.Hold(5000, other);
+  EXPECT_EQ(refused.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_TRUE(RetryDelay(refused).has_value());
+  EXPECT_FALSE(RetryDelay(scheduler.Hold(24001, other)).has_value()) << "it never fits";
+  EXPECT_EQ(other.bytes(), 0u);
+  TestJob& job = Make(1);
+  job.bytes = 21000;
+  job.memory = std::move(held);
+  ASSERT_TRUE(scheduler.Submit(0, job).ok());
+  EXPECT_EQ(scheduler.queued_bytes(), 21000u);
+  Drain(scheduler);
+  TestJob& larger = Make(1);
+  larger.bytes = 24001;
+  ASSERT_TRUE(scheduler.Hold(100, larger.memory).ok());
+  EXPECT_EQ(scheduler.Submit(0, larger).code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(larger.memory.bytes(), 100u) << "as it was";
+  ASSERT_TRUE(scheduler.Hold(50, larger.memory).ok());
+  EXPECT_EQ(scheduler.queued_bytes(), 50u);
+  larger.memory.Release();
 }
 
 }  // namespace
