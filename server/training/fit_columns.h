@@ -16,8 +16,9 @@ namespace densityd::training {
 /// flow::CheckFlowSpec(spec) is OK.
 absl::Status FitColumns(const TrainingData& data, density::v1::FlowSpec& spec);
 
-/// INVALID_ARGUMENT naming a column and a number of it, of either split, at which the density of `fitted` is zero whatever
-/// is learnt: an angle beyond a circle, a row outside of a box. Precondition: what `fitted` says of the data is fitted.
+/// INVALID_ARGUMENT naming a column and a number of it, of either split, at which the density of `fitted` is zero
+/// whatever is learnt: an angle beyond a circle, a row outside of a box. Precondition: what `fitted` says of the data
+/// is fitted.
 absl::Status CheckWithinDensity(const TrainingData& data, const density::v1::FlowSpec& fitted);
 
 /// Whether each column of the context may be missing, (C); empty where the context is not encoded.

@@ -82,7 +82,7 @@ def _fields(api):
         "Trainings.Watch.id": (lambda n: list(trainings.Watch(training.WatchTrainingRequest(id=n))), ID),
         "Trainings.List.model": (lambda n: trainings.List(training.ListTrainingsRequest(model=n)),
                                  re.compile(f"(?:{_MODEL})?"), OK),
-        "Datasets.Get.dataset": (lambda n: datasets.Get(dataset.GetDatasetRequest(id=n)), ID),
+        "Datasets.Get.id": (lambda n: datasets.Get(dataset.GetDatasetRequest(id=n)), ID),
         "Datasets.Delete.id": (lambda n: datasets.Delete(dataset.DeleteDatasetRequest(id=n)), ID),
         "Models.Get.model": (lambda n: registry.Get(models.GetModelRequest(model=n)), REFERENCE),
         "Models.Load.model": (lambda n: registry.Load(models.LoadModelRequest(model=n)), REFERENCE),
