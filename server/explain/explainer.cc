@@ -72,8 +72,9 @@ void Explainer::Begin() {
   const size_t row = begun_ / columns_.size();
   const size_t j = begun_ % columns_.size();
   QuadratureOptions quadrature;
-  quadrature.noise = options_.noise + options_.noise_per_nat * std::abs(log_prob_[row]);
-  quadrature.tolerance = std::max(options_.tolerance, 4 * quadrature.noise);
+  quadrature.tolerance = options_.tolerance;
+  quadrature.noise = options_.noise;
+  quadrature.noise_per_nat = options_.noise_per_nat;
   quadrature.max_nodes = options_.max_nodes_per_column;
   active_.push_back(
       {begun_, Conditional(rows_[row * features_ + columns_[j]], log_prob_[row], ranges_[j], quadrature)});

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numbers>
 
 namespace densityd::explain {
 namespace {
@@ -45,37 +46,79 @@ std::array<double, kDegree + 2> Legendre(double t) {
 
 }  // namespace
 
-std::array<double, Panel::kNodes> Panel::Nodes() const {
-  std::array<double, kNodes> nodes{};
+Panel::Panel(double low, double high, bool is_whole)
+    : low_(low),
+      high_(high),
+      is_whole_(is_whole),
+      is_sum_(is_whole && high - low <= kNodes),
+      nodes_(is_sum_ ? static_cast<size_t>(std::ceil(high - low)) : kNodes) {}
+
+double Panel::Node(size_t node) const {
+  if (is_sum_) return low_ + 0.5 + static_cast<double>(node);
   const double middle = low_ + (high_ - low_) / 2;
-  for (size_t i = 0; i < kNodes; ++i) {
-    nodes[i] = std::clamp(middle + (high_ - low_) / 2 * kNode[i], low_, high_);
-  }
-  return nodes;
+  return std::clamp(middle + (high_ - low_) / 2 * kNode[node], low_, high_);
+}
+
+void Panel::AppendNodes(std::vector<double>& nodes) const {
+  for (size_t i = 0; i < nodes_; ++i) nodes.push_back(Node(i));
 }
 
 void Panel::SetLogDensity(absl::Span<const double> log_density) {
-  std::copy_n(log_density.begin(), kNodes, log_density_.begin());
+  std::copy_n(log_density.begin(), nodes_, log_density_.begin());
   has_values_ = true;
 }
 
-double Panel::max_log_density() const { return *std::max_element(log_density_.begin(), log_density_.end()); }
+double Panel::max_log_density() const {
+  return *std::max_element(log_density_.begin(), log_density_.begin() + static_cast<std::ptrdiff_t>(nodes_));
+}
+
+void Panel::Move(double by) {
+  low_ += by;
+  high_ += by;
+}
 
 double Panel::Density(size_t node, double shift) const { return std::exp(log_density_[node] - shift); }
 
 double Panel::Mass(double shift) const {
   double sum = 0;
-  for (size_t i = 0; i < kNodes; ++i) sum += kKronrod[i] * Density(i, shift);
-  return sum * (high_ - low_) / 2;
+  for (size_t i = 0; i < nodes_; ++i) sum += (is_sum_ ? 1 : kKronrod[i]) * Density(i, shift);
+  return is_sum_ ? sum : sum * (high_ - low_) / 2;
 }
 
 double Panel::Error(double shift) const {
+  if (is_sum_) return 0;
   double gauss = 0;
   for (size_t i = 0; i < kGauss.size(); ++i) gauss += kGauss[i] * Density(2 * i + 1, shift);
-  return std::abs(Mass(shift) - gauss * (high_ - low_) / 2);
+  const double error = std::abs(Mass(shift) - gauss * (high_ - low_) / 2);
+  if (!is_whole_) return error;
+  const auto slope = [&](size_t node) {
+    return (Density(node + 1, shift) - Density(node, shift)) / (Node(node + 1) - Node(node));
+  };
+  return error + std::abs(slope(kNodes - 2) - slope(0)) / 24;
+}
+
+std::complex<double> Panel::Direction(double shift, double period) const {
+  std::complex<double> sum = 0;
+  for (size_t i = 0; i < nodes_; ++i) {
+    sum += std::polar(kKronrod[i] * Density(i, shift), 2 * std::numbers::pi * Node(i) / period);
+  }
+  return sum * (high_ - low_) / 2.0;
 }
 
 double Panel::Quantile(double mass, double shift) const {
+  // Integer k stands for the cell from k - 1/2 to k + 1/2.
+  if (!is_sum_) {
+    const double quantile = ContinuousQuantile(mass, shift);
+    return is_whole_ ? std::ceil(quantile - 0.5) : quantile;
+  }
+  for (size_t i = 0; i + 1 < nodes_; ++i) {
+    mass -= Density(i, shift);
+    if (mass <= 0) return Node(i);
+  }
+  return Node(nodes_ - 1);
+}
+
+double Panel::ContinuousQuantile(double mass, double shift) const {
   std::array<double, kDegree + 1> coefficient{};
   for (size_t i = 0; i < kNodes; ++i) {
     const auto p = Legendre(kNode[i]);

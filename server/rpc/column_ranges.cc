@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <memory>
 #include <utility>
 
 #include "server/flow/column_map.h"
@@ -13,21 +14,10 @@ namespace {
 /// How far out a column is looked at: within the numbers that float32 has.
 constexpr double kFarthest = std::numeric_limits<float>::max() / 4;
 
-/// More integers than these are integrated over, as if they were numbers.
-constexpr double kMostValues = 1024;
-
-/// All values of a column of categories, or of integers within bounds; null for others.
-std::shared_ptr<const std::vector<double>> ValuesOf(const density::v1::ModelManifest& manifest, int j) {
+/// The map of column j; that of plain numbers where they are not preprocessed.
+flow::ColumnForm FormOf(const density::v1::ModelManifest& manifest, int j) {
   const auto& columns = manifest.spec().layers(0).preprocessing().columns();
-  if (j >= columns.size()) return nullptr;
-  const flow::ColumnForm form = flow::FormOf(columns[j]);
-  std::vector<double> values = form.codes;
-  std::sort(values.begin(), values.end());
-  if (form.is_whole && form.high - form.low <= kMostValues) {
-    for (double value = form.low; value < form.high; ++value) values.push_back(value);
-  }
-  if (values.empty()) return nullptr;
-  return std::make_shared<const std::vector<double>>(std::move(values));
+  return j < columns.size() ? flow::FormOf(columns[j]) : flow::ColumnForm();
 }
 
 }  // namespace
@@ -47,7 +37,13 @@ std::vector<explain::ColumnRange> ColumnRanges(const density::v1::ModelManifest&
     range.spread = column.stddev();
     range.support_low = std::max(support[j].low, -kFarthest);
     range.support_high = std::min(support[j].high, kFarthest);
-    range.values = ValuesOf(manifest, j);
+    flow::ColumnForm form = FormOf(manifest, j);
+    range.is_whole = form.is_whole;
+    range.is_circle = form.shape == flow::ColumnForm::Shape::kCircle;
+    if (!form.codes.empty()) {
+      std::sort(form.codes.begin(), form.codes.end());
+      range.values = std::make_shared<const std::vector<double>>(std::move(form.codes));
+    }
     ranges.push_back(range);
   }
   return ranges;

@@ -1,6 +1,7 @@
 // One-dimensional densities with known integrals, medians and tails.
 #include "server/explain/conditional.h"
 
+#include <algorithm>
 #include <cmath>
 #include <functional>
 #include <limits>
@@ -79,7 +80,17 @@ TEST(ConditionalTest, AColumnOfValuesIsSummedOver) {
   EXPECT_EQ(Explain1(7, density, range).answer.tail_probability, 0.8);
   const ColumnAnswer unknown = Explain1(4, density, range).answer;
   EXPECT_EQ(unknown.surprise, kInfinity);
+  EXPECT_EQ(unknown.tail_probability, 0);
   EXPECT_EQ(unknown.median, 3);
+}
+
+TEST(ConditionalTest, CategoriesAreComparedAsFloat32) {
+  ColumnRange range = Range(0.1, 0.3, 0.2, 0.1);
+  range.values = std::make_shared<std::vector<double>>(std::vector<double>{0.1, 0.2, 0.3});
+  const auto answer = Explain1(
+                          0.3F, [](double) { return 0.0; }, range)
+                          .answer;
+  EXPECT_NEAR(answer.tail_probability, 2.0 / 3, 1e-12);
 }
 
 TEST(ConditionalTest, NormalAgreesWithItsClosedForm) {
@@ -170,13 +181,49 @@ TEST(ConditionalTest, SupportNarrowerThanTheSpreadIsOnePanel) {
                           .answer;
   EXPECT_NEAR(answer.surprise, 0, 1e-9);
   EXPECT_NEAR(answer.lower, 0.05, 1e-9);
+  EXPECT_NEAR(answer.tail_probability, 1, 1e-9);
+}
+
+TEST(ConditionalTest, WithoutADensityThereIsNoAnswer) {
+  const LogDensity1 nothing = [](double) { return -kInfinity; };
+  ColumnRange categories = Range(0, 3, 1, 1);
+  categories.values = std::make_shared<std::vector<double>>(std::vector<double>{0, 1, 2, 3});
+  ColumnRange positive = Range(0.1, 4, 1, 1);
+  positive.support_low = 0;
+  ColumnRange counts = positive;
+  counts.is_whole = true;
+  ColumnRange circle = Range(-3, 3, 0, 1);
+  circle.support_low = -M_PI;
+  circle.support_high = M_PI;
+  circle.is_circle = true;
+  for (const ColumnRange& range : {Range(-1, 1, 0, 1), categories, positive, counts, circle}) {
+    const auto [answer, evaluations] = Explain1(1, nothing, range);
+    for (double number :
+         {answer.surprise, answer.tail_probability, answer.median, answer.lower, answer.upper, answer.error}) {
+      EXPECT_TRUE(std::isnan(number)) << number;
+    }
+    EXPECT_LT(evaluations, 300u);
+  }
+  // What cannot be is so whatever the others are.
+  for (const ColumnRange& range : {categories, positive, counts, circle}) {
+    const auto answer = Explain1(-4, nothing, range).answer;
+    EXPECT_EQ(answer.surprise, kInfinity);
+    EXPECT_EQ(answer.tail_probability, 0);
+    EXPECT_TRUE(std::isnan(answer.median));
+  }
+  EXPECT_EQ(Explain1(0, nothing, positive).answer.surprise, kInfinity);
+  EXPECT_EQ(Explain1(1.5, nothing, categories).answer.surprise, kInfinity);
 }
 
 TEST(ConditionalTest, ValueWithoutDensityIsInfinitelySurprising) {
   const LogDensity1 uniform = [](double t) { return t < 0 || t > 1 ? -kInfinity : 0.0; };
-  const auto answer = Explain1(3, uniform, Range(0, 1, 0.5, 0.3)).answer;
+  QuadratureOptions options;
+  options.noise = 1e-5;
+  options.noise_per_nat = 1e-6;
+  const auto answer = Explain1(3, uniform, Range(0, 1, 0.5, 0.3), options).answer;
   EXPECT_EQ(answer.surprise, kInfinity);
-  EXPECT_NEAR(answer.median, 0.5, 5e-3);
+  EXPECT_NEAR(answer.median, 0.5, 1e-3);
+  EXPECT_LT(answer.error, 2e-3);
   EXPECT_EQ(answer.tail_probability, 0);
 }
 
@@ -202,6 +249,189 @@ TEST(ConditionalTest, NodesAreBoundedAndTheErrorSaysSo) {
   const auto [answer, evaluations] = Explain1(0, comb, Range(-3, 3, 0, 1), options);
   EXPECT_LT(evaluations, 3000u);
   EXPECT_GT(answer.error, 0.01);
+}
+
+TEST(ConditionalTest, NoiseIsThatOfTheDensitiesNotOfAFarValue) {
+  // 45,000 nats below the peak float32 has a noise of a twentieth; the peak has none of it.
+  QuadratureOptions options;
+  options.noise = 1e-5;
+  options.noise_per_nat = 1e-6;
+  const auto answer = Explain1(300, Normal(0, 1), Range(-3, 3, 0, 1), options).answer;
+  EXPECT_NEAR(answer.median, 0, 1e-4);
+  EXPECT_NEAR(answer.lower, -1.6448536, 1e-3);
+  EXPECT_NEAR(answer.error, 0.045, 0.005);
+}
+
+// The definition: sums over integers from `low` to `high`.
+ColumnAnswer Summed(double value, const LogDensity1& log_density, int low, int high) {
+  double mass = 0;
+  double left = 0;
+  double right = 0;
+  for (int k = low; k <= high; ++k) {
+    const double density = std::exp(log_density(k));
+    mass += density;
+    if (k <= value) left += density;
+    if (k >= value) right += density;
+  }
+  const auto quantile = [&](double share) {
+    double rest = share * mass;
+    for (int k = low; k <= high; ++k) {
+      rest -= std::exp(log_density(k));
+      if (rest <= 0) return k;
+    }
+    return high;
+  };
+  ColumnAnswer answer;
+  answer.surprise = std::log(mass) - log_density(value);
+  answer.tail_probability = std::min(1.0, 2 * std::min(left, right) / mass);
+  answer.median = quantile(0.5);
+  answer.lower = quantile(0.05);
+  answer.upper = quantile(0.95);
+  return answer;
+}
+
+// Quantiles are integers, up to `off` ones away from the true ones.
+void ExpectSame(const ColumnAnswer& answer, const ColumnAnswer& truth, double off = 0) {
+  EXPECT_NEAR(answer.surprise, truth.surprise, 1e-3);
+  EXPECT_NEAR(answer.tail_probability / truth.tail_probability, 1, 0.02);
+  EXPECT_NEAR(answer.median, truth.median, off);
+  EXPECT_NEAR(answer.lower, truth.lower, off);
+  EXPECT_NEAR(answer.upper, truth.upper, off);
+  for (double quantile : {answer.median, answer.lower, answer.upper}) EXPECT_EQ(quantile, std::round(quantile));
+}
+
+LogDensity1 Poisson(double rate) {
+  return [=](double k) { return k < -0.5 ? -kInfinity : k * std::log(rate) - rate - std::lgamma(k + 1); };
+}
+
+TEST(ConditionalTest, CountsAreSummedOverUpwards) {
+  for (double rate : {0.05, 0.6, 3.0, 40.0, 700.0}) {
+    ColumnRange range = Range(0, rate + 3 * std::sqrt(rate), rate, std::sqrt(rate));
+    range.is_whole = true;
+    range.support_low = -0.5;
+    for (double value : {0.0, 1.0, 2.0, std::round(rate), std::ceil(rate + 7 * std::sqrt(rate))}) {
+      SCOPED_TRACE(testing::Message() << "rate " << rate << ", value " << value);
+      const auto [answer, evaluations] = Explain1(value, Poisson(rate), range);
+      ExpectSame(answer, Summed(value, Poisson(rate), 0, 20000));
+      EXPECT_LT(answer.error, 1e-3);
+      EXPECT_LT(evaluations, 1500u);
+    }
+    EXPECT_EQ(Explain1(-1, Poisson(rate), range).answer.surprise, kInfinity);
+    EXPECT_EQ(Explain1(-1, Poisson(rate), range).answer.tail_probability, 0);
+    EXPECT_EQ(Explain1(-1, Poisson(rate), range).answer.median, Explain1(0, Poisson(rate), range).answer.median);
+  }
+}
+
+TEST(ConditionalTest, IntegersWithoutBoundsAreSummedOverOnBothSides) {
+  for (double stddev : {0.2, 0.7, 5.0, 100.0, 4000.0}) {
+    ColumnRange range = Range(-3 * stddev, 3 * stddev, 0, stddev);
+    range.is_whole = true;
+    const LogDensity1 density = Normal(0.3, stddev);
+    for (double z : {0.0, 1.0, -2.5, 6.0}) {
+      const double value = std::round(z * stddev);
+      SCOPED_TRACE(testing::Message() << "deviation " << stddev << ", value " << value);
+      const auto [answer, evaluations] = Explain1(value, density, range);
+      ExpectSame(answer, Summed(value, density, -60000, 60000), std::floor(stddev / 1000));
+      EXPECT_LT(answer.error, 1e-3);
+      EXPECT_LT(evaluations, 1500u);
+    }
+  }
+}
+
+TEST(ConditionalTest, IntegersWithinBoundsAreSummedOver) {
+  // A slope up to its wall: 0 … 7, and 0 … 5000.
+  for (int high : {7, 5000}) {
+    ColumnRange range = Range(0, high, 0.6 * high, 0.3 * high);
+    range.is_whole = true;
+    range.support_low = -0.5;
+    range.support_high = high + 0.5;
+    const LogDensity1 slope = [=](double t) {
+      return t < -0.5 || t > high + 0.5 ? -kInfinity : std::log(1 + 10 * t / high);
+    };
+    for (double value : {0.0, 3.0, static_cast<double>(high)}) {
+      SCOPED_TRACE(testing::Message() << "up to " << high << ", value " << value);
+      ExpectSame(Explain1(value, slope, range).answer, Summed(value, slope, 0, high), high / 1000);
+    }
+  }
+}
+
+TEST(ConditionalTest, AFewIntegersAmongManyAreFound) {
+  // The others leave a handful of integers of a column that spreads over a million.
+  ColumnRange range = Range(0, 4e6, 2e6, 1e6);
+  range.is_whole = true;
+  const LogDensity1 density = Normal(1999990.2, 0.8);
+  const ColumnAnswer answer = Explain1(1999988, density, range).answer;
+  ExpectSame(answer, Summed(1999988, density, 1999900, 2000100));
+}
+
+TEST(ConditionalTest, HeavyTailsOfIntegersAreFollowedOutwards) {
+  // 1 / k^2, whose sum is pi^2 / 6.
+  ColumnRange range = Range(1, 50, 3, 5);
+  range.is_whole = true;
+  range.support_low = 0.5;
+  const LogDensity1 zeta = [](double k) { return k < 0.5 ? -kInfinity : -2 * std::log(k); };
+  const auto answer = Explain1(1, zeta, range).answer;
+  EXPECT_NEAR(answer.surprise, std::log(M_PI * M_PI / 6), 2e-3);
+  EXPECT_EQ(answer.median, 1);
+  EXPECT_EQ(answer.upper, Summed(1, zeta, 1, 10000000).upper);
+  EXPECT_EQ(answer.tail_probability, 1);
+}
+
+TEST(ConditionalTest, BetweenTwoIntegersThereIsNoMass) {
+  ColumnRange range = Range(0, 3, 1, 1);
+  range.is_whole = true;
+  range.support_low = -0.5;
+  for (double value : {1.5, 1.25, 1.75}) {
+    ExpectSame(Explain1(value, Poisson(1), range).answer, Summed(value, Poisson(1), 0, 100));
+  }
+}
+
+ColumnRange Circle(double low, double high) {
+  ColumnRange range = Range(low, high, (low + high) / 2, (high - low) / 4);
+  range.support_low = low;
+  range.support_high = high;
+  range.is_circle = true;
+  return range;
+}
+
+TEST(ConditionalTest, ACircleIsCutOppositeToItsMean) {
+  // Von Mises, in degrees of a compass. Its tail at `off` degrees from the mean, by the midpoint rule.
+  const auto density = [](double mean) {
+    return [mean](double t) { return t < 0 || t > 360 ? -kInfinity : 3 * std::cos((t - mean) * M_PI / 180); };
+  };
+  const auto tail = [&](double off) {
+    double inside = 0;
+    double all = 0;
+    for (double t = 0.005; t < 180; t += 0.01) {
+      all += std::exp(density(0)(t));
+      if (t > off) inside += std::exp(density(0)(t));
+    }
+    return inside / all;
+  };
+  for (double mean : {0.0, 1.0, 90.0, 180.0, 270.0, 359.5}) {
+    for (double off : {-170.0, -60.0, 0.0, 25.0, 120.0}) {
+      SCOPED_TRACE(testing::Message() << "mean " << mean << ", off by " << off);
+      const double value = std::fmod(mean + off + 360, 360);
+      const auto [answer, evaluations] = Explain1(value, density(mean), Circle(0, 360));
+      const auto apart = [&](double angle) { return std::remainder(angle - mean, 360); };
+      EXPECT_NEAR(answer.tail_probability / tail(std::abs(off)), 1, 0.02);
+      EXPECT_NEAR(apart(answer.median), 0, 0.05);
+      EXPECT_NEAR(apart(answer.lower), -apart(answer.upper), 0.1);
+      EXPECT_NEAR(tail(apart(answer.upper)), 0.1, 1e-3);
+      EXPECT_LT(answer.error, 1e-3);
+      EXPECT_LT(evaluations, 800u);
+      for (double angle : {answer.lower, answer.median, answer.upper}) EXPECT_TRUE(angle >= 0 && angle <= 360);
+    }
+  }
+}
+
+TEST(ConditionalTest, ACircleWithoutADirectionHasAnAnswerToo) {
+  const auto answer = Explain1(
+                          1, [](double) { return 0.0; }, Circle(-M_PI, M_PI))
+                          .answer;
+  EXPECT_NEAR(answer.surprise, std::log(2 * M_PI), 1e-6);
+  const double way = std::remainder(answer.upper - answer.lower, 2 * M_PI);
+  EXPECT_NEAR(way < 0 ? way + 2 * M_PI : way, 0.9 * 2 * M_PI, 1e-6);
 }
 
 }  // namespace

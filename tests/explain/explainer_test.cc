@@ -124,6 +124,39 @@ TEST(ExplainerTest, BatchesAreBoundedAndDoNotChangeTheAnswer) {
   }
 }
 
+TEST(ExplainerTest, AValueThatCannotBeLeavesNothingToSayOfTheOthers) {
+  // Column 1 is positive, and the numbers are those of float32.
+  std::vector<ColumnRange> ranges = Ranges();
+  ranges[1].center = 1;
+  ranges[1].support_low = 0;
+  const std::vector<double> rows = {10, -2, 0.5, 10, 1, 0.5};
+  ExplainOptions options;
+  options.noise = 1e-5;
+  options.noise_per_nat = 1e-6;
+  Explainer explainer(rows, kFeatures, kAll, ranges, options);
+  while (!explainer.is_done()) {
+    std::vector<double> log_prob = NormalDensity(explainer);
+    for (size_t i = 0; i < log_prob.size(); ++i) {
+      if (explainer.points()[i * kFeatures + 1] <= 0) log_prob[i] = -std::numeric_limits<double>::infinity();
+    }
+    ASSERT_TRUE(explainer.Take(log_prob).ok());
+  }
+  for (size_t j : {0, 2}) {
+    EXPECT_TRUE(std::isnan(explainer.answers()[j].surprise));
+    EXPECT_TRUE(std::isnan(explainer.answers()[j].upper));
+  }
+  const ColumnAnswer& impossible = explainer.answers()[1];
+  const ColumnAnswer& possible = explainer.answers()[kFeatures + 1];
+  EXPECT_EQ(impossible.surprise, std::numeric_limits<double>::infinity());
+  EXPECT_EQ(impossible.tail_probability, 0);
+  EXPECT_LT(impossible.error, 1e-3);
+  EXPECT_TRUE(std::isfinite(possible.surprise));
+  // The other columns are the same, and so is what they lead one to expect.
+  EXPECT_NEAR(impossible.median, possible.median, 1e-3);
+  EXPECT_NEAR(impossible.lower, possible.lower, 1e-3);
+  EXPECT_NEAR(impossible.upper, possible.upper, 1e-3);
+}
+
 TEST(ExplainerTest, NotANumberIsAnErrorThatNamesTheRow) {
   Explainer explainer(kRows, kFeatures, kAll, Ranges(), {});
   std::vector<double> log_prob(4, 0);

@@ -9,10 +9,16 @@
 namespace densityd::explain {
 namespace {
 
-Panel PanelOf(double low, double high, double (*log_density)(double)) {
-  Panel panel(low, high);
+std::vector<double> NodesOf(const Panel& panel) {
+  std::vector<double> nodes;
+  panel.AppendNodes(nodes);
+  return nodes;
+}
+
+Panel PanelOf(double low, double high, double (*log_density)(double), bool is_whole = false) {
+  Panel panel(low, high, is_whole);
   std::vector<double> values;
-  for (double node : panel.Nodes()) values.push_back(log_density(node));
+  for (double node : NodesOf(panel)) values.push_back(log_density(node));
   panel.SetLogDensity(values);
   return panel;
 }
@@ -20,7 +26,7 @@ Panel PanelOf(double low, double high, double (*log_density)(double)) {
 TEST(PanelTest, NodesLieInsideInAscendingOrder) {
   const Panel panel(-2, 5);
   double before = -2;
-  for (double node : panel.Nodes()) {
+  for (double node : NodesOf(panel)) {
     EXPECT_GT(node, before);
     before = node;
   }
@@ -56,6 +62,40 @@ TEST(PanelTest, QuantileInvertsTheMass) {
 TEST(PanelTest, PointsWithoutDensityCountAsZero) {
   const Panel panel = PanelOf(-1, 1, [](double t) { return t < 0 ? -std::numeric_limits<double>::infinity() : 0.0; });
   EXPECT_NEAR(panel.Mass(0), 1, 0.15);
+}
+
+TEST(PanelTest, AFewIntegersAreAddedUp) {
+  const Panel panel = PanelOf(
+      -0.5, 3.5, [](double t) { return t * std::log(0.5); }, /*is_whole=*/true);
+  EXPECT_TRUE(panel.is_sum());
+  EXPECT_EQ(NodesOf(panel), (std::vector<double>{0, 1, 2, 3}));
+  EXPECT_NEAR(panel.Mass(0), 1 + 0.5 + 0.25 + 0.125, 1e-15);
+  EXPECT_EQ(panel.Error(0), 0);
+  EXPECT_EQ(panel.Quantile(0.9, 0), 0);
+  EXPECT_EQ(panel.Quantile(1.1, 0), 1);
+  EXPECT_EQ(panel.Quantile(1.8, 0), 3);
+  EXPECT_NEAR(panel.RightDensity(0), 0.125, 1e-15);
+}
+
+TEST(PanelTest, TheErrorOfManyIntegersCoversWhatTakesThemForAContinuum) {
+  // 0.9^k from 0 to 59; far from linear between neighbours.
+  const Panel panel = PanelOf(
+      -0.5, 59.5, [](double t) { return t * std::log(0.9); }, /*is_whole=*/true);
+  EXPECT_FALSE(panel.is_sum());
+  const double truth = (1 - std::pow(0.9, 60)) / (1 - 0.9);
+  const double off = std::abs(panel.Mass(0) - truth);
+  EXPECT_GT(off, 1e-3);
+  EXPECT_GT(panel.Error(0), 0.9 * off);
+  EXPECT_LT(panel.Error(0), 2 * off);
+  // Half of the mass: 0.9^(k + 1) <= 1/2 from k = 6 on.
+  EXPECT_EQ(panel.Quantile(truth / 2, 0), 6);
+}
+
+TEST(PanelTest, DirectionIsTheMeanOfTheCircle) {
+  // e^(cos(t - 1)) leans to 1; the length is that of Bessel's functions I1(1) / I0(1).
+  const Panel panel = PanelOf(-M_PI, M_PI, [](double t) { return std::cos(t - 1); });
+  EXPECT_NEAR(std::arg(panel.Direction(0, 2 * M_PI)), 1, 1e-6);
+  EXPECT_NEAR(std::abs(panel.Direction(0, 2 * M_PI)) / panel.Mass(0), 0.44639, 1e-6);
 }
 
 }  // namespace
