@@ -1,5 +1,6 @@
 // explain: which columns make a row surprising, and what was expected there.
 #include <algorithm>
+#include <functional>
 #include <memory>
 #include <numeric>
 #include <string>
@@ -10,10 +11,10 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "client/ctl/commands.h"
+#include "client/ctl/explain_report.h"
 #include "client/ctl/model_rows.h"
 #include "client/ctl/table_writer.h"
 #include "client/ctl/tables.h"
-#include "client/ctl/text_table.h"
 
 namespace densityd::ctl {
 namespace {
@@ -31,6 +32,12 @@ struct ExplainFlags {
 /// Rows that are explained in one call, so that the first answers come soon.
 constexpr size_t kRowsPerCall = 64;
 
+std::vector<uint32_t> AllPlaces(const ModelColumns& model) {
+  std::vector<uint32_t> places(model.features.size());
+  std::iota(places.begin(), places.end(), 0);
+  return places;
+}
+
 /// Places of the columns to explain among the model's.
 absl::StatusOr<std::vector<uint32_t>> Places(const std::vector<std::string>& names, const ModelColumns& model) {
   std::vector<uint32_t> places;
@@ -42,14 +49,8 @@ absl::StatusOr<std::vector<uint32_t>> Places(const std::vector<std::string>& nam
     }
     places.push_back(static_cast<uint32_t>(found - model.features.begin()));
   }
-  if (places.empty()) {
-    places.resize(model.features.size());
-    std::iota(places.begin(), places.end(), 0);
-  }
-  return places;
+  return places.empty() ? AllPlaces(model) : places;
 }
-
-std::string Number(double value) { return absl::StrFormat("%.5g", value); }
 
 /// What is said of rows, one after another.
 class Report {
@@ -63,8 +64,11 @@ class Report {
 /// For people: the most unusual columns of each row.
 class TextReport final : public Report {
  public:
-  TextReport(Session& session, const ModelColumns& model, std::vector<uint32_t> places, size_t top)
-      : out_(session.streams.out), model_(model), places_(std::move(places)), top_(top) {}
+  /// `ask` explains all columns of one row of those that are added.
+  using Ask = std::function<absl::StatusOr<Explanation<double>>(uint64_t row)>;
+
+  TextReport(Session& session, const ModelColumns& model, std::vector<uint32_t> places, size_t top, const Ask& ask)
+      : out_(session.streams.out), model_(model), places_(std::move(places)), top_(top), ask_(ask) {}
 
   absl::Status Add(uint64_t first, RowsView<double> rows, const Explanation<double>& answer) override {
     for (size_t row = 0; row < rows.rows(); ++row) {
@@ -72,30 +76,53 @@ class TextReport final : public Report {
       if (first + row == 0) SayOrder(answer);
       out_ << "Row " << first + row << ": log p " << absl::StrFormat("%.3f", answer.log_prob[row]) << " nats by "
            << answer.model.ToString() << "\n";
-      std::vector<size_t> order(places_.size());
-      std::iota(order.begin(), order.end(), 0);
-      const auto p = answer.tail_probability[row];
-      const auto surprise = answer.surprise[row];
-      std::stable_sort(order.begin(), order.end(),
-                       [&](size_t a, size_t b) { return p[a] != p[b] ? p[a] < p[b] : surprise[a] > surprise[b]; });
-      if (top_ > 0 && order.size() > top_) order.resize(top_);
-      const bool has_chain = answer.chain_rule.rows > 0;
-      std::vector<std::string> headers = {"COLUMN", "VALUE", "EXPECTED (5-95 %)", "MEDIAN", "P", "SURPRISE"};
-      if (has_chain) headers.emplace_back("CHAIN");
-      std::vector<std::vector<std::string>> lines;
-      for (size_t j : order) {
-        lines.push_back({model_.features[places_[j]], Number(rows.values()[row * rows.cols() + places_[j]]),
-                         absl::StrCat(Number(answer.lower[row][j]), " to ", Number(answer.upper[row][j])),
-                         Number(answer.median[row][j]), absl::StrFormat("%.2g", p[j]),
-                         absl::StrFormat("%.2f", answer.surprise[row][j])});
-        if (has_chain) lines.back().push_back(absl::StrFormat("%.2f", answer.chain_rule[row][places_[j]]));
-      }
-      PrintTable(out_, headers, lines);
+      std::vector<ExplainedColumn> columns = Columns(rows, row, answer, row, places_);
+      SortByUnusualness(columns);
+      auto impossible = Impossible(rows, row, columns);
+      if (!impossible.ok()) return impossible.status();
+      SayMostUnusual(out_, columns, *impossible);
+      PrintColumns(out_, columns, top_);
     }
     return absl::OkStatus();
   }
 
  private:
+  /// Row `row` of `rows`, of which row `answered` of `answer` explains the columns at `places`.
+  std::vector<ExplainedColumn> Columns(RowsView<double> rows, size_t row, const Explanation<double>& answer,
+                                       size_t answered, const std::vector<uint32_t>& places) const {
+    std::vector<ExplainedColumn> columns;
+    for (size_t j = 0; j < places.size(); ++j) {
+      columns.push_back({.name = model_.features[places[j]],
+                         .value = rows.values()[row * rows.cols() + places[j]],
+                         .surprise = answer.surprise[answered][j],
+                         .tail_probability = answer.tail_probability[answered][j],
+                         .median = answer.median[answered][j],
+                         .lower = answer.lower[answered][j],
+                         .upper = answer.upper[answered][j],
+                         .chain = {}});
+      if (answer.chain_rule.rows > 0) {
+        columns.back().chain = absl::StrFormat("%.2f", answer.chain_rule[answered][places[j]]);
+      }
+    }
+    return columns;
+  }
+
+  /// The columns of a row whose values cannot be. Others are asked for where some have no expectation for their sake.
+  absl::StatusOr<std::vector<ExplainedColumn>> Impossible(RowsView<double> rows, size_t row,
+                                                          std::vector<ExplainedColumn> columns) const {
+    const bool has_unknown = std::any_of(columns.begin(), columns.end(),
+                                         [](const ExplainedColumn& column) { return !column.has_expectation(); });
+    if (has_unknown && columns.size() < model_.features.size()) {
+      const auto answer = ask_(row);
+      if (!answer.ok()) return answer.status();
+      columns = Columns(rows, row, *answer, 0, AllPlaces(model_));
+    }
+    columns.erase(std::remove_if(columns.begin(), columns.end(),
+                                 [](const ExplainedColumn& column) { return !column.is_impossible(); }),
+                  columns.end());
+    return columns;
+  }
+
   void SayOrder(const Explanation<double>& answer) {
     if (answer.chain_order.empty()) return;
     std::vector<std::string> names;
@@ -108,6 +135,7 @@ class TextReport final : public Report {
   const ModelColumns& model_;
   const std::vector<uint32_t> places_;
   const size_t top_;
+  const Ask& ask_;
 };
 
 /// For programs: one line per row and column.
@@ -158,9 +186,22 @@ absl::Status RunExplain(Session& session, const ExplainFlags& flags) {
   if (!places.ok()) return places.status();
   absl::StatusOr<ModelRowReader> reader = ModelRowReader::Open(flags.rows, *model, /*base_space=*/false, session);
   if (!reader.ok()) return reader.status();
+  // Of the rows and their context that are being explained.
+  RowsView<double> rows;
+  RowsView<double> context;
+  const auto ask = [&](RowsView<double> asked, RowsView<double> given, const std::vector<uint32_t>& columns) {
+    return client->Explain(model->model, asked,
+                           {.context = given,
+                            .columns = columns,
+                            .chain_rule = flags.chain,
+                            .precision = flags.float64 ? Precision::kFloat64 : Precision::kFloat32});
+  };
+  const TextReport::Ask ask_all = [&](uint64_t row) {
+    return ask(rows.Slice(row, 1), context.rows() > 1 ? context.Slice(row, 1) : context, AllPlaces(*model));
+  };
   std::unique_ptr<Report> report;
   if (flags.output.path == "-" && flags.output.format.empty()) {
-    report = std::make_unique<TextReport>(session, *model, *places, flags.top);
+    report = std::make_unique<TextReport>(session, *model, *places, flags.top, ask_all);
   } else {
     report = std::make_unique<TableReport>(session, flags.output, *places);
   }
@@ -172,15 +213,10 @@ absl::Status RunExplain(Session& session, const ExplainFlags& flags) {
     if (!*more) return report->Finish();
     for (size_t begin = 0; begin < block.rows_view().rows(); begin += kRowsPerCall) {
       const size_t count = std::min(kRowsPerCall, block.rows_view().rows() - begin);
-      const RowsView<double> rows = block.rows_view().Slice(begin, count);
-      RowsView<double> context = block.context_view();
+      rows = block.rows_view().Slice(begin, count);
+      context = block.context_view();
       if (context.rows() > 1) context = context.Slice(begin, count);
-      const absl::StatusOr<Explanation<double>> answer =
-          client->Explain(model->model, rows,
-                          {.context = context,
-                           .columns = *places,
-                           .chain_rule = flags.chain,
-                           .precision = flags.float64 ? Precision::kFloat64 : Precision::kFloat32});
+      const absl::StatusOr<Explanation<double>> answer = ask(rows, context, *places);
       if (!answer.ok()) return answer.status();
       if (explained == 0 && !answer->no_chain_rule_because.empty()) {
         session.streams.err << "no terms of the chain rule: " << answer->no_chain_rule_because << "\n";

@@ -1,4 +1,6 @@
 // densityctl explain.
+#include <limits>
+#include <set>
 #include <string>
 
 #include "gmock/gmock.h"
@@ -25,6 +27,10 @@ class CtlExplainTest : public CtlTest {
         Append(-7.25, *response.mutable_log_prob()->mutable_f64_le());
         // The last column is the most unusual one.
         for (const uint32_t column : request.columns()) {
+          if (!impossible_.empty()) {
+            SayImpossible(column, response);
+            continue;
+          }
           Append(1.5 + column, *response.mutable_surprise()->mutable_f64_le());
           Append(0.2 / (1 + column), *response.mutable_tail_probability()->mutable_f64_le());
           Append(10, *response.mutable_median()->mutable_f64_le());
@@ -61,6 +67,21 @@ class CtlExplainTest : public CtlTest {
     bytes.append(reinterpret_cast<const char*>(&value), sizeof value);
   }
 
+  /// Of column `column` of a row in which those of impossible_ have values that cannot be.
+  void SayImpossible(uint32_t column, v1::ExplainResponse& response) const {
+    const double infinity = std::numeric_limits<double>::infinity();
+    const double none = std::numeric_limits<double>::quiet_NaN();
+    const bool is_one = impossible_.contains(column);
+    const bool is_only = is_one && impossible_.size() == 1;
+    Append(is_one ? infinity : none, *response.mutable_surprise()->mutable_f64_le());
+    Append(is_one ? 0 : none, *response.mutable_tail_probability()->mutable_f64_le());
+    Append(is_only ? 10 : none, *response.mutable_median()->mutable_f64_le());
+    Append(is_only ? 9 : none, *response.mutable_lower()->mutable_f64_le());
+    Append(is_only ? 11 : none, *response.mutable_upper()->mutable_f64_le());
+    Append(is_only ? 0.25 : none, *response.mutable_error()->mutable_f64_le());
+  }
+
+  std::set<uint32_t> impossible_;  ///< not empty: of every row
   int calls_ = 0;
   bool has_order_ = true;
 };
@@ -71,6 +92,45 @@ TEST_F(CtlExplainTest, ShowsTheMostUnusualColumnsFirst) {
   EXPECT_THAT(outcome.out, AllOf(HasSubstr("Row 0: log p -7.250 nats by power@3"), HasSubstr("9 to 11")));
   EXPECT_LT(outcome.out.find("\nb "), outcome.out.find("\na "));
   EXPECT_THAT(Ctl({"explain", "power", "--top", "1"}, "a,b,month\n5,2,1\n").out, Not(HasSubstr("\na ")));
+}
+
+TEST_F(CtlExplainTest, SaysTheMostUnusualColumnInASentence) {
+  const std::string rows = "a,b,month\n5,2.5,1\n";
+  EXPECT_THAT(Ctl({"explain", "power"}, rows).out,
+              HasSubstr("\nb is 2.5; expected 9 to 11 given the rest (p = 0.1)\n"));
+  EXPECT_THAT(Ctl({"explain", "power", "--only", "a"}, rows).out,
+              HasSubstr("\na is 5; expected 9 to 11 given the rest (p = 0.2)\n"));
+}
+
+TEST_F(CtlExplainTest, NamesTheColumnThatMakesTheRowImpossible) {
+  impossible_ = {1};
+  const std::string rows = "a,b,month\n5,-3,1\n";
+  const Outcome outcome = Ctl({"explain", "power"}, rows);
+  EXPECT_THAT(outcome.out,
+              AllOf(HasSubstr("\nb is -3, which the model rules out; expected 9 to 11 given the rest\n"),
+                    HasSubstr("\nNothing can be said of a: given the other columns no value is possible\n"),
+                    Not(HasSubstr("nan"))));
+  EXPECT_LT(outcome.out.find("\nb  "), outcome.out.find("\na  "));
+  EXPECT_EQ(calls_, 1);
+  // Also where it was not asked for: another call finds out.
+  const Outcome only = Ctl({"explain", "power", "--only", "a"}, rows);
+  EXPECT_THAT(only.out, AllOf(HasSubstr("\nb is -3, which the model rules out"), HasSubstr("said of a:"),
+                              Not(HasSubstr("\nb  ")), Not(HasSubstr("nan"))));
+  EXPECT_EQ(calls_, 3);
+}
+
+TEST_F(CtlExplainTest, NamesAllColumnsThatAreImpossible) {
+  impossible_ = {0, 1};
+  const std::string out = Ctl({"explain", "power"}, "a,b,month\n5,-3,1\n").out;
+  EXPECT_THAT(out, AllOf(HasSubstr("\na is 5, which the model rules out\n"),
+                         HasSubstr("\nb is -3, which the model rules out\n"), Not(HasSubstr("nan")),
+                         Not(HasSubstr("Nothing can be said"))));
+}
+
+TEST_F(CtlExplainTest, SaysSoWhereNothingCanBeSaid) {
+  impossible_ = {7};
+  EXPECT_THAT(Ctl({"explain", "power"}, "a,b,month\n5,-3,1\n").out,
+              AllOf(HasSubstr("\nNothing can be said of a, b:"), Not(HasSubstr("nan"))));
 }
 
 TEST_F(CtlExplainTest, WritesOneLinePerRowAndColumn) {
