@@ -21,6 +21,7 @@ struct RowFlags {
   OutputFlags output;
   bool tail_probability = false;
   bool accept_non_finite = false;
+  bool refuse_outside_support = false;
   bool standard_error = false;
   bool log = false;  ///< log|det| of the map, or log p
   bool float64 = false;
@@ -95,7 +96,8 @@ absl::Status RunLogProb(Session& session, const RowFlags& flags) {
                                     {.tail_probability = flags.tail_probability,
                                      .standard_error = flags.standard_error,
                                      .precision = PrecisionOf(flags),
-                                     .accept_non_finite = flags.accept_non_finite});
+                                     .accept_non_finite = flags.accept_non_finite,
+                                     .refuse_outside_support = flags.refuse_outside_support});
   if (!stream.ok()) return stream.status();
   ModelRows block;
   while (true) {
@@ -194,6 +196,8 @@ void DefineLogProb(CLI::App& command, RowFlags& flags) {
                    "Add the share of the model's validation rows that were at most this likely: small means unusual");
   command.add_flag("--accept-non-finite", flags.accept_non_finite,
                    "Answer nan for rows with NaN or infinities in them, instead of an error for all");
+  command.add_flag("--refuse-outside-support", flags.refuse_outside_support,
+                   "An error that names the first row whose density is zero, instead of -inf for it");
   command.add_flag("--standard-error", flags.standard_error,
                    "Add how far log p may be off where the model estimates it (0: it is exact); 8 times as slow there");
 }

@@ -102,6 +102,7 @@ absl::StatusOr<LogProbResult<T>> LogProbOf(const Impl& impl, std::string_view mo
         request.set_tail_probability(options.tail_probability);
         request.set_accept_non_finite(options.accept_non_finite);
         request.set_standard_error(options.standard_error);
+        request.set_refuse_outside_support(options.refuse_outside_support);
       },
       [&](const v1::LogProbResponse& response, size_t count) {
         absl::Status taken = AppendVector(response.log_prob(), count, "log_prob", result.log_prob);

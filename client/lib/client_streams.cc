@@ -337,6 +337,7 @@ absl::StatusOr<LogProbStream<T>> Client::StreamLogProb(std::string_view model, O
   stream->options.set_tail_probability(options.tail_probability);
   stream->options.set_accept_non_finite(options.accept_non_finite);
   stream->options.set_standard_error(options.standard_error);
+  stream->options.set_refuse_outside_support(options.refuse_outside_support);
   stream->options.set_precision(client_internal::ToProto(options.precision));
   if (!options.context.empty()) {
     stream->context_values.assign(options.context.values().begin(), options.context.values().end());

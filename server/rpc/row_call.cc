@@ -63,7 +63,7 @@ void RowCallBase::Done(absl::Status status) {
   const std::shared_ptr<PostedCall> self = std::move(queued_);
   if (status.ok()) {
     thread_local std::vector<double> scratch;
-    CompleteRows(rows_, worker().index(), scratch);
+    status = CompleteRows(rows_, worker().index(), scratch);
   }
   AnswerCork::BeforeAnswer(connection());
   Answer(status);

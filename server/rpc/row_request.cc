@@ -188,6 +188,19 @@ absl::StatusOr<RowRequest> PrepareMap(engine::Op op, const Request& request, con
   return rows;
 }
 
+/// `log_prob`: as computed, (N). A finite row stands where the caller's was not finite: that one is not looked at.
+absl::Status CheckSupport(const RowRequest& request, const std::vector<double>& log_prob) {
+  if (!request.refuse_outside_support) return absl::OkStatus();
+  for (size_t row = 0; row < log_prob.size(); ++row) {
+    if (log_prob[row] != -std::numeric_limits<double>::infinity()) continue;
+    if (std::binary_search(request.non_finite.begin(), request.non_finite.end(), row)) continue;
+    return InvalidRow("rows", row,
+                      "is outside the model's support: its density is zero. Correct it, or ask without "
+                      "refuse_outside_support for -infinity");
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<RowRequest> PrepareRows(const density::v1::LogProbRequest& request, const registry::ModelManager& models,
@@ -202,6 +215,7 @@ absl::StatusOr<RowRequest> PrepareRows(const density::v1::LogProbRequest& reques
   auto rows = PinModel(request, std::move(model), response);
   if (!rows.ok()) return rows.status();
   rows->op = engine::Op::kLogProb;
+  rows->refuse_outside_support = request.refuse_outside_support();
   if (request.tail_probability() && !rows->model->tail_probability().available()) {
     return FailedPrecondition("model", request.model(),
                               "tail_probability was asked for, but the model was stored without calibration");
@@ -323,11 +337,12 @@ absl::StatusOr<RowRequest> PrepareRows(const density::v1::ScoreRequest& request,
   return rows;
 }
 
-void CompleteRows(const RowRequest& request, int shard, std::vector<double>& scratch) {
+absl::Status CompleteRows(const RowRequest& request, int shard, std::vector<double>& scratch) {
   telemetry::ModelSeries& series = request.model->series();
   series.OnRows(request.op, request.span.rows);
-  if (request.op != engine::Op::kLogProb && request.op != engine::Op::kLogProbWithError) return;
+  if (request.op != engine::Op::kLogProb && request.op != engine::Op::kLogProbWithError) return absl::OkStatus();
   ReadColumn(request.span.log, scratch);
+  const absl::Status supported = CheckSupport(request, scratch);
   if (!request.non_finite.empty()) {
     const auto answer_nan = [&](const MutableMatrix& column) {
       for (const size_t row : request.non_finite) scratch[row] = std::numeric_limits<double>::quiet_NaN();
@@ -357,10 +372,11 @@ void CompleteRows(const RowRequest& request, int shard, std::vector<double>& scr
   };
   series.OnLogProb(shard, finite());
   const TailProbability& tail_probability = request.model->tail_probability();
-  if (!tail_probability.available()) return;
+  if (!tail_probability.available()) return supported;
   for (double& value : scratch) value = tail_probability(value);
   series.OnPercentile(shard, finite());
   if (request.tail_probability.data != nullptr) WriteColumn(scratch, request.tail_probability);
+  return supported;
 }
 
 absl::Status CheckMessageBytes(uint64_t bytes, uint64_t max_message_bytes) {

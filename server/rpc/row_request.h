@@ -34,6 +34,7 @@ struct RowRequest {
   /// is `finite`, in which a finite row stands in their place.
   std::vector<size_t> non_finite;
   std::vector<std::byte> finite;
+  bool refuse_outside_support = false;  ///< LogProb: a row whose density is zero is an error
 };
 
 /// Check a request, pin its model version (or take the one that is given, whatever the request names), and make room
@@ -86,7 +87,8 @@ class SampleChunks {
 };
 
 /// After the rows have run: fills in tail probabilities and counts the rows. `scratch` is working memory.
-void CompleteRows(const RowRequest& request, int shard, std::vector<double>& scratch);
+/// INVALID_ARGUMENT naming the row where one is outside the model's support and the request does not take that.
+absl::Status CompleteRows(const RowRequest& request, int shard, std::vector<double>& scratch);
 
 /// INVALID_ARGUMENT where a request is larger than --max-message-bytes, naming the flag.
 absl::Status CheckMessageBytes(uint64_t bytes, uint64_t max_message_bytes);

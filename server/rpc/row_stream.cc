@@ -33,7 +33,7 @@ void RowStream::Chunk::Done(absl::Status status) {
   RowStream& stream = *stream_;
   if (status.ok()) {
     thread_local std::vector<double> scratch;
-    CompleteRows(rows_, stream.worker().index(), scratch);
+    status = CompleteRows(rows_, stream.worker().index(), scratch);
   }
   absl::MutexLock lock(&stream.mutex_);
   done_ = true;

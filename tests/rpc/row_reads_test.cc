@@ -157,7 +157,9 @@ TEST_F(RowReadsTest, NoMoreIsHeldThanTheCeilingAndWhoFindsNoRoomIsToldWhenToCome
   EXPECT_TRUE(absl::IsResourceExhausted(reads_.End(*reads[0], 2 * kMiB)));
   EXPECT_EQ(held(), 63 * kMiB);
   for (const auto& read : reads) {
-    if (read->refused.ok() && read != reads[0]) EXPECT_TRUE(reads_.End(*read, 1).ok());
+    if (read->refused.ok() && read != reads[0]) {
+      EXPECT_TRUE(reads_.End(*read, 1).ok());
+    }
   }
 }
 
@@ -222,7 +224,9 @@ TEST_F(RowReadsTest, SlowOnesGiveWayWhereTheirMemoryIsNeeded) {
   EXPECT_EQ(slow[0]->refused.ok() + slow[1]->refused.ok() + slow[2]->refused.ok(), 2);
   EXPECT_TRUE(reads_.End(*next, 1).ok());
   for (const auto& read : slow) {
-    if (read->refused.ok()) EXPECT_TRUE(reads_.End(*read, 1).ok());
+    if (read->refused.ok()) {
+      EXPECT_TRUE(reads_.End(*read, 1).ok());
+    }
   }
 }
 

@@ -202,6 +202,32 @@ TEST(SampleRpc, DrawsAndReturnsASeedWhereNoneIsGiven) {
   EXPECT_EQ(first.rows().values(0), second.rows().values(0));
 }
 
+TEST(LogProbRpc, RefusesRowsOutsideTheSupportWhereItIsAskedTo) {
+  TestServer server;
+  server.Publish("power", 2);
+  density::v1::LogProbRequest request;
+  request.set_model("power");
+  request.set_precision(density::v1::PRECISION_FLOAT64);
+  request.set_accept_non_finite(true);
+  constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+  constexpr double kOutside = 1e200;  // The fake's density is zero there.
+  *request.mutable_rows() = Encode(density::v1::ENCODING_F64_LE, 2, {kNan, 0, 1, 2, kOutside, 0, kOutside, 1});
+  density::v1::LogProbResponse response;
+  ASSERT_TRUE(server.estimator().LogProb(Context().get(), request, &response).ok());
+  EXPECT_THAT(Decode(density::v1::ENCODING_F64_LE, response.log_prob()),
+              ElementsAre(::testing::IsNan(), -2.5, -std::numeric_limits<double>::infinity(),
+                          -std::numeric_limits<double>::infinity()));
+  request.set_refuse_outside_support(true);
+  response.Clear();
+  const grpc::Status refused = server.estimator().LogProb(Context().get(), request, &response);
+  EXPECT_EQ(refused.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_THAT(refused.error_message(), HasSubstr("rows: row 2: is outside the model's support"));
+  // Rows that have a density are answered, and those that are not finite are none that lie outside.
+  *request.mutable_rows() = Encode(density::v1::ENCODING_F64_LE, 2, {kNan, 0, 1, 2});
+  ASSERT_TRUE(server.estimator().LogProb(Context().get(), request, &response).ok());
+  EXPECT_THAT(Decode(density::v1::ENCODING_F64_LE, response.log_prob()), ElementsAre(::testing::IsNan(), -2.5));
+}
+
 TEST(ContextRows, AreOnePerRowOrOneForAll) {
   TestServer server;
   server.Publish("power", 1, /*context=*/2);

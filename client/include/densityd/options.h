@@ -96,6 +96,7 @@ struct LogProbOptions {
   bool standard_error = false;    ///< also say how far log p may be off where the model estimates it; 8 times as costly
   Precision precision = Precision::kFloat32;
   bool accept_non_finite = false;  ///< NaN for rows with NaN or infinities in them, instead of INVALID_ARGUMENT for all
+  bool refuse_outside_support = false;  ///< INVALID_ARGUMENT where a row's density is zero, instead of -infinity
   std::optional<absl::Duration> timeout = std::nullopt;  ///< unset: ClientOptions::timeout
 };
 
