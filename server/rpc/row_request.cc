@@ -342,7 +342,7 @@ absl::Status CompleteRows(const RowRequest& request, int shard, std::vector<doub
   series.OnRows(request.op, request.span.rows);
   if (request.op != engine::Op::kLogProb && request.op != engine::Op::kLogProbWithError) return absl::OkStatus();
   ReadColumn(request.span.log, scratch);
-  const absl::Status supported = CheckSupport(request, scratch);
+  absl::Status supported = CheckSupport(request, scratch);
   if (!request.non_finite.empty()) {
     const auto answer_nan = [&](const MutableMatrix& column) {
       for (const size_t row : request.non_finite) scratch[row] = std::numeric_limits<double>::quiet_NaN();
