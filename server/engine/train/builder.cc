@@ -156,7 +156,6 @@ Linear Builder::NewLinear(std::vector<uint32_t> reach, uint32_t inputs) {
                        size_t{linear.units - first_unit} * kPanelInputs);
   }
   for (uint32_t unit_reach : reach) program_.multiply_adds += unit_reach;
-  program_.largest_input = std::max<size_t>(program_.largest_input, inputs);
   linear.reach = std::move(reach);
   return linear;
 }

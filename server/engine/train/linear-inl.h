@@ -29,6 +29,8 @@ inline constexpr size_t kRowsAtOnce = kRowVectors * kLanes;
 /// Vectors of a panel's inputs, and panels of a block of the weights' gradient.
 inline constexpr size_t kPanelVectors = kPanelInputs / kLanes;
 inline constexpr size_t kBlockPanels = kLanes >= 16 ? 4 : 1;
+/// Rows, or units, between two looks ahead.
+inline constexpr size_t kPieceRows = 16;
 
 /// Calls `block` with the number as a constant: 1 … kBlockUnits.
 template <class Block>
@@ -65,20 +67,36 @@ struct ForwardBlock {
   HWY_INLINE void Rows(size_t row) const {
     const FloatTag d;
     const Linear& linear = step.linear;
+    const size_t reach = chunk.reach;
+    const size_t panel_step = linear.panel_step;
+    const bool accumulates = step.accumulates;
+    const bool relu = step.relu;
     float* HWY_RESTRICT out = tile.values + (step.out.value + chunk.first) * kTileRows + row;
+    const float* HWY_RESTRICT bias = linear.bias == kNowhere ? nullptr : parameters + linear.bias + chunk.first;
     FloatVector sums[kUnits][kRowVectors];
+#pragma GCC unroll 8
     for (size_t u = 0; u < kUnits; ++u) {
-      const FloatVector bias =
-          linear.bias == kNowhere ? hn::Zero(d) : hn::Set(d, parameters[linear.bias + chunk.first + u]);
-      for (size_t v = 0; v < kRowVectors; ++v) {
-        sums[u][v] = step.accumulates ? hn::Add(hn::Load(d, out + u * kTileRows + v * kLanes), bias) : bias;
+      const FloatVector start = bias == nullptr ? hn::Zero(d) : hn::Set(d, bias[u]);
+#pragma GCC unroll 8
+      for (size_t v = 0; v < kRowVectors; ++v) sums[u][v] = start;
+    }
+    if (accumulates) {
+#pragma GCC unroll 8
+      for (size_t u = 0; u < kUnits; ++u) {
+#pragma GCC unroll 8
+        for (size_t v = 0; v < kRowVectors; ++v) {
+          sums[u][v] = hn::Add(hn::Load(d, out + u * kTileRows + v * kLanes), sums[u][v]);
+        }
       }
     }
     const float* HWY_RESTRICT in = tile.values + step.in.value * kTileRows + row;
     const float* panel = parameters + linear.weights + chunk.first * kPanelInputs;
-    for (size_t first = 0; first < chunk.reach; first += kPanelInputs, panel += linear.panel_step) {
+    for (size_t first = 0; first < reach; first += kPanelInputs, panel += panel_step) {
       const float* HWY_RESTRICT weights = panel;
-      const size_t width = std::min<size_t>(kPanelInputs, chunk.reach - first);
+      // The next chunk's: each panel is elsewhere, which hardware does not foresee.
+#pragma GCC unroll 8
+      for (size_t u = 0; u < kUnits; ++u) __builtin_prefetch(panel + (kUnits + u) * kPanelInputs);
+      const size_t width = std::min<size_t>(kPanelInputs, reach - first);
       for (size_t k = 0; k < width; ++k, in += kTileRows, ++weights) {
         FloatVector x[kRowVectors];
 #pragma GCC unroll 8
@@ -91,11 +109,17 @@ struct ForwardBlock {
         }
       }
     }
-    for (size_t u = 0; u < kUnits; ++u) {
-      for (size_t v = 0; v < kRowVectors; ++v) {
-        const FloatVector sum = step.relu ? cpu::HWY_NAMESPACE::Relu(sums[u][v]) : sums[u][v];
-        hn::Store(sum, d, out + u * kTileRows + v * kLanes);
+    if (relu) {
+#pragma GCC unroll 8
+      for (size_t u = 0; u < kUnits; ++u) {
+#pragma GCC unroll 8
+        for (size_t v = 0; v < kRowVectors; ++v) sums[u][v] = cpu::HWY_NAMESPACE::Relu(sums[u][v]);
       }
+    }
+#pragma GCC unroll 8
+    for (size_t u = 0; u < kUnits; ++u) {
+#pragma GCC unroll 8
+      for (size_t v = 0; v < kRowVectors; ++v) hn::Store(sums[u][v], d, out + u * kTileRows + v * kLanes);
     }
   }
 };
@@ -126,38 +150,64 @@ struct BackwardBlock {
   HWY_INLINE void Rows(size_t row) const {
     const FloatTag d;
     const Linear& linear = step.linear;
+    const bool input_is_relu = step.input_is_relu;
+    const bool adds = step.adds;
+    const size_t units = linear.units;
     float* HWY_RESTRICT gradient = tile.gradients + (step.in.gradient + chunk.first) * kTileRows + row;
-    const float* value = tile.values + (step.in.value + chunk.first) * kTileRows + row;
+    const float* HWY_RESTRICT value = tile.values + (step.in.value + chunk.first) * kTileRows + row;
     FloatVector sums[kInputs][kRowVectors];
+#pragma GCC unroll 8
     for (size_t i = 0; i < kInputs; ++i) {
-      for (size_t v = 0; v < kRowVectors; ++v) {
-        const size_t at = i * kTileRows + v * kLanes;
-        // What decides about the gradient has left the caches since it was computed.
-        if (step.input_is_relu) __builtin_prefetch(value + at);
-        sums[i][v] = step.adds ? hn::Load(d, gradient + at) : hn::Zero(d);
-      }
+#pragma GCC unroll 8
+      for (size_t v = 0; v < kRowVectors; ++v) sums[i][v] = hn::Zero(d);
     }
     const float* HWY_RESTRICT from = tile.gradients + (step.out.gradient + chunk.first_unit) * kTileRows + row;
     const float* HWY_RESTRICT weights = parameters + linear.weights + chunk.first / kPanelInputs * linear.panel_step +
                                         chunk.first_unit * kPanelInputs + chunk.first % kPanelInputs;
-    for (size_t n = chunk.first_unit; n < linear.units; ++n, from += kTileRows, weights += kPanelInputs) {
-      FloatVector y[kRowVectors];
+    size_t next_input = input_is_relu ? 0 : kInputs;
+    for (size_t begin = chunk.first_unit; begin < units; begin += kPieceRows) {
+      // What decides about the gradient has left the caches since it was computed.
+      if (next_input < kInputs) {
 #pragma GCC unroll 8
-      for (size_t v = 0; v < kRowVectors; ++v) y[v] = hn::Load(d, from + v * kLanes);
+        for (size_t v = 0; v < kRowVectors; ++v) __builtin_prefetch(value + next_input * kTileRows + v * kLanes);
+        ++next_input;
+      }
+      const size_t end = std::min(begin + kPieceRows, units);
+      for (size_t n = begin; n < end; ++n, from += kTileRows, weights += kPanelInputs) {
+        FloatVector y[kRowVectors];
 #pragma GCC unroll 8
-      for (size_t i = 0; i < kInputs; ++i) {
-        const FloatVector w = hn::Set(d, weights[i]);
+        for (size_t v = 0; v < kRowVectors; ++v) y[v] = hn::Load(d, from + v * kLanes);
 #pragma GCC unroll 8
-        for (size_t v = 0; v < kRowVectors; ++v) sums[i][v] = hn::MulAdd(w, y[v], sums[i][v]);
+        for (size_t i = 0; i < kInputs; ++i) {
+          const FloatVector w = hn::Set(d, weights[i]);
+#pragma GCC unroll 8
+          for (size_t v = 0; v < kRowVectors; ++v) sums[i][v] = hn::MulAdd(w, y[v], sums[i][v]);
+        }
       }
     }
-    for (size_t i = 0; i < kInputs; ++i) {
-      for (size_t v = 0; v < kRowVectors; ++v) {
-        const size_t at = i * kTileRows + v * kLanes;
-        FloatVector sum = sums[i][v];
-        if (step.input_is_relu) sum = hn::IfThenElseZero(hn::Gt(hn::Load(d, value + at), hn::Zero(d)), sum);
-        hn::Store(sum, d, gradient + at);
+    if (adds) {
+#pragma GCC unroll 8
+      for (size_t i = 0; i < kInputs; ++i) {
+#pragma GCC unroll 8
+        for (size_t v = 0; v < kRowVectors; ++v) {
+          sums[i][v] = hn::Add(hn::Load(d, gradient + i * kTileRows + v * kLanes), sums[i][v]);
+        }
       }
+    }
+    if (input_is_relu) {
+#pragma GCC unroll 8
+      for (size_t i = 0; i < kInputs; ++i) {
+#pragma GCC unroll 8
+        for (size_t v = 0; v < kRowVectors; ++v) {
+          const auto passes = hn::Gt(hn::Load(d, value + i * kTileRows + v * kLanes), hn::Zero(d));
+          sums[i][v] = hn::IfThenElseZero(passes, sums[i][v]);
+        }
+      }
+    }
+#pragma GCC unroll 8
+    for (size_t i = 0; i < kInputs; ++i) {
+#pragma GCC unroll 8
+      for (size_t v = 0; v < kRowVectors; ++v) hn::Store(sums[i][v], d, gradient + i * kTileRows + v * kLanes);
     }
   }
 };
@@ -199,18 +249,22 @@ HWY_INLINE void TransposeQuads(const float* HWY_RESTRICT in, float* HWY_RESTRICT
 }
 #endif
 
-/// Rows of `columns` neighbouring columns to rows of numbers: number (k, r) of a tile to
-/// to[k / 64][first_row + r][k % 64] of `rows` rows in all. Columns are read up to a multiple of 4.
-HWY_INLINE void TransposeTile(const float* HWY_RESTRICT from, size_t columns, size_t first_row, size_t rows,
-                              float* HWY_RESTRICT to) {
-  for (size_t k = 0; k < columns; k += 4) {
-    const float* in = from + k * kTileRows;
-    float* out = to + (k / kGroupInputs * rows + first_row) * kGroupInputs + k % kGroupInputs;
+/// Up to kGroupInputs neighbouring columns of each tile to rows: number (k, r) to to[r][k], with rows of kGroupInputs.
+/// Columns are read up to a multiple of 4.
+HWY_INLINE void TransposeGroup(Column first, size_t columns, const Shard& shard) {
+  float* to = shard.transposed;
+  for (const Tile& tile : shard.tiles) {
+    const float* from = tile.values + first * kTileRows;
+    for (size_t k = 0; k < columns; k += 4) {
 #if HWY_TARGET == HWY_SCALAR
-    for (size_t i = 0; i < 4 * kTileRows; ++i) out[i % kTileRows * kGroupInputs + i / kTileRows] = in[i];
+      for (size_t i = 0; i < 4 * kTileRows; ++i) {
+        to[i % kTileRows * kGroupInputs + k + i / kTileRows] = from[k * kTileRows + i];
+      }
 #else
-    TransposeQuads(in, out);
+      TransposeQuads(from + k * kTileRows, to + k);
 #endif
+    }
+    to += kTileRows * kGroupInputs;
   }
 }
 
@@ -227,38 +281,60 @@ struct WeightBlock {
   HWY_INLINE void Run() const {
     constexpr size_t kVectors = kPanels * kPanelVectors;
     const FloatTag d;
-    const size_t rows = shard.tiles.size() * kTileRows;
-    const float* HWY_RESTRICT in =
-        shard.transposed + first_input / kGroupInputs * rows * kGroupInputs + first_input % kGroupInputs;
+    const Linear& linear = step.linear;
+    const bool adds = shard.adds;
+    const size_t panel_step = linear.panel_step;
+    float* HWY_RESTRICT to =
+        gradient + linear.weights + first_input / kPanelInputs * panel_step + chunk.first * kPanelInputs;
+    // Where the gradients by vector v of the inputs begin, of the chunk's first unit.
+    size_t at[kVectors];
+#pragma GCC unroll 8
+    for (size_t v = 0; v < kVectors; ++v) at[v] = v / kPanelVectors * panel_step + v % kPanelVectors * kLanes;
     FloatVector sums[kUnits][kVectors];
+#pragma GCC unroll 8
     for (size_t u = 0; u < kUnits; ++u) {
-      for (size_t v = 0; v < kVectors; ++v) sums[u][v] = shard.adds ? hn::Load(d, At(u, v)) : hn::Zero(d);
+#pragma GCC unroll 8
+      for (size_t v = 0; v < kVectors; ++v) sums[u][v] = hn::Zero(d);
     }
+    const float* HWY_RESTRICT in = shard.transposed + first_input % kGroupInputs;
+    size_t next_line = 0;
     for (const Tile& tile : shard.tiles) {
       const float* HWY_RESTRICT from = tile.gradients + (step.out.gradient + chunk.first) * kTileRows;
-      for (size_t r = 0; r < kTileRows; ++r, in += kGroupInputs, ++from) {
-        FloatVector x[kVectors];
+      for (size_t begin = 0; begin < kTileRows; begin += kPieceRows) {
+        // Where the sums go has left the caches since the rows before these. Asked for little by little, so that what
+        // is needed now need not wait.
+        if (next_line < kPanels) {
 #pragma GCC unroll 8
-        for (size_t v = 0; v < kVectors; ++v) x[v] = hn::Load(d, in + v * kLanes);
+          for (size_t u = 0; u < kUnits; ++u) __builtin_prefetch(to + next_line * panel_step + u * kPanelInputs, 1);
+          ++next_line;
+        }
+        for (size_t r = 0; r < kPieceRows; ++r, in += kGroupInputs, ++from) {
+          FloatVector x[kVectors];
 #pragma GCC unroll 8
-        for (size_t u = 0; u < kUnits; ++u) {
-          const FloatVector y = hn::Set(d, from[u * kTileRows]);
+          for (size_t v = 0; v < kVectors; ++v) x[v] = hn::Load(d, in + v * kLanes);
 #pragma GCC unroll 8
-          for (size_t v = 0; v < kVectors; ++v) sums[u][v] = hn::MulAdd(y, x[v], sums[u][v]);
+          for (size_t u = 0; u < kUnits; ++u) {
+            const FloatVector y = hn::Set(d, from[u * kTileRows]);
+#pragma GCC unroll 8
+            for (size_t v = 0; v < kVectors; ++v) sums[u][v] = hn::MulAdd(y, x[v], sums[u][v]);
+          }
         }
       }
     }
-    for (size_t u = 0; u < kUnits; ++u) {
-      for (size_t v = 0; v < kVectors; ++v) hn::Store(sums[u][v], d, At(u, v));
+    if (adds) {
+#pragma GCC unroll 8
+      for (size_t u = 0; u < kUnits; ++u) {
+#pragma GCC unroll 8
+        for (size_t v = 0; v < kVectors; ++v) {
+          sums[u][v] = hn::Add(hn::Load(d, to + at[v] + u * kPanelInputs), sums[u][v]);
+        }
+      }
     }
-  }
-
-  /// Where the gradients by vector v of the inputs go, of unit u of the chunk.
-  HWY_INLINE float* At(size_t u, size_t v) const {
-    const Linear& linear = step.linear;
-    const size_t panel = first_input / kPanelInputs + v / kPanelVectors;
-    return gradient + linear.weights + panel * linear.panel_step + (chunk.first + u) * kPanelInputs +
-           v % kPanelVectors * kLanes;
+#pragma GCC unroll 8
+    for (size_t u = 0; u < kUnits; ++u) {
+#pragma GCC unroll 8
+      for (size_t v = 0; v < kVectors; ++v) hn::Store(sums[u][v], d, to + at[v] + u * kPanelInputs);
+    }
   }
 };
 
@@ -277,22 +353,31 @@ HWY_INLINE void ClearMasked(const Linear& linear, const UnitChunk& chunk, size_t
   }
 }
 
+/// The gradients by the weights of kBlockPanels panels of inputs that stand transposed.
+HWY_INLINE void PanelsGradient(const LinearStep& step, size_t first, const Shard& shard, float* gradient) {
+  for (const UnitChunk& chunk : step.linear.unit_chunks) {
+    if (chunk.reach <= first) continue;
+    const size_t panels = std::min(kBlockPanels, (chunk.reach - first + kPanelInputs - 1) / kPanelInputs);
+    if (panels == kBlockPanels) {
+      RunWeightBlock(WeightBlock<kBlockPanels>{step, chunk, first, shard, gradient});
+    } else if (panels == 3) {
+      RunWeightBlock(WeightBlock<HWY_MIN(kBlockPanels, 3)>{step, chunk, first, shard, gradient});
+    } else if (panels == 2) {
+      RunWeightBlock(WeightBlock<HWY_MIN(kBlockPanels, 2)>{step, chunk, first, shard, gradient});
+    } else {
+      RunWeightBlock(WeightBlock<1>{step, chunk, first, shard, gradient});
+    }
+    ClearMasked(step.linear, chunk, first, first + panels * kPanelInputs, gradient);
+  }
+}
+
 HWY_INLINE void WeightGradient(const LinearStep& step, const Shard& shard, float* gradient) {
-  constexpr size_t kBlockInputs = kBlockPanels * kPanelInputs;
-  for (size_t first = 0; first < step.linear.inputs; first += kBlockInputs) {
-    for (const UnitChunk& chunk : step.linear.unit_chunks) {
-      if (chunk.reach <= first) continue;
-      const size_t panels = std::min(kBlockPanels, (chunk.reach - first + kPanelInputs - 1) / kPanelInputs);
-      if (panels == kBlockPanels) {
-        RunWeightBlock(WeightBlock<kBlockPanels>{step, chunk, first, shard, gradient});
-      } else if (panels == 3) {
-        RunWeightBlock(WeightBlock<HWY_MIN(kBlockPanels, 3)>{step, chunk, first, shard, gradient});
-      } else if (panels == 2) {
-        RunWeightBlock(WeightBlock<HWY_MIN(kBlockPanels, 2)>{step, chunk, first, shard, gradient});
-      } else {
-        RunWeightBlock(WeightBlock<1>{step, chunk, first, shard, gradient});
-      }
-      ClearMasked(step.linear, chunk, first, first + panels * kPanelInputs, gradient);
+  const size_t inputs = step.linear.inputs;
+  for (size_t group = 0; group < inputs; group += kGroupInputs) {
+    const size_t end = std::min(group + kGroupInputs, inputs);
+    TransposeGroup(step.in.value + static_cast<Column>(group), end - group, shard);
+    for (size_t first = group; first < end; first += kBlockPanels * kPanelInputs) {
+      PanelsGradient(step, first, shard, gradient);
     }
   }
 }
@@ -312,11 +397,6 @@ HWY_INLINE void BiasGradient(const LinearStep& step, const Shard& shard, float* 
 
 /// The gradients by weights, bias and inputs.
 HWY_INLINE void BackwardOf(const LinearStep& step, const float* parameters, const Shard& shard, float* gradient) {
-  const size_t rows = shard.tiles.size() * kTileRows;
-  for (size_t t = 0; t < shard.tiles.size(); ++t) {
-    TransposeTile(shard.tiles[t].values + step.in.value * kTileRows, step.linear.inputs, t * kTileRows, rows,
-                  shard.transposed);
-  }
   WeightGradient(step, shard, gradient);
   BiasGradient(step, shard, gradient);
   if (step.in.has_gradient()) LinearBackward(step, parameters, shard);

@@ -27,7 +27,7 @@ using cpu::SplineForm;
 
 /// Inputs of a weight panel.
 inline constexpr size_t kPanelInputs = 16;
-/// Inputs whose weight gradients are computed together.
+/// Inputs that are transposed together, for the gradient by their weights.
 inline constexpr size_t kGroupInputs = 64;
 /// Most units, or inputs, of a register block.
 inline constexpr size_t kBlockUnits = 6;
@@ -167,7 +167,6 @@ struct Program {
   std::vector<Columns> base;   ///< z
   size_t value_columns = 0;    ///< of the table, padding included
   size_t gradient_columns = 0;
-  size_t largest_input = 0;  ///< most inputs of a product
   uint32_t dropouts = 0;
   double log_abs_det = 0;      ///< the part that depends on nothing, nats
   uint64_t multiply_adds = 0;  ///< of one row's forward pass, without the zeros of masks

@@ -20,7 +20,7 @@ struct Tile {
 /// Tiles whose gradients are summed together, by one thread.
 struct Shard {
   std::span<const Tile> tiles;
-  /// Inputs of a product with units as lanes: (groups, rows of all tiles, kGroupInputs), for Program::largest_input.
+  /// Some inputs of a product with units as lanes: (rows of all tiles, kGroupInputs).
   float* transposed = nullptr;
   bool adds = false;       ///< to the gradient that is there
   uint32_t first_row = 0;  ///< of the first tile, in the batch
@@ -28,9 +28,6 @@ struct Shard {
 };
 
 /// Numbers that `Shard::transposed` needs.
-inline size_t TransposedSize(const Program& program, size_t tiles) {
-  const size_t groups = (program.largest_input + kGroupInputs - 1) / kGroupInputs;
-  return groups * kGroupInputs * tiles * kTileRows;
-}
+inline size_t TransposedSize(size_t tiles) { return tiles * kTileRows * kGroupInputs; }
 
 }  // namespace densityd::engine::train

@@ -20,7 +20,8 @@ size_t TilesOf(size_t rows) { return (rows + kTileRows - 1) / kTileRows; }
 
 size_t PartsOf(size_t tiles, size_t numbers) {
   const size_t most = std::clamp<size_t>(kMaxPartNumbers / std::max<size_t>(numbers, 1), 1, kMaxParts);
-  return std::clamp<size_t>(tiles / kTilesAtOnce, 1, most);
+  // Parts of one tile, where there are too few for two threads otherwise.
+  return std::clamp<size_t>(tiles < 2 * kTilesAtOnce ? tiles : tiles / kTilesAtOnce, 1, most);
 }
 
 // The key of what a step draws: splitmix64 (Steele, Lea and Flood 2014) of both.
@@ -34,8 +35,6 @@ uint32_t DrawKey(const Batch& batch) {
   }
   return static_cast<uint32_t>(key);
 }
-
-size_t RoundUp(size_t count) { return (count + cpu::kLine - 1) / cpu::kLine * cpu::kLine; }
 
 }  // namespace
 
@@ -56,7 +55,7 @@ bool TrainPlan::Allocate(size_t batch_rows) {
   const Program& program = lowered_.program;
   const size_t values = program.value_columns * kTileRows;
   const size_t gradients = program.gradient_columns * kTileRows;
-  const size_t transposed = RoundUp(TransposedSize(program, kTilesAtOnce));
+  const size_t transposed = TransposedSize(kTilesAtOnce);
   for (size_t member = 0; member < team_.members(); ++member) {
     Workspace& workspace = workspaces_.emplace_back();
     workspace.memory = cpu::Arena(transposed + kTilesAtOnce * (values + gradients + 2 * kTileRows));
