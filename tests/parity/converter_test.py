@@ -42,6 +42,12 @@ class RefusalTest(unittest.TestCase):
         self._assert_refused(later, "transform.times", "another one than 1")
         with_context = nft.MaskedAffineAutoregressiveTransform(3, 6, context_features=2, activation=torch.tanh)
         self._assert_refused(Flow(with_context, StandardNormal([3])), "_transform.autoregressive_net", "context")
+        self._assert_refused(zuko.flows.GF(2, context=1), "transform.transforms[0]", "with a context")
+        self._assert_refused(zuko.flows.GF(2, components=63), "transform.transforms[0]", "the limit is 62")
+        steep = zuko.flows.GF(2, components=3)
+        steep.transform.transforms[2].phi[1].data[1, 2] = 9.0
+        self._assert_refused(steep, "transform.transforms[2]", "a scale e^9")
+        self._assert_refused(zuko.flows.NAF(2), "transform.transforms[0]", "MNN")
         gated = nf.flows.AutoregressiveRationalQuadraticSpline(3, 1, 6, num_context_channels=2)
         self._assert_refused(nf.ConditionalNormalizingFlow(nf.distributions.DiagGaussian(3), [gated]),
                              "flows[0].mprqat.autoregressive_net", "gates its blocks")
@@ -84,7 +90,6 @@ class RefusalTest(unittest.TestCase):
         with self.assertRaisesRegex(NotConvertible, "is off by"):
             check(flow, model, converter_of(flow))
 
-
     def test_circles_are_taken_over_in_every_scheme(self):
         torch.manual_seed(0)
         for options in ({}, {"passes": 2}, {"context": 2}, {"context": 2, "passes": 2}, {"randperm": True, "bins": 3}):
@@ -93,6 +98,12 @@ class RefusalTest(unittest.TestCase):
                 for parameter in flow.parameters():
                     parameter += 0.2 * torch.randn_like(parameter)
             self.assertLess(check(flow, converter_of(flow).convert(flow), converter_of(flow)), 1e-10, options)
+
+    def test_gaussianization_is_taken_over_in_any_size(self):
+        torch.manual_seed(0)
+        for options in ({}, {"components": 2}, {"components": 62}, {"transforms": 1}):
+            flow = zuko.flows.GF(3, **options).double()
+            self.assertLess(check(flow, converter_of(flow).convert(flow), converter_of(flow)), 1e-8, options)
 
 
 class PublishTest(unittest.TestCase):

@@ -9,8 +9,18 @@ import dataclasses
 import math
 
 import numpy as np
+import torch
 
-from .model import inverse_softplus
+from .errors import NotConvertible
+from .model import inverse_softplus, to_numpy
+
+# Of densityd's mixtures of normal components: the square of a component's scale at the start, and the bound on log s.
+START_SQUARE = 0.5
+_MAX_LOG_SCALE = 6.9
+# What zuko's Gaussianization keeps away from 0 and 1, both together.
+_LEFT_OUT = 1e-6
+# Where no number of a flow comes.
+_FAR = 1e5
 
 
 @dataclasses.dataclass
@@ -97,3 +107,34 @@ def soft_clip_spline(bins, bound, min_slope, circles=0):
     count = 3 * bins - 1
     return Univariate({"rational_quadratic_spline": fields},
                       Parameters(list(range(count)), [1.0] * count, [0.0] * count))
+
+
+def mixture_mean_starts(components):
+    """The means that the raw parameters of a mixture of normal components are added to."""
+    quantiles = to_numpy(torch.special.ndtri((torch.arange(components).double() + 0.5) / components))
+    return quantiles * np.sqrt((1 - START_SQUARE) * components / (quantiles**2).sum())
+
+
+def gaussianization(components):
+    """zuko's z = Phi^-1(1/2 + (1 - 1e-6) (mean_k Phi(e^a_k x + b_k) - 1/2)), as a mixture: components of weight
+    (1 - 1e-6) / K, and on either side one, far out, with the 5e-7 that is left."""
+    return {"mixture_cdf": {"components": components + 2, "family": "NORMAL", "layers": 1,
+                            "max_log_scale": _MAX_LOG_SCALE}}
+
+
+def gaussianization_parameters(shift, scale, where):
+    """Our parameters (D, 3 K + 6) from zuko's b and a (D, K)."""
+    columns, count = shift.shape
+    far = np.full((columns, 1), _FAR)
+    weights = np.array([0.5 * _LEFT_OUT] + [(1 - _LEFT_OUT) / count] * count + [0.5 * _LEFT_OUT])
+    means = np.hstack([-far, -shift * np.exp(-scale), far])
+    # The far ones keep the scale that components start with.
+    log_ratio = np.pad(-scale - 0.5 * math.log(START_SQUARE), ((0, 0), (1, 1)))
+    if not (np.abs(log_ratio) < _MAX_LOG_SCALE).all():
+        raise NotConvertible(where, f"a scale e^{scale.flat[np.abs(log_ratio[:, 1:-1]).argmax()]:.3g}; here a "
+                             "component's width is within [0.0007, 700]")
+    if not (np.abs(means[:, 1:-1]) < _FAR / 10).all():
+        raise NotConvertible(where, f"a component's mean of {np.abs(means[:, 1:-1]).max():.3g}; the limit is "
+                             f"{_FAR / 10:g}")
+    return np.hstack([np.broadcast_to(np.log(weights), means.shape), means - mixture_mean_starts(count + 2),
+                      _MAX_LOG_SCALE * np.arctanh(log_ratio / _MAX_LOG_SCALE)])

@@ -1,4 +1,4 @@
-"""zuko (1.6): NICE, RealNVP, MAF, NSF, NCSF, CNF, and flows composed of their transforms.
+"""zuko (1.6): NICE, RealNVP, MAF, NSF, NCSF, GF, CNF, and flows composed of their transforms.
 
 zuko's transforms map data to base, in the order of the list; their univariate maps are written in that direction, too.
 """
@@ -26,6 +26,8 @@ from .model import Model, to_numpy
 from .networks import Linear, Network, activation_name, masked_network, sequential_network
 
 VERSION = "1.6.0"
+# Two of the 64 components that a mixture may have are those at the ends.
+_MAX_GAUSSIANIZATION = 62
 
 
 def is_model(flow):
@@ -171,7 +173,25 @@ def _convert_continuous(model, transform, where):
     model.add_continuous(network, frequencies, *tolerances)
 
 
+def _convert_gaussianization(model, transform, where):
+    _, keywords = _keywords(transform.univariate)
+    components = transform.shapes[0][0]
+    # `bound` and `eps` say how the library inverts it.
+    if set(keywords) - {"bound", "eps"} or [tuple(shape) for shape in transform.shapes] != [(components,)] * 2:
+        raise NotConvertible(f"{where}.univariate", f"options {keywords}, shapes {transform.shapes}")
+    if not hasattr(transform, "phi"):
+        raise NotConvertible(where, "with a context its scales are exponentials of what a network says; here they are "
+                             "bounded")
+    if components > _MAX_GAUSSIANIZATION:
+        raise NotConvertible(where, f"{components} components; the limit is {_MAX_GAUSSIANIZATION}")
+    shift, scale = (to_numpy(phi) for phi in transform.phi)
+    model.add_elementwise(univariates.gaussianization(components),
+                          univariates.gaussianization_parameters(shift, scale, where))
+
+
 def _convert_elementwise(model, transform, where):
+    if _keywords(transform.univariate)[0] is zuko.transforms.GaussianizationTransform:
+        return _convert_gaussianization(model, transform, where)
     univariate = _univariate(transform, where)
     if hasattr(transform, "phi"):
         values = np.concatenate([to_numpy(phi).reshape(model.features, -1) for phi in transform.phi], axis=1)
