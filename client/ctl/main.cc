@@ -2,7 +2,6 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include <csignal>
 #include <iostream>
 #include <string>
 #include <vector>
@@ -24,8 +23,6 @@ int TerminalColumns() {
 
 int main(int argc, char** argv) {
   std::ios::sync_with_stdio(false);
-  // A reader that went away is an error of the write, which says so.
-  std::signal(SIGPIPE, SIG_IGN);
   const densityd::ctl::Streams streams = {
       .in = std::cin, .out = std::cout, .err = std::cerr, .err_columns = TerminalColumns()};
   return densityd::ctl::Run(std::vector<std::string>(argv + 1, argv + argc), streams);

@@ -152,6 +152,8 @@ bool RowWorker::Take(bool all) {
   // handed out a moment later where another thread is at its connection.
   constexpr int kLooks = 2;
   constexpr int kLooksForMessages = 8;
+  const bool patient = environment_->message_patience > absl::ZeroDuration();
+  const int64_t end = patient ? MonotonicNanoseconds() + absl::ToInt64Nanoseconds(environment_->message_patience) : 0;
   for (int empty = 0; all || reads_.has_new();) {
     switch (LookAt(gpr_inf_past(GPR_CLOCK_REALTIME))) {
       case Look::kClosed:
@@ -163,7 +165,8 @@ bool RowWorker::Take(bool all) {
         empty = 0;
         break;
     }
-    if (empty >= (reads_.has_new() ? kLooksForMessages : kLooks)) break;
+    if (empty < (reads_.has_new() ? kLooksForMessages : kLooks)) continue;
+    if (!patient || !reads_.has_new() || MonotonicNanoseconds() >= end) break;
   }
   reads_.Settle();
   return true;

@@ -28,6 +28,7 @@ struct RowEnvironment {
   RowLimits limits;
   const Authorizer* authorizer = nullptr;  ///< null: everybody may do everything
   Clients* clients = nullptr;
+  absl::Duration message_patience;  ///< see ServerOptions
 };
 
 class WorkerCall : public PostedCall {

@@ -47,6 +47,15 @@ class LifecycleTest(harness.ServerTestCase):
         self.assertEqual(whole[30:], part)
         self.assertNotEqual(whole, numbers(self.server.ctl("sample", "m", "--rows", 50, "--seed", 10)))
 
+    def test_a_reader_who_has_seen_enough_ends_the_program_quietly(self):
+        self.server.train("m")
+        command = [harness.DENSITYCTL, "--server", self.server.address, "sample", "m", "--rows", "1000000"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as program:
+            self.assertEqual(program.stdout.readline(), b"a,b\n")
+            program.stdout.close()
+            self.assertEqual(program.wait(harness.PATIENCE), -signal.SIGPIPE)
+            self.assertEqual(program.stderr.read(), b"")
+
     def test_a_model_says_how_it_computes(self):
         self.server.train("m")
         table = self.server.ctl("plan", "m")

@@ -67,6 +67,11 @@ class PreprocessingTest(harness.ServerTestCase):
             row[column] = number
             for flags in ((), ("--float64",)):
                 self.assertEqual(self.log_prob("d", row, *flags), -math.inf, f"{COLUMNS[column]} = {number}")
+        # Who takes such a row for a mistake is told which one it is.
+        rows = table([good, good, (0.7, 5, 3, 3, 61.8, 2500)])
+        self.server.ctl("logprob", "d", "--refuse-outside-support", text=rows, code=3)
+        self.assertIn("rows: row 2: is outside the model's support", self.server.err)
+        self.server.ctl("logprob", "d", "--refuse-outside-support", text=table([good]))
 
     def test_a_restarted_server_maps_columns_as_before(self):
         self.server.ctl("train", "d", *TRAINING, *KINDS)

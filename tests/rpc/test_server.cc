@@ -73,6 +73,7 @@ TestServer::TestServer(const Settings& settings)
   server.max_queued_bytes = settings.max_queued_bytes;
   server.client_limits = settings.client_limits;
   server.max_uploads = settings.max_uploads;
+  server.message_patience = settings.message_patience;
   server_ = Need(Server::Start(server, {.models = models_.get(),
                                         .datasets = datasets_.get(),
                                         .trainings = trainings_.get(),

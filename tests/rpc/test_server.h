@@ -37,6 +37,7 @@ class TestServer {
     const Authorizer* authorizer = nullptr;
     AuditLog* audit_log = nullptr;
     const Clock* clock = &Clock::Real();
+    absl::Duration message_patience = absl::ZeroDuration();
     std::string training_process = "#!/bin/sh\nexit 3\n";  ///< a script in place of the training process
   };
 
