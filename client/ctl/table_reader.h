@@ -12,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "client/ctl/session.h"
 #include "server/base/table.h"
+#include "server/base/table_stream.h"
 
 namespace densityd::ctl {
 
@@ -32,14 +33,8 @@ class TableReader {
   std::optional<double> share_read() const;
 
  private:
-  enum class Format { kUnknown, kCsv, kNpy, kJson };
-
   TableReader(std::string path, std::istream& in);
-  absl::Status Sniff();
-  /// Reads until the buffer has `bytes` or the input ends.
-  absl::Status Fill(size_t bytes);
-  absl::StatusOr<Table> NextCsv();
-  absl::StatusOr<Table> NextNpy();
+  absl::StatusOr<size_t> Read(char* to, size_t size);
   absl::StatusOr<Table> NextJson();
 
   const std::string path_;
@@ -47,14 +42,9 @@ class TableReader {
   std::ifstream file_;
   std::istream& in_;
   uint64_t file_bytes_ = 0;  ///< 0: not known
-  uint64_t bytes_read_ = 0;
-  bool ended_ = false;
-  std::string buffer_;
-  Format format_ = Format::kUnknown;
-  CsvPieces csv_;
-  NpyLayout npy_;
-  uint64_t npy_rows_left_ = 0;
-  bool finished_ = false;
+  TableStream stream_;
+  bool is_json_ = false;
+  bool finished_ = false;  ///< of JSON
 };
 
 }  // namespace densityd::ctl

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -53,6 +54,44 @@ class PosixWritableFile final : public WritableFile {
   FileDescriptor fd_;
   std::string path_;
 };
+
+class PosixScratchFile final : public ScratchFile {
+ public:
+  PosixScratchFile(FileDescriptor fd, std::string folder) : fd_(std::move(fd)), folder_(std::move(folder)) {}
+
+  ~PosixScratchFile() override {
+    if (mapped_ != nullptr) munmap(mapped_, bytes_);
+  }
+
+  absl::Status Append(std::string_view bytes) override {
+    while (!bytes.empty()) {
+      const ssize_t written = RetryInterrupted([&] { return write(fd_.get(), bytes.data(), bytes.size()); });
+      if (written < 0) return ErrnoStatus(errno, "write a temporary file in", folder_);
+      bytes.remove_prefix(static_cast<size_t>(written));
+      bytes_ += static_cast<size_t>(written);
+    }
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<std::string_view> Map() override {
+    if (bytes_ == 0) return std::string_view();
+    void* mapped = mmap(nullptr, bytes_, PROT_READ, MAP_SHARED, fd_.get(), 0);
+    if (mapped == MAP_FAILED) return ErrnoStatus(errno, "map a temporary file in", folder_);
+    mapped_ = mapped;
+    return std::string_view(static_cast<const char*>(mapped_), bytes_);
+  }
+
+ private:
+  const FileDescriptor fd_;
+  const std::string folder_;
+  size_t bytes_ = 0;
+  void* mapped_ = nullptr;
+};
+
+FileStamp StampFrom(const struct stat& info) {
+  const auto nanoseconds = [](const timespec& time) { return int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec; };
+  return {info.st_ino, static_cast<uint64_t>(info.st_size), nanoseconds(info.st_mtim), nanoseconds(info.st_ctim)};
+}
 
 class PosixFileLock final : public FileLock {
  public:
@@ -115,6 +154,25 @@ class PosixFileSystem final : public FileSystem {
     struct stat info;
     if (stat(path.c_str(), &info) != 0) return ErrnoStatus(errno, "stat", path);
     return static_cast<uint64_t>(info.st_size);
+  }
+
+  absl::StatusOr<FileStamp> Stamp(const std::string& path) override {
+    struct stat info;
+    if (stat(path.c_str(), &info) != 0) return ErrnoStatus(errno, "stat", path);
+    return StampFrom(info);
+  }
+
+  absl::StatusOr<std::unique_ptr<ScratchFile>> CreateScratch(const std::string& folder) override {
+    FileDescriptor fd(RetryInterrupted([&] { return open(folder.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600); }));
+    // File systems that have no files without a name, such as NFS, keep one whose name is gone.
+    if (!fd.valid() && (errno == EOPNOTSUPP || errno == EISDIR || errno == EINVAL)) {
+      const std::string path = absl::StrCat(folder, "/scratch-", UniqueSuffix());
+      fd = FileDescriptor(
+          RetryInterrupted([&] { return open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600); }));
+      if (fd.valid() && unlink(path.c_str()) != 0) return ErrnoStatus(errno, "remove", path);
+    }
+    if (!fd.valid()) return ErrnoStatus(errno, "make a temporary file in", folder);
+    return std::make_unique<PosixScratchFile>(std::move(fd), folder);
   }
 
   absl::StatusOr<bool> Exists(const std::string& path) override {
@@ -210,6 +268,12 @@ FileSystem& FileSystem::Real() {
 std::string UniqueSuffix() {
   absl::BitGen random;
   return absl::StrCat(absl::Hex(absl::Uniform<uint64_t>(random), absl::kZeroPad16));
+}
+
+absl::StatusOr<FileStamp> StampOf(int fd, std::string_view path) {
+  struct stat info;
+  if (fstat(fd, &info) != 0) return ErrnoStatus(errno, "stat", path);
+  return StampFrom(info);
 }
 
 absl::Status WriteFileAtomically(FileSystem& files, const std::string& path, std::string_view bytes) {

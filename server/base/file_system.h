@@ -23,6 +23,28 @@ class WritableFile {
   virtual absl::Status Close() = 0;
 };
 
+/// A file without a name, which nobody else can open, change or cut short: numbers that are too many for memory. It is
+/// gone when destroyed, and when the process dies. Not thread-safe until it is mapped.
+class ScratchFile {
+ public:
+  virtual ~ScratchFile() = default;
+  /// RESOURCE_EXHAUSTED where the disk is full.
+  virtual absl::Status Append(std::string_view bytes) = 0;
+  /// All bytes, aligned to pages, to be read as long as this lives; their memory is the kernel's to take back. Call
+  /// once, after the last Append.
+  virtual absl::StatusOr<std::string_view> Map() = 0;
+};
+
+/// Tells a file's content from an earlier one, as far as its metadata do.
+struct FileStamp {
+  uint64_t inode = 0;
+  uint64_t bytes = 0;
+  int64_t modified_ns = 0;  ///< since 1970
+  int64_t changed_ns = 0;   ///< the same, of content or metadata
+
+  bool operator==(const FileStamp&) const = default;
+};
+
 /// Holds a file lock until destroyed.
 class FileLock {
  public:
@@ -47,7 +69,10 @@ class FileSystem {
   /// those that are read in parts. FAILED_PRECONDITION where it is no regular file.
   virtual absl::StatusOr<std::string> ReadRange(const std::string& path, uint64_t offset, uint64_t max_bytes) = 0;
   virtual absl::StatusOr<uint64_t> Size(const std::string& path) = 0;
+  virtual absl::StatusOr<FileStamp> Stamp(const std::string& path) = 0;
   virtual absl::StatusOr<bool> Exists(const std::string& path) = 0;
+  /// On the file system of `folder`.
+  virtual absl::StatusOr<std::unique_ptr<ScratchFile>> CreateScratch(const std::string& folder) = 0;
   /// Names in a folder, sorted, without "." and "..".
   virtual absl::StatusOr<std::vector<std::string>> List(const std::string& folder) = 0;
   /// Makes a folder and its parents; OK where it exists.
@@ -74,6 +99,9 @@ class FileSystem {
 
 /// 16 hexadecimal digits that nobody else has: for temporary names.
 std::string UniqueSuffix();
+
+/// Of an open file. `path` is for messages.
+absl::StatusOr<FileStamp> StampOf(int fd, std::string_view path);
 
 /// Writes `bytes` to `path` all or nothing: <path>.tmp-<unique>, sync, rename, sync of the folder. After an error
 /// nothing temporary remains, and `path` holds the old bytes, or, where only the last sync failed, the new ones.

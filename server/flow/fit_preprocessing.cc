@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numbers>
 #include <optional>
 #include <set>
@@ -23,6 +24,8 @@ using density::v1::Preprocessing;
 constexpr double kNormalRange = 1.3489795003921634;
 /// Rows that a power is fitted to: its error is then some thousandths.
 constexpr size_t kPowerRows = 32768;
+/// Rows that anything else is fitted to: a mean is then known to a thousandth of the standard deviation.
+constexpr size_t kFitRows = size_t{1} << 20;
 /// Nats per row by which a map must bring a column closer to a normal distribution than the next simpler one.
 constexpr double kGain = 0.05;
 /// Standard deviations of a normal distribution with the same middle half, above which a column has outliers.
@@ -36,12 +39,17 @@ double Noise(size_t row) {
   return turns - std::floor(turns);
 }
 
-/// y of every row, with noise instead of 1/2 where it is discrete.
+/// y of every row, with noise instead of 1/2 where it is discrete; of one row of each kFitRows-th part of them where
+/// there are more.
 std::vector<double> DequantizeRows(const ColumnForm& form, const ColumnRows& rows, size_t column) {
-  std::vector<double> numbers(rows.rows());
-  for (size_t row = 0; row < numbers.size(); ++row) {
-    numbers[row] = Dequantize(form, rows(row, column));
-    if (form.is_discrete()) numbers[row] += Noise(row) - 0.5;
+  const size_t step = (rows.rows() + kFitRows - 1) / kFitRows;
+  std::vector<double> numbers;
+  numbers.reserve(rows.rows() / std::max<size_t>(step, 1) + 1);
+  for (size_t begin = 0; begin < rows.rows(); begin += step) {
+    // Not always the first one: data may have a period.
+    const size_t row = std::min(begin + static_cast<size_t>(Noise(begin) * static_cast<double>(step)), rows.rows() - 1);
+    numbers.push_back(Dequantize(form, rows(row, column)));
+    if (form.is_discrete()) numbers.back() += Noise(row) - 0.5;
   }
   return numbers;
 }
@@ -258,10 +266,16 @@ class ColumnFit {
     if (column_.has_low()) return Take(Candidate(ColumnPreprocessing::LOG, {}, {}), "the lower end was given");
     const std::vector<double> numbers = Numbers();
     if (numbers.empty()) return Refuse("has no numbers in the train split");
-    const auto [low, high] = std::minmax_element(numbers.begin(), numbers.end());
     const bool is_integer = column_.kind() == ColumnPreprocessing::INTEGER;
-    const double smallest = is_integer ? std::floor(*low) : *low;
-    const double largest = is_integer ? std::floor(*high) : *high;
+    // Of all rows: one that is not among those that are fitted to may lie outside of a support.
+    double smallest = std::numeric_limits<double>::infinity();
+    double largest = -smallest;
+    for (size_t row = 0; row < train_.rows(); ++row) {
+      const double x = train_(row, index_);
+      if (std::isnan(x)) continue;
+      smallest = std::min(smallest, x);
+      largest = std::max(largest, x);
+    }
     if (is_integer && largest - smallest == 1) {
       const ColumnPreprocessing two = Candidate(ColumnPreprocessing::LOGIT, smallest, largest);
       if (Holds(held_out_, FormOf(two))) return Take(two, absl::StrCat("only ", smallest, " and ", largest, " occur"));

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <numeric>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -28,17 +27,6 @@ constexpr size_t kRowsAtOnce = 4096;
 size_t FirstNonfinite(const float* numbers, size_t count) {
   return static_cast<size_t>(std::find_if_not(numbers, numbers + count, [](float x) { return std::isfinite(x); }) -
                              numbers);
-}
-
-SelectedRows RowsAt(const SelectedRows& rows, absl::Span<const int64_t> indices) {
-  const size_t columns = rows.values.size() / rows.rows;
-  SelectedRows selected;
-  selected.rows = indices.size();
-  for (const int64_t index : indices) {
-    const auto begin = rows.values.begin() + index * static_cast<int64_t>(columns);
-    selected.values.insert(selected.values.end(), begin, begin + static_cast<int64_t>(columns));
-  }
-  return selected;
 }
 
 // Step number `steps` of Adam, on a gradient of norm `norm`.
@@ -77,7 +65,7 @@ absl::StatusOr<std::unique_ptr<CompiledLearner>> CompiledLearner::Create(std::sh
   }
   learner->best_values_ = learner->values_.clone();
   if (options.ema_decay() > 0) learner->average_ = learner->values_.clone();
-  learner->EncodeRows();
+  if (absl::Status status = learner->EncodeRows(); !status.ok()) return status;
   return learner;
 }
 
@@ -92,16 +80,16 @@ CompiledLearner::CompiledLearner(std::shared_ptr<flow::Flow> flow, const Trainin
   steps_ = torch::zeros({}, torch::kInt64);
 }
 
-void CompiledLearner::EncodeRows() {
+absl::Status CompiledLearner::EncodeRows() {
   const torch::NoGradGuard no_grad;
+  absl::StatusOr<std::unique_ptr<ScratchNumbers<float>>> encoded = ScratchNumbers<float>::Create(data_.scratch);
+  if (!encoded.ok()) return encoded.status();
+  absl::StatusOr<std::unique_ptr<ScratchNumbers<double>>> logs = ScratchNumbers<double>::Create(data_.scratch);
+  if (!logs.ok()) return logs.status();
   const auto layers = flow_->named_children()["layers"]->children();
-  const size_t columns = plan_->row_numbers();
-  rows_.resize(data_.train.rows * columns);
-  fixed_log_.resize(data_.train.rows);
-  for (size_t begin = 0; begin < data_.train.rows; begin += kRowsAtOnce) {
-    std::vector<int64_t> indices(std::min(kRowsAtOnce, data_.train.rows - begin));
-    std::iota(indices.begin(), indices.end(), static_cast<int64_t>(begin));
-    const RowTensors rows = ToDoubleTensors(RowsAt(data_.train, indices), data_.features, torch::kCPU);
+  const RowTensors train = ToDoubleTensors(data_.train, data_.features, torch::kCPU);
+  for (int64_t begin = 0; begin < train.rows(); begin += kRowsAtOnce) {
+    const RowTensors rows = train.Slice(begin, std::min<int64_t>(kRowsAtOnce, train.rows() - begin));
     const RowTensors given = ForTraining(rows, flow_->spec());
     torch::Tensor numbers = given.x;
     torch::Tensor log = torch::zeros({rows.rows()}, torch::kFloat64);
@@ -113,24 +101,35 @@ void CompiledLearner::EncodeRows() {
     const torch::Tensor context = flow_->PrepareContext(given.context);
     if (context.defined()) numbers = torch::cat({numbers.to(torch::kFloat32), context.to(torch::kFloat32)}, 1);
     numbers = numbers.to(torch::kFloat32).contiguous();
-    std::copy_n(numbers.const_data_ptr<float>(), numbers.numel(), rows_.data() + begin * columns);
-    std::copy_n(log.contiguous().const_data_ptr<double>(), log.numel(), fixed_log_.data() + begin);
+    log = log.contiguous();
+    absl::Status status = (*encoded)->Append({numbers.const_data_ptr<float>(), static_cast<size_t>(numbers.numel())});
+    if (status.ok()) status = (*logs)->Append({log.const_data_ptr<double>(), static_cast<size_t>(log.numel())});
+    if (!status.ok()) return status;
+  }
+  rows_ = *std::move(encoded);
+  fixed_log_ = *std::move(logs);
+  if (absl::Status status = rows_->Finish(); !status.ok()) return status;
+  return fixed_log_->Finish();
+}
+
+void CompiledLearner::Expect(absl::Span<const RowRange> rows) {
+  const size_t columns = plan_->row_numbers();
+  for (const RowRange& range : rows) {
+    BringIntoMemory(rows_->numbers().data() + range.begin * columns, range.count * columns * sizeof(float));
+    BringIntoMemory(fixed_log_->numbers().data() + range.begin, range.count * sizeof(double));
   }
 }
 
-engine::train::Batch CompiledLearner::BatchOf(const torch::Tensor& indices) const {
-  return {
-      rows_.data(), plan_->row_numbers(), {indices.const_data_ptr<int64_t>(), static_cast<size_t>(indices.numel())}};
-}
-
-std::optional<double> CompiledLearner::Step(const torch::Tensor& indices, const StepOptions& options) {
-  engine::train::Batch batch = BatchOf(indices);
-  batch.seed = options_.seed();
-  batch.number = options.number;
+std::optional<double> CompiledLearner::Step(absl::Span<const int64_t> indices, const StepOptions& options) {
+  const engine::train::Batch batch = {.rows = rows_->numbers().data(),
+                                      .row_step = plan_->row_numbers(),
+                                      .indices = indices,
+                                      .seed = options_.seed(),
+                                      .number = options.number};
   const engine::train::LossAndNorm result = plan_->ComputeGradient(values_.const_data_ptr<float>(), batch);
   double fixed_log = 0;
-  for (const int64_t index : batch.indices) fixed_log += fixed_log_[static_cast<size_t>(index)];
-  const double loss = result.loss - fixed_log / static_cast<double>(batch.indices.size());
+  for (const int64_t index : indices) fixed_log += fixed_log_->numbers()[static_cast<size_t>(index)];
+  const double loss = result.loss - fixed_log / static_cast<double>(indices.size());
   if (!std::isfinite(loss) || !std::isfinite(result.norm)) return std::nullopt;
   steps_ += 1;
   plan_->TakeStep(MakeStep(options_, options, steps_.item<int64_t>(), result.norm),
@@ -139,13 +138,13 @@ std::optional<double> CompiledLearner::Step(const torch::Tensor& indices, const 
   return loss;
 }
 
-std::string CompiledLearner::FindNonfinite(const torch::Tensor& indices) {
+std::string CompiledLearner::FindNonfinite(absl::Span<const int64_t> indices) {
   const Layout& layout = plan_->layout();
   const size_t parameter = FirstNonfinite(values_.const_data_ptr<float>(), layout.size());
   if (parameter < layout.size()) return absl::StrCat("parameter ", layout.TensorAt(parameter));
   // LibTorch looks at one layer after the other.
   if (!engine::LoadWeights(*flow_, TensorsOf(values_)).ok()) return "the parameters";
-  const RowTensors rows = ToDoubleTensors(RowsAt(data_.train, BatchOf(indices).indices), data_.features, torch::kCPU);
+  const RowTensors rows = ToDoubleTensors(data_.train, data_.features, torch::kCPU).Select(indices);
   if (std::string place = FindNonfiniteOutput(*flow_, ForTraining(rows, flow_->spec())); !place.empty()) return place;
   const size_t gradient = FirstNonfinite(plan_->gradient(), layout.size());
   return gradient < layout.size() ? absl::StrCat("gradient of ", layout.TensorAt(gradient)) : "the loss";

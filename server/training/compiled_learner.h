@@ -17,13 +17,15 @@ namespace densityd::training {
 class CompiledLearner final : public Learner {
  public:
   /// Of `flow`, which is in float32, on rows that must outlive it; `options` are resolved. UNIMPLEMENTED, naming the
-  /// layer, where the training of its spec is not compiled; RESOURCE_EXHAUSTED where memory is short.
+  /// layer, where the training of its spec is not compiled; RESOURCE_EXHAUSTED where memory, or the disk of the data's
+  /// scratch space, is short.
   static absl::StatusOr<std::unique_ptr<CompiledLearner>> Create(std::shared_ptr<flow::Flow> flow,
                                                                  const TrainingData& data,
                                                                  const density::v1::TrainingOptions& options);
 
-  std::optional<double> Step(const torch::Tensor& indices, const StepOptions& options) override;
-  std::string FindNonfinite(const torch::Tensor& indices) override;
+  void Expect(absl::Span<const RowRange> rows) override;
+  std::optional<double> Step(absl::Span<const int64_t> indices, const StepOptions& options) override;
+  std::string FindNonfinite(absl::Span<const int64_t> indices) override;
   absl::StatusOr<std::vector<double>> Evaluate(absl::FunctionRef<bool()> is_cancelled) override;
   void KeepBest() override;
   void ReturnToBest() override;
@@ -35,9 +37,7 @@ class CompiledLearner final : public Learner {
                   const density::v1::TrainingOptions& options, std::unique_ptr<engine::train::TrainPlan> plan);
 
   // Takes the train rows through the layers that learn nothing.
-  void EncodeRows();
-  // `indices` of the encoded rows.
-  engine::train::Batch BatchOf(const torch::Tensor& indices) const;
+  absl::Status EncodeRows();
   // All tensors of the flow, with the parameters `values` and what is not learnt.
   std::vector<registry::Tensor> TensorsOf(const torch::Tensor& values) const;
   const torch::Tensor& evaluated() const { return average_.defined() ? average_ : values_; }
@@ -46,8 +46,8 @@ class CompiledLearner final : public Learner {
   const TrainingData& data_;
   const density::v1::TrainingOptions options_;
   std::unique_ptr<engine::train::TrainPlan> plan_;
-  std::vector<float> rows_;        // (train rows, D + C), encoded
-  std::vector<double> fixed_log_;  // (train rows): log|det| of the layers that learn nothing
+  std::unique_ptr<ScratchNumbers<float>> rows_;        // (train rows, D + C), encoded
+  std::unique_ptr<ScratchNumbers<double>> fixed_log_;  // (train rows): log|det| of the layers that learn nothing
 
   // (layout().size()) each.
   torch::Tensor values_;

@@ -68,39 +68,95 @@ absl::Status CheckFiniteAs(const ConstMatrix& rows, std::string_view field, uint
   return absl::OkStatus();
 }
 
-// Appends one chunk's rows, as float64, to `values`.
+// One chunk's rows as float64.
 template <typename Number>
-void AppendValues(std::string_view bytes, std::vector<double>& values) {
-  const size_t count = bytes.size() / sizeof(Number);
-  const size_t begin = values.size();
-  values.resize(begin + count);
-  for (size_t i = 0; i < count; ++i) {
+void ToDoubles(std::string_view bytes, std::vector<double>& values) {
+  values.resize(bytes.size() / sizeof(Number));
+  for (size_t i = 0; i < values.size(); ++i) {
     Number number;
     std::memcpy(&number, bytes.data() + i * sizeof(Number), sizeof(Number));
-    values[begin + i] = static_cast<double>(number);
+    values[i] = static_cast<double>(number);
   }
 }
 
-// Walks through the chunks of a file, one in memory at a time.
-class Reader {
- public:
-  Reader(FileSystem& files, std::string path) : files_(files), path_(std::move(path)) {}
+// What the bytes before a chunk's rows say.
+struct ChunkHead {
+  std::string prefix;
+  std::string checksum;
+  uint64_t type = 0;  // bytes of a number
+  uint64_t rows = 0;
 
-  absl::StatusOr<Table> Read() {
+  bool is_end() const { return type == 0; }
+};
+
+// Walks through the chunks of a file, one in memory at a time.
+class Walk {
+ public:
+  Walk(FileSystem& files, const std::string& path) : files_(files), path_(path) {}
+
+  absl::Status Begin() {
     absl::StatusOr<uint64_t> size = files_.Size(path_);
     if (!size.ok()) return size.status();
     size_ = *size;
-    if (absl::Status status = ReadHeader(); !status.ok()) return status;
-    for (uint64_t index = 0;; ++index) {
-      absl::StatusOr<bool> more = ReadChunk(index);
-      if (!more.ok()) return more.status();
-      if (!*more) break;
+    absl::StatusOr<std::string> header = Take(std::min<uint64_t>(size_, kHeaderBytes), "header");
+    if (!header.ok()) return header.status();
+    if (header->size() < kHeaderBytes || std::string_view(*header).substr(0, kMagic.size()) != kMagic) {
+      return DataLoss(path_, "header", "is no densityd rows file");
     }
-    if (position_ != size_) return DataLoss(path_, "end", "is followed by other bytes");
-    return std::move(table_);
+    cols_ = ReadLittleEndian(*header, kMagic.size(), 8);
+    if (cols_ == 0 || cols_ > kMaxDatasetColumns) {
+      return DataLoss(path_, "header", absl::StrCat("claims ", cols_, " columns"));
+    }
+    header_ = *std::move(header);
+    return absl::OkStatus();
+  }
+
+  uint64_t cols() const { return cols_; }
+
+  absl::StatusOr<ChunkHead> Next() {
+    const absl::StatusOr<std::string> begin = Take(kChunkPrefixBytes + kChecksumBytes, section());
+    if (!begin.ok()) return begin.status();
+    ChunkHead head{begin->substr(0, kChunkPrefixBytes), begin->substr(kChunkPrefixBytes),
+                   ReadLittleEndian(*begin, 0, 4), ReadLittleEndian(*begin, 4, 4)};
+    const bool is_end = head.type == 0 && head.rows == 0;
+    if (!is_end && ((head.type != 4 && head.type != 8) || head.rows == 0)) {
+      return DataLoss(path_, section(), "has a damaged header");
+    }
+    if (is_end) {
+      if (absl::Status status = Verify(head, ""); !status.ok()) return status;
+      if (position_ != size_) return DataLoss(path_, "end", "is followed by other bytes");
+    }
+    return head;
+  }
+
+  // Goes on behind the rows of `head`.
+  absl::Status Skip(const ChunkHead& head) {
+    // At most 2^32 * 2^20 * 2^3: cannot overflow.
+    const uint64_t bytes = head.rows * cols_ * head.type;
+    if (size_ - position_ < bytes) return DataLoss(path_, section(), "is cut short");
+    position_ += bytes;
+    ++index_;
+    return absl::OkStatus();
+  }
+
+  absl::Status Rows(const ChunkHead& head, std::vector<double>& values) {
+    const absl::StatusOr<std::string> payload = Take(head.rows * cols_ * head.type, section());
+    if (!payload.ok()) return payload.status();
+    if (absl::Status status = Verify(head, *payload); !status.ok()) return status;
+    if (head.type == 4) ToDoubles<float>(*payload, values);
+    if (head.type == 8) ToDoubles<double>(*payload, values);
+    ++index_;
+    return absl::OkStatus();
   }
 
  private:
+  std::string section() const { return absl::StrCat("chunk ", index_); }
+
+  absl::Status Verify(const ChunkHead& head, std::string_view payload) const {
+    if (head.checksum == ChunkChecksum(header_, index_, head.prefix, payload)) return absl::OkStatus();
+    return DataLoss(path_, section(), "fails its checksum");
+  }
+
   // The next `count` bytes. DATA_LOSS where the file has fewer.
   absl::StatusOr<std::string> Take(uint64_t count, const std::string& section) {
     if (size_ - position_ < count) return DataLoss(path_, section, "is cut short");
@@ -111,52 +167,59 @@ class Reader {
     return bytes;
   }
 
-  absl::Status ReadHeader() {
-    absl::StatusOr<std::string> header = Take(std::min<uint64_t>(size_, kHeaderBytes), "header");
-    if (!header.ok()) return header.status();
-    if (header->size() < kHeaderBytes || std::string_view(*header).substr(0, kMagic.size()) != kMagic) {
-      return DataLoss(path_, "header", "is no densityd rows file");
-    }
-    table_.cols = ReadLittleEndian(*header, kMagic.size(), 8);
-    if (table_.cols == 0 || table_.cols > kMaxDatasetColumns) {
-      return DataLoss(path_, "header", absl::StrCat("claims ", table_.cols, " columns"));
-    }
-    header_ = *std::move(header);
-    return absl::OkStatus();
-  }
-
-  // False at the end.
-  absl::StatusOr<bool> ReadChunk(uint64_t index) {
-    const std::string section = absl::StrCat("chunk ", index);
-    const absl::StatusOr<std::string> begin = Take(kChunkPrefixBytes + kChecksumBytes, section);
-    if (!begin.ok()) return begin.status();
-    const uint64_t type = ReadLittleEndian(*begin, 0, 4);
-    const uint64_t rows = ReadLittleEndian(*begin, 4, 4);
-    const bool is_end = type == 0 && rows == 0;
-    if (!is_end && ((type != 4 && type != 8) || rows == 0)) {
-      return DataLoss(path_, section, "has a damaged header");
-    }
-    // At most 2^32 * 2^20 * 2^3: cannot overflow.
-    const absl::StatusOr<std::string> payload = Take(rows * table_.cols * type, section);
-    if (!payload.ok()) return payload.status();
-    const std::string_view prefix = std::string_view(*begin).substr(0, kChunkPrefixBytes);
-    if (begin->substr(kChunkPrefixBytes) != ChunkChecksum(header_, index, prefix, *payload)) {
-      return DataLoss(path_, section, "fails its checksum");
-    }
-    // All chunks that a writer made in one go have one type: room for the rest of the file, so that nothing is moved.
-    if (index == 0 && !is_end) table_.values.reserve((size_ - kHeaderBytes) / type);
-    if (type == 4) AppendValues<float>(*payload, table_.values);
-    if (type == 8) AppendValues<double>(*payload, table_.values);
-    table_.rows += rows;
-    return !is_end;
-  }
-
   FileSystem& files_;
-  const std::string path_;
+  const std::string& path_;
   uint64_t size_ = 0;
   uint64_t position_ = 0;
+  uint64_t cols_ = 0;
+  uint64_t index_ = 0;
   std::string header_;
-  Table table_;
+};
+
+class DatasetFile final : public RowSource {
+ public:
+  DatasetFile(FileSystem& files, std::string path, std::vector<std::string> columns)
+      : files_(files), path_(std::move(path)), columns_(std::move(columns)) {}
+
+  absl::Status Measure() {
+    Walk walk(files_, path_);
+    if (absl::Status status = walk.Begin(); !status.ok()) return status;
+    cols_ = walk.cols();
+    while (true) {
+      const absl::StatusOr<ChunkHead> head = walk.Next();
+      if (!head.ok()) return head.status();
+      if (head->is_end()) return absl::OkStatus();
+      rows_ += head->rows;
+      if (absl::Status status = walk.Skip(*head); !status.ok()) return status;
+    }
+  }
+
+  uint64_t rows() const override { return rows_; }
+  size_t cols() const override { return cols_; }
+  const std::vector<std::string>& columns() const override { return columns_; }
+
+  absl::Status Read(RowSink take) const override {
+    Walk walk(files_, path_);
+    if (absl::Status status = walk.Begin(); !status.ok()) return status;
+    if (walk.cols() != cols_) return DataLoss(path_, "header", "has other columns than when it was opened");
+    std::vector<double> values;
+    while (true) {
+      const absl::StatusOr<ChunkHead> head = walk.Next();
+      if (!head.ok()) return head.status();
+      if (head->is_end()) return absl::OkStatus();
+      if (absl::Status status = walk.Rows(*head, values); !status.ok()) return status;
+      if (absl::Status status = take(values); !status.ok()) return status;
+    }
+  }
+
+  absl::StatusOr<FileStamp> Stamp() const override { return files_.Stamp(path_); }
+
+ private:
+  FileSystem& files_;
+  const std::string path_;
+  const std::vector<std::string> columns_;
+  uint64_t rows_ = 0;
+  uint64_t cols_ = 0;
 };
 
 }  // namespace
@@ -221,6 +284,11 @@ absl::Status DatasetFileWriter::WriteChunk(NumberType type, std::string_view row
   return absl::OkStatus();
 }
 
-absl::StatusOr<Table> ReadDatasetFile(FileSystem& files, const std::string& path) { return Reader(files, path).Read(); }
+absl::StatusOr<std::unique_ptr<RowSource>> OpenDatasetFile(FileSystem& files, const std::string& path,
+                                                           std::vector<std::string> columns) {
+  auto file = std::make_unique<DatasetFile>(files, path, std::move(columns));
+  if (absl::Status status = file->Measure(); !status.ok()) return status;
+  return file;
+}
 
 }  // namespace densityd::training

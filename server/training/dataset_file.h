@@ -24,7 +24,7 @@
 #include "absl/status/statusor.h"
 #include "server/base/file_system.h"
 #include "server/base/matrix.h"
-#include "server/base/table.h"
+#include "server/training/row_source.h"
 
 namespace densityd::training {
 
@@ -61,9 +61,10 @@ class DatasetFileWriter {
   uint64_t chunks_ = 0;
 };
 
-/// All rows of a file, without column names; every chunk is verified. Takes little more memory than the rows in
-/// float64. DATA_LOSS naming the chunk, NOT_FOUND.
-absl::StatusOr<Table> ReadDatasetFile(FileSystem& files, const std::string& path);
+/// The rows of such a file, to be read a chunk at a time, without column names. Looks at every chunk's header, so that
+/// the number of rows is known; each chunk is verified when it is read. DATA_LOSS naming the chunk, NOT_FOUND.
+absl::StatusOr<std::unique_ptr<RowSource>> OpenDatasetFile(FileSystem& files, const std::string& path,
+                                                           std::vector<std::string> columns = {});
 
 /// First number of rows (n, cols) that is not finite, nor NaN in a column that `may_be_missing`, (cols) or empty for
 /// none: INVALID_ARGUMENT for `field` with row `first_row` + i and the column, else OK.

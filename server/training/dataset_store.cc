@@ -209,20 +209,20 @@ absl::Status DatasetStore::Delete(std::string_view id) {
   return files_->RemoveRecursively(removed);
 }
 
-absl::StatusOr<Table> DatasetStore::Read(std::string_view id) const {
+absl::StatusOr<std::unique_ptr<RowSource>> DatasetStore::OpenRows(std::string_view id) const {
   absl::StatusOr<Dataset> dataset = Get(id);
   if (!dataset.ok()) return dataset.status();
   const std::string path = absl::StrCat(root_, "/datasets/", ToAbsl(id), kRowsFile);
-  absl::StatusOr<Table> table = ReadDatasetFile(*files_, path);
-  if (absl::IsNotFound(table.status())) return DataLoss(path, "", "is missing");
-  if (!table.ok()) return table.status();
-  if (table->rows != dataset->rows() || table->cols != static_cast<size_t>(dataset->columns_size())) {
+  absl::StatusOr<std::unique_ptr<RowSource>> rows =
+      OpenDatasetFile(*files_, path, {dataset->columns().begin(), dataset->columns().end()});
+  if (absl::IsNotFound(rows.status())) return DataLoss(path, "", "is missing");
+  if (!rows.ok()) return rows.status();
+  if ((*rows)->rows() != dataset->rows() || (*rows)->cols() != static_cast<size_t>(dataset->columns_size())) {
     return DataLoss(path, "",
-                    absl::StrCat("holds ", table->rows, " rows of ", table->cols, " columns; it should hold ",
+                    absl::StrCat("holds ", (*rows)->rows(), " rows of ", (*rows)->cols(), " columns; it should hold ",
                                  dataset->rows(), " of ", dataset->columns_size()));
   }
-  table->columns.assign(dataset->columns().begin(), dataset->columns().end());
-  return table;
+  return rows;
 }
 
 }  // namespace densityd::training

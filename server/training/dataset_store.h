@@ -11,7 +11,7 @@
 #include "density/v1/datasets.pb.h"
 #include "server/base/file_system.h"
 #include "server/base/matrix.h"
-#include "server/base/table.h"
+#include "server/training/row_source.h"
 
 namespace densityd::training {
 
@@ -41,8 +41,8 @@ class DatasetStore {
   absl::StatusOr<std::vector<density::v1::Dataset>> List() const;
   /// NOT_FOUND. The caller makes sure that nobody uses it.
   absl::Status Delete(std::string_view id);
-  /// All rows, verified. DATA_LOSS naming the chunk.
-  absl::StatusOr<Table> Read(std::string_view id) const;
+  /// Its rows, as OpenDatasetFile. The store's file system must outlive them.
+  absl::StatusOr<std::unique_ptr<RowSource>> OpenRows(std::string_view id) const;
 
  private:
   DatasetStore(FileSystem& files, std::string root, uint64_t max_dataset_bytes)

@@ -9,9 +9,10 @@
 
 #include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "server/flow/flow.h"
+#include "server/training/epoch_order.h"
 #include "server/training/trainer_tensors.h"
-#include "torch/types.h"
 
 namespace densityd::training {
 
@@ -27,11 +28,13 @@ class Learner {
  public:
   virtual ~Learner() = default;
 
-  /// A step on the rows of the train split that `indices` (n), int64 on the CPU, name. The mean loss before it, nats;
-  /// none where it or the gradient was not finite, and nothing was changed.
-  virtual std::optional<double> Step(const torch::Tensor& indices, const StepOptions& options) = 0;
+  /// Rows of the train split that steps will take soon: brings them into memory where they lie on a disk.
+  virtual void Expect(absl::Span<const RowRange> rows) = 0;
+  /// A step on the rows of the train split that `indices` (n) name. The mean loss before it, nats; none where it or the
+  /// gradient was not finite, and nothing was changed.
+  virtual std::optional<double> Step(absl::Span<const int64_t> indices, const StepOptions& options) = 0;
   /// Names, for people, where the numbers of a step on these rows stop being finite. After a Step that gave none.
-  virtual std::string FindNonfinite(const torch::Tensor& indices) = 0;
+  virtual std::string FindNonfinite(absl::Span<const int64_t> indices) = 0;
 
   /// log p of every validation row, nats, at the moving average, or at the weights where there is none. One NaN where
   /// these weights cannot be evaluated; CANCELLED once `is_cancelled`.

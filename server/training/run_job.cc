@@ -42,26 +42,32 @@ absl::StatusOr<registry::ModelStore> OpenModels(FileSystem& files, const std::st
 
 // The data of a job, what is to be learnt from them, and how.
 struct PreparedJob {
+  SourceData source;
+  ColumnSelection columns;
+  FileStamp stamp;  // of the source before it was read
   TrainingData data;
-  std::string source;
   density::v1::FlowSpec spec;
   density::v1::TrainingOptions options;
 };
 
 absl::StatusOr<PreparedJob> Prepare(FileSystem& files, const std::string& folder, const TrainingJob& job) {
-  absl::StatusOr<SourceData> source = LoadSource(files, job, folder);
+  absl::StatusOr<SourceData> source = OpenSource(files, job, folder);
   if (!source.ok()) return source.status();
-  absl::StatusOr<ColumnSelection> columns = SelectColumns(job.request(), source->table.cols, source->table.columns);
+  const absl::StatusOr<FileStamp> stamp = source->rows->Stamp();
+  if (!stamp.ok()) return stamp.status();
+  absl::StatusOr<ColumnSelection> columns = SelectColumns(job.request(), source->rows->cols(), source->rows->columns());
   if (!columns.ok()) return columns.status();
   absl::StatusOr<density::v1::FlowSpec> spec = ResolveSpec(job.request(), *columns);
   if (!spec.ok()) return spec.status();
   absl::StatusOr<TrainingData> data =
-      PrepareData(*source, *columns, job.request().options(), MissingContext(*spec), DequantisedColumns(*spec));
+      PrepareData(*source, *columns, job.request().options(), {&files, folder + kTemporaryFolder},
+                  MissingContext(*spec), DequantisedColumns(*spec));
   if (!data.ok()) return data.status();
   if (absl::Status status = FitColumns(*data, *spec); !status.ok()) return status;
   absl::StatusOr<density::v1::TrainingOptions> options = ResolveOptions(job.request().options(), data->train.rows);
   if (!options.ok()) return options.status();
-  return PreparedJob{*std::move(data), std::move(source->description), *std::move(spec), *std::move(options)};
+  return PreparedJob{*std::move(source), *std::move(columns), *stamp,
+                     *std::move(data),   *std::move(spec),    *std::move(options)};
 }
 
 // Where the job's training begins: at its newest checkpoint, or with the weights of a version, or anew.
@@ -89,22 +95,23 @@ absl::Status MoveAlias(registry::ModelStore& models, const density::v1::TrainReq
 // Does `work` until it fails by something that does not pass, or the training is to end. A full disk passes, and one
 // that does not answer; the training would end with all that it has learnt. While it waits it is stalled, and its
 // status says so.
-absl::Status UntilThereIsRoom(const TrainerHooks& hooks, const std::function<absl::Status()>& work) {
+absl::Status UntilThereIsRoom(const TrainerHooks& hooks, const std::string& what,
+                              const std::function<absl::Status()>& work) {
   constexpr absl::Duration kLook = absl::Milliseconds(200);
   constexpr absl::Duration kLongestWait = absl::Seconds(30);
   for (absl::Duration wait = absl::Seconds(1);; wait = std::min(2 * wait, kLongestWait)) {
     absl::Status status = work();
     if (!absl::IsResourceExhausted(status) && !absl::IsUnavailable(status)) return status;
-    Log(LogLevel::kError, "what was learnt cannot be published yet; it is tried again",
+    Log(LogLevel::kError, what + " yet; it is tried again",
         {{"seconds", absl::ToDoubleSeconds(wait)}, {"error", ToStd(status.message())}});
     for (absl::Duration waited; waited < wait; waited += kLook) {
       switch (hooks.stop()) {
         case StopRequest::kNone:
           break;
         case StopRequest::kCancel:
-          return absl::CancelledError("the training was cancelled before its version could be published");
+          return absl::CancelledError(absl::StrCat("the training was cancelled; ", what));
         case StopRequest::kSuspend:
-          return absl::AbortedError("the training was suspended before its version could be published");
+          return absl::AbortedError(absl::StrCat("the training was suspended; ", what));
       }
       absl::SleepFor(kLook);
     }
@@ -123,12 +130,18 @@ absl::StatusOr<Published> RunJob(FileSystem& files, const std::string& folder, c
   if (before->has_value()) {
     published = **before;
   } else {
-    absl::StatusOr<PreparedJob> prepared = Prepare(files, folder, job);
-    if (!prepared.ok()) return prepared.status();
+    absl::StatusOr<PreparedJob> prepared;
+    absl::Status status = UntilThereIsRoom(hooks, "the rows cannot be copied", [&] {
+      prepared = Prepare(files, folder, job);
+      return prepared.status();
+    });
+    if (!status.ok()) return status;
     CheckpointStore checkpoints(files, folder);
     absl::StatusOr<TrainingStart> start = FindStart(checkpoints, *models, job, prepared->data);
     if (!start.ok()) return start.status();
+    DataWatch watch(prepared->source, prepared->columns, prepared->data.sha256, prepared->stamp);
     TrainerHooks saving = hooks;
+    saving.check_data = [&] { return watch.Check(); };
     saving.save = [&](Checkpoint checkpoint) { return checkpoints.Write(std::move(checkpoint)); };
     at::set_num_threads(static_cast<int>(prepared->options.threads()));
     Log(LogLevel::kInfo, "training begins",
@@ -145,16 +158,16 @@ absl::StatusOr<Published> RunJob(FileSystem& files, const std::string& folder, c
     if (!trained.ok()) return trained.status();
     trained->report.mutable_preprocessing()->Add(choices.begin(), choices.end());
     absl::StatusOr<uint64_t> version;
-    const absl::Status status = UntilThereIsRoom(hooks, [&] {
-      version = PublishModel(*models, job, *trained, prepared->data, prepared->source);
+    status = UntilThereIsRoom(hooks, "what was learnt cannot be published", [&] {
+      version = PublishModel(*models, job, *trained, prepared->data, prepared->source.description);
       return version.status();
     });
     if (!status.ok()) return status;
     published.set_version(*version);
     *published.mutable_report() = trained->report;
   }
-  const absl::Status moved =
-      UntilThereIsRoom(hooks, [&] { return MoveAlias(*models, job.request(), published.version()); });
+  const absl::Status moved = UntilThereIsRoom(hooks, "the alias cannot be moved",
+                                              [&] { return MoveAlias(*models, job.request(), published.version()); });
   if (!moved.ok()) return moved;
   return published;
 }

@@ -12,7 +12,7 @@ namespace densityd::training {
 
 /// Trains and publishes what the job in `folder` (<root>/trainings/<id>) asks for, and moves its alias. Goes on from
 /// the newest checkpoint in the folder, and writes new ones (hooks.save is not used). A job that has published before,
-/// in a process that died, publishes nothing again. Errors as CheckTrainRequest, LoadSource, PrepareData, TrainFlow and
+/// in a process that died, publishes nothing again. Errors as CheckTrainRequest, OpenSource, PrepareData, TrainFlow and
 /// ModelStore::Publish; of them only those of moving the alias come after a publication, and say so. May throw what
 /// LibTorch throws.
 absl::StatusOr<Published> RunJob(FileSystem& files, const std::string& folder, const TrainingJob& job,

@@ -37,7 +37,18 @@ TorchLearner::TorchLearner(std::shared_ptr<flow::Flow> flow, RowTensors train, R
   if (options.ema_decay() > 0) average_ = values_.clone();
 }
 
-std::optional<double> TorchLearner::Step(const torch::Tensor& indices, const StepOptions& options) {
+RowTensors TorchLearner::Batch(absl::Span<const int64_t> indices) const {
+  return ForTraining(train_.Select(indices), flow_->spec());
+}
+
+void TorchLearner::Expect(absl::Span<const RowRange> rows) {
+  if (!train_.x.device().is_cpu()) return;
+  const auto* begin = static_cast<const char*>(train_.x.const_data_ptr());
+  const size_t row_bytes = static_cast<size_t>(train_.x.stride(0)) * train_.x.element_size();
+  for (const RowRange& range : rows) BringIntoMemory(begin + range.begin * row_bytes, range.count * row_bytes);
+}
+
+std::optional<double> TorchLearner::Step(absl::Span<const int64_t> indices, const StepOptions& options) {
   const RowTensors batch = Batch(indices);
   const torch::Tensor& gradients = parameters_.gradients();
   gradients.zero_();
@@ -56,7 +67,7 @@ std::optional<double> TorchLearner::Step(const torch::Tensor& indices, const Ste
   return loss_value;
 }
 
-std::string TorchLearner::FindNonfinite(const torch::Tensor& indices) {
+std::string TorchLearner::FindNonfinite(absl::Span<const int64_t> indices) {
   return training::FindNonfinite(*flow_, parameters_, Batch(indices));
 }
 
@@ -80,7 +91,8 @@ absl::StatusOr<std::vector<double>> TorchLearner::LogProb(absl::FunctionRef<bool
   const int64_t chunk_rows = flow::RowsAtOnce(flow_->spec(), kValidationChunk);
   for (int64_t begin = 0; begin < validation_.rows(); begin += chunk_rows) {
     if (is_cancelled()) return TrainingCancelled();
-    const RowTensors chunk = validation_.Slice(begin, std::min(chunk_rows, validation_.rows() - begin));
+    const RowTensors chunk =
+        ForTraining(validation_.Slice(begin, std::min(chunk_rows, validation_.rows() - begin)), flow_->spec());
     torch::Tensor numbers;
     try {
       numbers = flow_->LogProb(chunk.x, chunk.context).to(torch::kCPU, torch::kFloat64).contiguous();

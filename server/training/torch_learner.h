@@ -16,12 +16,13 @@ namespace densityd::training {
 /// On the device of the flow and the rows.
 class TorchLearner final : public Learner {
  public:
-  /// `options` are resolved; `train` and `validation` are as ForTraining gives them.
+  /// `options` are resolved; what `train` and `validation` view must outlive this.
   TorchLearner(std::shared_ptr<flow::Flow> flow, RowTensors train, RowTensors validation,
                const density::v1::TrainingOptions& options);
 
-  std::optional<double> Step(const torch::Tensor& indices, const StepOptions& options) override;
-  std::string FindNonfinite(const torch::Tensor& indices) override;
+  void Expect(absl::Span<const RowRange> rows) override;
+  std::optional<double> Step(absl::Span<const int64_t> indices, const StepOptions& options) override;
+  std::string FindNonfinite(absl::Span<const int64_t> indices) override;
   absl::StatusOr<std::vector<double>> Evaluate(absl::FunctionRef<bool()> is_cancelled) override;
   void KeepBest() override;
   void ReturnToBest() override;
@@ -29,7 +30,7 @@ class TorchLearner final : public Learner {
   std::shared_ptr<flow::Flow> TakeBest() override;
 
  private:
-  RowTensors Batch(const torch::Tensor& indices) const { return train_.Select(indices.to(values_.device())); }
+  RowTensors Batch(absl::Span<const int64_t> indices) const;
   absl::StatusOr<std::vector<double>> LogProb(absl::FunctionRef<bool()> is_cancelled);
 
   std::shared_ptr<flow::Flow> flow_;

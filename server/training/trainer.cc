@@ -19,6 +19,7 @@
 #include "server/training/compiled_learner.h"
 #include "server/training/fit_columns.h"
 #include "server/training/learner.h"
+#include "server/training/permutation.h"
 #include "server/training/progress_meter.h"
 #include "server/training/row_tensors.h"
 #include "server/training/schedule.h"
@@ -32,6 +33,8 @@ using density::v1::FlowSpec;
 using density::v1::TrainingOptions;
 
 constexpr int64_t kInitializationRows = 16384;
+// Rows that a standardisation behind other layers is fitted to: on their way there they are in memory.
+constexpr int64_t kFitRows = 1 << 18;
 constexpr uint64_t kMaxRestarts = 3;
 constexpr char kBestLogProb[] = "best_log_prob";
 // Names of learners, in progress, report and checkpoints.
@@ -56,7 +59,8 @@ class Trainer {
         device_(device),
         options_(options),
         hooks_(hooks),
-        order_(options.seed(), static_cast<int64_t>(data.train.rows), options.batch_size()),
+        order_(options.seed(), data.train.rows, options.batch_size(),
+               ShuffleSizesFor(data.features + data.context_features)),
         meter_(options, chosen.name(), chosen.not_compiled_because) {}
 
   /// Goes on from where `checkpoint` was made.
@@ -71,7 +75,7 @@ class Trainer {
   // Share of the weights of step `step` in their moving average.
   double AverageShare(uint64_t step) const;
   // Skips a step on `indices`; after too many in a row goes back to the best weights, and in the end gives up.
-  absl::Status SkipStep(uint64_t step, const torch::Tensor& indices);
+  absl::Status SkipStep(uint64_t step, absl::Span<const int64_t> indices);
   absl::Status Validate();
   // CANCELLED; ABORTED after a checkpoint.
   absl::Status CheckStop(uint64_t step);
@@ -155,7 +159,8 @@ absl::Status Trainer::Restore(const Checkpoint& checkpoint) {
 absl::Status Trainer::Run() {
   for (uint64_t step = first_step_; step < options_.steps() && !stopped_early_; ++step) {
     if (absl::Status status = CheckStop(step); !status.ok()) return status;
-    const torch::Tensor indices = order_.Batch(step);
+    const std::vector<int64_t>& indices = order_.Batch(step);
+    learner_->Expect(order_.Upcoming(step));
     if (const std::optional<double> loss = learner_->Step(indices, {step, Rate(step), AverageShare(step)})) {
       meter_.AddStep(*loss);
     } else if (absl::Status status = SkipStep(step, indices); !status.ok()) {
@@ -182,7 +187,7 @@ double Trainer::AverageShare(uint64_t step) const {
   return 1 - std::min(options_.ema_decay(), taken / (taken + 10));
 }
 
-absl::Status Trainer::SkipStep(uint64_t step, const torch::Tensor& indices) {
+absl::Status Trainer::SkipStep(uint64_t step, absl::Span<const int64_t> indices) {
   meter_.AddSkippedStep();
   if (meter_.nonfinite_in_a_row() < options_.max_nonfinite_steps()) return absl::OkStatus();
   if (meter_.restarts() == kMaxRestarts) {
@@ -201,6 +206,9 @@ absl::Status Trainer::SkipStep(uint64_t step, const torch::Tensor& indices) {
 }
 
 absl::Status Trainer::Validate() {
+  if (hooks_.check_data != nullptr) {
+    if (absl::Status status = hooks_.check_data(); !status.ok()) return status;
+  }
   absl::StatusOr<std::vector<double>> log_prob =
       learner_->Evaluate([&] { return hooks_.stop() == StopRequest::kCancel; });
   if (!log_prob.ok()) return log_prob.status();
@@ -245,11 +253,29 @@ TrainedFlow Trainer::Take() && {
   return trained;
 }
 
+// `count` rows at random, or all where there are no more, in their order.
+RowTensors RandomRows(const RowTensors& rows, int64_t count, uint64_t seed) {
+  if (rows.rows() <= count) return rows.Slice(0, rows.rows());
+  const Permutation order(seed, kStartStream, /*part=*/0, static_cast<uint64_t>(rows.rows()));
+  std::vector<int64_t> indices(static_cast<size_t>(count));
+  for (size_t i = 0; i < indices.size(); ++i) indices[i] = static_cast<int64_t>(order(i));
+  return rows.Select(indices);
+}
+
+absl::StatusOr<FlowSpec> Fit(const FlowSpec& spec, const RowTensors& exact, uint64_t seed) {
+  const auto& layers = spec.layers();
+  const bool behind_others = std::any_of(layers.begin() + 1, layers.end(),
+                                         [](const density::v1::Layer& layer) { return layer.has_standardize(); });
+  if (!behind_others) return flow::FitStandardize(spec, exact.x, exact.context);
+  const RowTensors some = RandomRows(exact, kFitRows, seed);
+  return flow::FitStandardize(spec, some.x, some.context);
+}
+
 // The flow as it is before the first step, in float32.
 absl::StatusOr<std::shared_ptr<flow::Flow>> StartingFlow(const FlowSpec& spec, const RowTensors& exact,
                                                          const TrainingOptions& options, const TrainingStart& start) {
-  absl::StatusOr<FlowSpec> fitted = start.checkpoint.has_value() ? start.checkpoint->state.spec()
-                                                                 : flow::FitStandardize(spec, exact.x, exact.context);
+  absl::StatusOr<FlowSpec> fitted =
+      start.checkpoint.has_value() ? start.checkpoint->state.spec() : Fit(spec, exact, options.seed());
   if (!fitted.ok()) return fitted.status();
   absl::StatusOr<std::shared_ptr<flow::Flow>> flow = flow::BuildFlow(*fitted, options.seed());
   if (!flow.ok()) return flow.status();
@@ -258,8 +284,8 @@ absl::StatusOr<std::shared_ptr<flow::Flow>> StartingFlow(const FlowSpec& spec, c
     if (absl::Status status = engine::LoadWeights(**flow, start.weights); !status.ok()) return status;
   } else if (!start.checkpoint.has_value()) {
     const int64_t rows = flow::RowsAtOnce((*flow)->spec(), kInitializationRows);
-    const RowTensors first = exact.Slice(0, std::min(exact.rows(), rows));
-    (*flow)->InitializeFromData(first.x, first.context);
+    const RowTensors some = RandomRows(exact, rows, options.seed());
+    (*flow)->InitializeFromData(some.x, some.context);
   }
   (*flow)->to(torch::kFloat32);
   return flow;
@@ -289,10 +315,13 @@ absl::StatusOr<ChosenLearner> ChooseLearner(const std::shared_ptr<flow::Flow>& f
     if (!absl::IsUnimplemented(compiled.status())) return compiled.status();
     chosen.not_compiled_because = ToStd(compiled.status().message());
   }
-  const FlowSpec& spec = flow->spec();
-  const RowTensors validation = ToDoubleTensors(data.validation, data.features, device);
-  chosen.learner =
-      std::make_unique<TorchLearner>(flow, ForTraining(exact, spec), ForTraining(validation, spec), options);
+  RowTensors train = exact;
+  RowTensors validation = ToDoubleTensors(data.validation, data.features, device);
+  // What is a copy on a device need not be in float64 there.
+  for (RowTensors* rows : {&train, &validation}) {
+    if (!device.is_cpu()) *rows = ForTraining(*rows, flow->spec());
+  }
+  chosen.learner = std::make_unique<TorchLearner>(flow, std::move(train), std::move(validation), options);
   return chosen;
 }
 

@@ -30,6 +30,8 @@ struct TrainerHooks {
   std::function<StopRequest()> stop;
   /// Stores a checkpoint; its error does not stop the training. Null: none is made.
   std::function<absl::Status(Checkpoint)> save = nullptr;
+  /// Whether the data are still what they were, at every validation; its error ends the training. Null: nobody looks.
+  std::function<absl::Status()> check_data = nullptr;
 };
 
 /// Where a training begins, if not with weights drawn from the seed: one of both, or nothing.

@@ -41,8 +41,8 @@ absl::StatusOr<bool> IsCancelRequested(FileSystem& files, const std::string& fol
   return files.Exists(folder + kCancelFile);
 }
 
-absl::StatusOr<Table> ReadInlineRows(FileSystem& files, const std::string& folder) {
-  absl::StatusOr<Table> rows = ReadDatasetFile(files, folder + kRowsFile);
+absl::StatusOr<std::unique_ptr<RowSource>> OpenInlineRows(FileSystem& files, const std::string& folder) {
+  absl::StatusOr<std::unique_ptr<RowSource>> rows = OpenDatasetFile(files, folder + kRowsFile);
   if (absl::IsNotFound(rows.status())) return DataLoss(folder + kRowsFile, "", "is missing");
   return rows;
 }

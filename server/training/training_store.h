@@ -18,6 +18,7 @@
 // by a rename from there too. So whenever the server or the machine stops, a training is found as it was or not at all.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -28,7 +29,7 @@
 #include "density/v1/training.pb.h"
 #include "server/base/file_system.h"
 #include "server/base/matrix.h"
-#include "server/base/table.h"
+#include "server/training/row_source.h"
 #include "server/training/training_record.pb.h"
 
 namespace densityd::training {
@@ -86,6 +87,6 @@ absl::StatusOr<TrainingJob> ReadJobFile(FileSystem& files, const std::string& fo
 /// Whether a client has cancelled the training of this folder.
 absl::StatusOr<bool> IsCancelRequested(FileSystem& files, const std::string& folder);
 /// The rows that came inside the request. DATA_LOSS.
-absl::StatusOr<Table> ReadInlineRows(FileSystem& files, const std::string& folder);
+absl::StatusOr<std::unique_ptr<RowSource>> OpenInlineRows(FileSystem& files, const std::string& folder);
 
 }  // namespace densityd::training

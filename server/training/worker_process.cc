@@ -147,9 +147,10 @@ uint64_t WorkerProcess::ResidentBytes() const {
   std::ifstream statm(absl::StrCat("/proc/", pid_, "/statm"));
   uint64_t size = 0;
   uint64_t resident = 0;
+  uint64_t of_files = 0;
   // After the read: a process that lived then has not been replaced by another one.
-  if (!(statm >> size >> resident) || HasEnded()) return 0;
-  return resident * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+  if (!(statm >> size >> resident >> of_files) || HasEnded()) return 0;
+  return (resident - std::min(of_files, resident)) * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
 }
 
 void WorkerProcess::Signal(int signal) const {

@@ -42,7 +42,7 @@ class WorkerProcess {
 
   /// Readable when the process has ended.
   int ended_fd() const { return ended_.get(); }
-  /// Resident memory, in bytes; 0 where it has ended.
+  /// Resident memory, in bytes, but for pages of files, which the kernel takes back as it likes; 0 where it has ended.
   uint64_t ResidentBytes() const;
   /// Sends `signal` to the process and everything that it started.
   void Signal(int signal) const;

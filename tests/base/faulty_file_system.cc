@@ -38,6 +38,23 @@ void LoseSome(const std::string& path, std::mt19937_64& random) {
 
 }  // namespace
 
+/// Counts for its file system. A crash takes all of it anyway.
+class FaultyScratchFile final : public ScratchFile {
+ public:
+  FaultyScratchFile(FaultyFileSystem& files, std::unique_ptr<ScratchFile> file)
+      : files_(files), file_(std::move(file)) {}
+
+  absl::Status Append(std::string_view bytes) override {
+    if (absl::Status status = files_.Change(); !status.ok()) return status;
+    return file_->Append(bytes);
+  }
+  absl::StatusOr<std::string_view> Map() override { return file_->Map(); }
+
+ private:
+  FaultyFileSystem& files_;
+  const std::unique_ptr<ScratchFile> file_;
+};
+
 /// Counts and reports to its file system.
 class FaultyWritableFile final : public WritableFile {
  public:
@@ -221,6 +238,18 @@ absl::StatusOr<std::string> FaultyFileSystem::ReadRange(const std::string& path,
 absl::StatusOr<uint64_t> FaultyFileSystem::Size(const std::string& path) {
   if (absl::Status status = BeforeRead(); !status.ok()) return status;
   return real_.Size(path);
+}
+
+absl::StatusOr<FileStamp> FaultyFileSystem::Stamp(const std::string& path) {
+  if (absl::Status status = BeforeRead(); !status.ok()) return status;
+  return real_.Stamp(path);
+}
+
+absl::StatusOr<std::unique_ptr<ScratchFile>> FaultyFileSystem::CreateScratch(const std::string& folder) {
+  if (absl::Status status = Change(); !status.ok()) return status;
+  absl::StatusOr<std::unique_ptr<ScratchFile>> file = real_.CreateScratch(folder);
+  if (!file.ok()) return file.status();
+  return std::make_unique<FaultyScratchFile>(*this, *std::move(file));
 }
 
 absl::StatusOr<bool> FaultyFileSystem::Exists(const std::string& path) {

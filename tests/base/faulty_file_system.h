@@ -25,8 +25,8 @@
 
 namespace densityd::testing {
 
-/// Hands everything to another file system and counts the changes: every call but Read, ReadRange, Size, Exists and
-/// List, each call on a WritableFile included. Thread-safe.
+/// Hands everything to another file system and counts the changes: every call but Read, ReadRange, Size, Stamp, Exists
+/// and List, each call on a WritableFile included, and each Append to a ScratchFile. Thread-safe.
 class FaultyFileSystem final : public FileSystem {
  public:
   /// What a crash takes away.
@@ -58,7 +58,7 @@ class FaultyFileSystem final : public FileSystem {
   /// Changes asked for so far.
   int changes() const;
 
-  /// Every read (Read, ReadRange, Size, Exists, List) from the `n`-th (from 0) that comes after this fails with
+  /// Every read (Read, ReadRange, Size, Stamp, Exists, List) from the `n`-th (from 0) that comes after this fails with
   /// `status`, once: a bad block.
   void FailReadAt(int n, absl::Status status);
 
@@ -72,6 +72,8 @@ class FaultyFileSystem final : public FileSystem {
   absl::StatusOr<std::string> Read(const std::string& path, uint64_t max_bytes) override;
   absl::StatusOr<std::string> ReadRange(const std::string& path, uint64_t offset, uint64_t max_bytes) override;
   absl::StatusOr<uint64_t> Size(const std::string& path) override;
+  absl::StatusOr<FileStamp> Stamp(const std::string& path) override;
+  absl::StatusOr<std::unique_ptr<ScratchFile>> CreateScratch(const std::string& folder) override;
   absl::StatusOr<bool> Exists(const std::string& path) override;
   absl::StatusOr<std::vector<std::string>> List(const std::string& folder) override;
   absl::Status MakeFolders(const std::string& folder) override;
@@ -84,6 +86,7 @@ class FaultyFileSystem final : public FileSystem {
   absl::StatusOr<std::unique_ptr<FileLock>> Lock(const std::string& path) override;
 
  private:
+  friend class FaultyScratchFile;
   friend class FaultyWritableFile;
 
   /// A name that a crash would undo, because none of the folders that hold it was synced since. (A rename is one change

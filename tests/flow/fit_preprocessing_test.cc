@@ -5,6 +5,7 @@
 #include <functional>
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "gmock/gmock.h"
@@ -182,6 +183,20 @@ TEST(FitPreprocessing, AutomaticChoosesNoSupportThatHeldOutRowsLeave) {
   const auto positive = Column([](double z) { return std::exp(z); });
   EXPECT_EQ(Fitted("", positive, {1, 2}).scaling(), ColumnPreprocessing::LOG);
   EXPECT_EQ(Fitted("", positive, {1, -0.01}).scaling(), ColumnPreprocessing::YEO_JOHNSON);
+}
+
+TEST(FitPreprocessing, OfManyRowsSomeAreFittedToAndAllAreLookedAt) {
+  constexpr size_t kMany = (size_t{1} << 21) + 5;
+  std::vector<double> column = Column([](double z) { return std::exp(z); }, kMany);
+  const ColumnPreprocessing fitted = Fitted("", column);
+  EXPECT_EQ(fitted.scaling(), ColumnPreprocessing::LOG);
+  EXPECT_NEAR(fitted.center(), 0, 5e-3);
+  EXPECT_NEAR(fitted.scale(), 1, 5e-3);
+  for (const size_t row : {size_t{0}, size_t{1}, kMany - 1}) {
+    const double kept = std::exchange(column[row], -1);
+    EXPECT_NE(Fitted("", column).scaling(), ColumnPreprocessing::LOG) << row;
+    column[row] = kept;
+  }
 }
 
 TEST(FitPreprocessing, RefusesColumnsWithoutAScale) {

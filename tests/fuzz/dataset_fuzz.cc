@@ -49,13 +49,23 @@ std::string WithChecksums(std::string bytes) {
 void CheckRead(std::string content) {
   const size_t size = content.size();
   OneFile files(std::move(content));
-  const auto table = training::ReadDatasetFile(files, "input");
-  if (!table.ok()) {
-    FUZZ_CHECK(IsTold(table.status(), absl::StatusCode::kDataLoss));
+  const auto rows = training::OpenDatasetFile(files, "input");
+  if (!rows.ok()) {
+    FUZZ_CHECK(IsTold(rows.status(), absl::StatusCode::kDataLoss));
     return;
   }
-  FUZZ_CHECK(table->cols > 0 && table->values.size() == table->rows * table->cols);
-  FUZZ_CHECK(table->values.size() * 4 <= size);
+  size_t numbers = 0;
+  const absl::Status status = (*rows)->Read([&](absl::Span<const double> block) {
+    FUZZ_CHECK(!block.empty() && block.size() % (*rows)->cols() == 0);
+    numbers += block.size();
+    return absl::OkStatus();
+  });
+  if (!status.ok()) {
+    FUZZ_CHECK(IsTold(status, absl::StatusCode::kDataLoss));
+    return;
+  }
+  FUZZ_CHECK(numbers == (*rows)->rows() * (*rows)->cols());
+  FUZZ_CHECK(numbers * 4 <= size);
 }
 
 }  // namespace

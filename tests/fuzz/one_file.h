@@ -24,10 +24,12 @@ class OneFile final : public FileSystem {
     return offset < content_.size() ? content_.substr(offset, max_bytes) : std::string();
   }
   absl::StatusOr<uint64_t> Size(const std::string&) override { return content_.size(); }
+  absl::StatusOr<FileStamp> Stamp(const std::string&) override { return FileStamp{.bytes = content_.size()}; }
   absl::StatusOr<bool> Exists(const std::string&) override { return true; }
 
   absl::StatusOr<std::unique_ptr<WritableFile>> Create(const std::string&) override { return ReadOnly(); }
   absl::StatusOr<std::unique_ptr<WritableFile>> OpenForAppend(const std::string&) override { return ReadOnly(); }
+  absl::StatusOr<std::unique_ptr<ScratchFile>> CreateScratch(const std::string&) override { return ReadOnly(); }
   absl::StatusOr<std::vector<std::string>> List(const std::string&) override { return ReadOnly(); }
   absl::Status MakeFolders(const std::string&) override { return ReadOnly(); }
   absl::Status MakeFolder(const std::string&) override { return ReadOnly(); }

@@ -58,7 +58,7 @@ TEST_F(DatasetStoreTest, RowsOfBothPrecisionsAreReadBackExactly) {
   ASSERT_TRUE(dataset.ok()) << dataset.status();
   EXPECT_EQ(dataset->rows(), 3);
   EXPECT_EQ(dataset->display_name(), "two kinds");
-  const auto table = store_.Read(dataset->id());
+  const auto table = testing::ReadTable(store_.OpenRows(dataset->id()));
   EXPECT_THAT(table->values, ElementsAre(1.5, -2, 0.1, 1e300, 3, 4));
   EXPECT_THAT(table->columns, ElementsAre("a", "b"));
   EXPECT_EQ(store_.Get(dataset->id())->SerializeAsString(), dataset->SerializeAsString());
@@ -67,7 +67,7 @@ TEST_F(DatasetStoreTest, RowsOfBothPrecisionsAreReadBackExactly) {
 TEST_F(DatasetStoreTest, RowsThatFillManyChunksAreReadBackExactly) {
   std::vector<double> values;
   for (int i = 0; i < 1'200'000; ++i) values.push_back(i * 0.5);
-  EXPECT_EQ(store_.Read(Store(values, 3))->values, values);
+  EXPECT_EQ(testing::ReadTable(store_.OpenRows(Store(values, 3)))->values, values);
 }
 
 TEST_F(DatasetStoreTest, ListIsNewestFirstAndDeleteRemoves) {
@@ -78,7 +78,7 @@ TEST_F(DatasetStoreTest, ListIsNewestFirstAndDeleteRemoves) {
   EXPECT_EQ((*list)[0].id(), second);
   EXPECT_TRUE(store_.Delete(second).ok());
   EXPECT_EQ(store_.Delete(second).code(), absl::StatusCode::kNotFound);
-  EXPECT_EQ(store_.Read(second).status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(testing::ReadTable(store_.OpenRows(second)).status().code(), absl::StatusCode::kNotFound);
   EXPECT_THAT(Names("datasets"), ElementsAre(first));
   EXPECT_THAT(Names("tmp"), IsEmpty());
 }
@@ -141,13 +141,13 @@ TEST_F(DatasetStoreTest, EveryFlippedByteAndEveryCutOfTheRowsIsDataLossNamingThe
     flipped[i] = static_cast<char>(flipped[i] ^ 0x01);
     for (const std::string& damaged : {flipped, whole.substr(0, i)}) {
       WriteFile(path, damaged);
-      const absl::Status status = store_.Read(id).status();
+      const absl::Status status = testing::ReadTable(store_.OpenRows(id)).status();
       EXPECT_TRUE(absl::IsDataLoss(status)) << i << ": " << status;
       EXPECT_THAT(std::string(status.message()), AnyOf(HasSubstr("chunk"), HasSubstr("header"))) << i;
     }
   }
   WriteFile(path, whole + "x");
-  EXPECT_TRUE(absl::IsDataLoss(store_.Read(id).status()));
+  EXPECT_TRUE(absl::IsDataLoss(testing::ReadTable(store_.OpenRows(id)).status()));
 }
 
 TEST_F(DatasetStoreTest, AChunkFromElsewhereIsFound) {
@@ -161,7 +161,7 @@ TEST_F(DatasetStoreTest, AChunkFromElsewhereIsFound) {
   const size_t chunk = 8 + 64 + 16;
   bytes.replace(16, chunk, other.substr(16 + chunk, chunk));
   WriteFile(root_.Path("datasets/" + one + "/rows"), bytes);
-  EXPECT_THAT(std::string(store_.Read(one).status().message()), HasSubstr("chunk 0"));
+  EXPECT_THAT(std::string(testing::ReadTable(store_.OpenRows(one)).status().message()), HasSubstr("chunk 0"));
 }
 
 // Whatever fails during an upload, either the dataset is there in full or nothing of it is.
@@ -184,7 +184,7 @@ TEST(DatasetStoreFaultTest, AFailedUploadLeavesNothing) {
     const auto datasets = *FileSystem::Real().List(root.Path("datasets"));
     EXPECT_EQ(datasets.size(), status.ok() ? 1 : 0) << point;
     if (status.ok()) {
-      EXPECT_THAT(store.Read(datasets[0])->values, ElementsAre(1, 2, 3));
+      EXPECT_THAT(testing::ReadTable(store.OpenRows(datasets[0]))->values, ElementsAre(1, 2, 3));
     } else {
       EXPECT_THAT(*FileSystem::Real().List(root.Path("tmp")), IsEmpty()) << point;
     }
@@ -216,7 +216,8 @@ TEST(DatasetStoreFaultTest, APowerCutLeavesAllOrNothing) {
       const auto datasets = *after.List();
       EXPECT_EQ(datasets.size(), FileSystem::Real().List(root.Path("datasets"))->size()) << point;
       EXPECT_GE(datasets.size(), committed ? 1 : 0) << point;
-      for (const auto& dataset : datasets) EXPECT_THAT(after.Read(dataset.id())->values, ElementsAre(1, 2, 3)) << point;
+      for (const auto& dataset : datasets)
+        EXPECT_THAT(testing::ReadTable(after.OpenRows(dataset.id()))->values, ElementsAre(1, 2, 3)) << point;
       if (committed) break;
     }
   }

@@ -26,8 +26,8 @@ density::v1::Preset ParsePreset(const std::string& text) {
 TrainingData DataOf(std::vector<double> train, std::vector<double> validation) {
   TrainingData data;
   data.features = 2;
-  data.train = {train.size() / 2, std::move(train)};
-  data.validation = {validation.size() / 2, std::move(validation)};
+  data.train = testing::Selected(std::move(train), 2);
+  data.validation = testing::Selected(std::move(validation), 2);
   for (const char* name : {"angle", "level"}) data.schema.add_features()->set_name(name);
   return data;
 }

@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "server/training/adam.h"
-#include "server/training/batch_order.h"
 #include "torch/nn/module.h"
 
 namespace densityd::training {
@@ -84,20 +83,6 @@ TEST(AdamTest, FollowsThePaper) {
     EXPECT_NEAR(values[0].item<double>(), expected[0], 1e-12) << decoupled;
     EXPECT_NEAR(values[1].item<double>(), expected[1], 1e-12) << decoupled;
   }
-}
-
-TEST(BatchOrderTest, AnEpochHoldsEveryRowAtMostOnceAndStepsAreAFunctionOfTheSeed) {
-  BatchOrder order(5, 10, 3);
-  BatchOrder again(5, 10, 3);
-  std::vector<int> counts(10, 0);
-  for (uint64_t step = 0; step < 3; ++step) {
-    const torch::Tensor batch = order.Batch(step);
-    for (int i = 0; i < 3; ++i) ++counts[batch[i].item<int64_t>()];
-  }
-  for (const int count : counts) EXPECT_LE(count, 1);
-  EXPECT_FALSE(torch::equal(order.Batch(0).clone(), order.Batch(3)));
-  // A training that goes on at step 4 takes the rows that it would have taken.
-  EXPECT_TRUE(torch::equal(order.Batch(4), again.Batch(4)));
 }
 
 }  // namespace

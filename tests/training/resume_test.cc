@@ -53,9 +53,7 @@ std::vector<double> Values(size_t rows) {
 
 // Everything that has a state: dropout draws random numbers, ActNorm starts from the data, and so on.
 Problem Prepare(const std::string& trainer = "compiled") {
-  SourceData source;
-  source.field = "rows";
-  source.table = {600, 3, {}, Values(600)};
+  const SourceData source = testing::SourceOf({600, 3, {}, Values(600)});
   Problem problem;
   problem.options.set_steps(kSteps);
   problem.options.set_batch_size(32);
@@ -66,7 +64,8 @@ Problem Prepare(const std::string& trainer = "compiled") {
   if (trainer == "libtorch") problem.options.set_trainer(TrainingOptions::LIBTORCH);
   TrainRequest request;
   request.add_context_columns("2");
-  problem.data = PrepareData(source, SelectColumns(request, 3, {}).value(), problem.options).value();
+  problem.data =
+      PrepareData(source, SelectColumns(request, 3, {}).value(), problem.options, testing::Scratch()).value();
   Preset preset;
   preset.set_name("realnvp");
   preset.set_transforms(3);

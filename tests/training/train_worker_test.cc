@@ -5,7 +5,9 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -161,6 +163,92 @@ TEST_F(TrainWorkerTest, AnAllocationBeyondTheMemoryLimitFailsWithTheLimit) {
   EXPECT_EQ(failed.state(), FAILED);
   EXPECT_EQ(failed.error_code(), static_cast<int>(absl::StatusCode::kResourceExhausted));
   EXPECT_THAT(failed.error(), HasSubstr("limits.memory_bytes"));
+}
+
+// 5,000,000 rows of 8 columns are 160 MB in float32, and 320 MB as they are kept.
+TEST_F(TrainWorkerTest, RowsNeedNotFitIntoMemory) {
+  constexpr size_t kChunkRows = 100'000;
+  constexpr size_t kColumns = 8;
+  std::vector<float> chunk(kChunkRows * kColumns);
+  auto upload = fixture_.datasets().Create("", {});
+  for (uint64_t first = 0; first < 5'000'000; first += kChunkRows) {
+    engine::FillStandardNormal<float>(/*seed=*/3, first, kChunkRows, kColumns, chunk.data());
+    ASSERT_TRUE((*upload)->Append({chunk.data(), NumberType::kFloat32, kChunkRows, kColumns}).ok());
+  }
+  TrainRequest request = Request(50);
+  request.clear_columns();
+  request.set_dataset((*upload)->Commit()->id());
+  request.mutable_options()->set_validation_fraction(0.01);
+  for (const auto trainer : {density::v1::TrainingOptions::COMPILED, density::v1::TrainingOptions::LIBTORCH}) {
+    request.mutable_options()->set_trainer(trainer);
+    request.clear_limits();
+    const Training free = RunToEnd(manager(), request);
+    ASSERT_EQ(free.state(), SUCCEEDED) << free.error();
+    request.mutable_limits()->set_memory_bytes(uint64_t{150} << 20);
+    const Training limited = RunToEnd(manager(), request);
+    ASSERT_EQ(limited.state(), SUCCEEDED) << limited.error();
+    const auto first = Models().Read("waves", free.version());
+    const auto second = Models().Read("waves", limited.version());
+    for (size_t i = 0; i < first->tensors.size(); ++i) {
+      EXPECT_EQ(first->tensors[i].data, second->tensors[i].data) << first->tensors[i].name;
+    }
+  }
+}
+
+class ChangedFileTest : public TrainWorkerTest {
+ protected:
+  ChangedFileTest() {
+    Write(0);
+    request_.clear_columns();
+    request_.set_file("rows.npy");
+    request_.mutable_options()->set_validation_interval(1);
+  }
+
+  // Rows that depend on `seed`, `rows` of them.
+  void Write(uint64_t seed, size_t rows = 2000) {
+    Table table{rows, 2, {}, std::vector<double>(2 * rows)};
+    engine::FillStandardNormal<double>(seed, 0, rows, 2, table.values.data());
+    densityd::testing::WriteFile(fixture_.root() + "/data/rows.npy", FormatNpy(table));
+  }
+
+  // Trains until the first step, calls `change`, and waits for the end.
+  Training ChangeMeanwhile(const std::function<void()>& change) {
+    const auto training = manager().Start(request_);
+    EXPECT_TRUE(training.ok()) << training.status();
+    Recorder recorder;
+    const auto token = manager().Watch(training->id(), recorder.watcher());
+    recorder.WaitForStep();
+    change();
+    return recorder.WaitForEnd();
+  }
+
+  TrainRequest request_ = Request(10'000'000);
+};
+
+TEST_F(ChangedFileTest, OtherRowsFailTheTraining) {
+  const Training failed = ChangeMeanwhile([&] { Write(1); });
+  EXPECT_EQ(failed.state(), FAILED);
+  EXPECT_EQ(failed.error_code(), static_cast<int>(absl::StatusCode::kFailedPrecondition));
+  EXPECT_THAT(failed.error(),
+              HasSubstr("the data (file:rows.npy) have changed since the training began: their SHA-256"));
+}
+
+TEST_F(ChangedFileTest, AFileThatIsCutShortFailsTheTrainingAndKillsNobody) {
+  const Training failed =
+      ChangeMeanwhile([&] { std::filesystem::resize_file(fixture_.root() + "/data/rows.npy", 20'000); });
+  EXPECT_EQ(failed.state(), FAILED);
+  EXPECT_THAT(failed.error(), HasSubstr("have changed since the training began: file: rows.npy: is cut short"));
+}
+
+TEST_F(ChangedFileTest, AFileThatIsGoneFailsTheTraining) {
+  const Training failed = ChangeMeanwhile([&] { std::filesystem::remove(fixture_.root() + "/data/rows.npy"); });
+  EXPECT_EQ(failed.state(), FAILED);
+  EXPECT_THAT(failed.error(), HasSubstr("there is no file \"rows.npy\""));
+}
+
+TEST_F(ChangedFileTest, TheSameRowsWrittenAnewDoNot) {
+  request_.mutable_options()->set_steps(200);
+  EXPECT_EQ(ChangeMeanwhile([&] { Write(0); }).state(), SUCCEEDED);
 }
 
 TEST_F(TrainWorkerTest, DatasetsAndFilesAreTrainedOn) {

@@ -17,6 +17,7 @@
 #include "server/flow/spec.h"
 #include "server/training/columns.h"
 #include "server/training/options.h"
+#include "tests/training/training_testing.h"
 
 namespace densityd::training {
 namespace {
@@ -29,14 +30,10 @@ using ::testing::HasSubstr;
 
 // Rows x = f(noise), noise standard normal of `cols` numbers.
 SourceData Rows(size_t rows, size_t cols, const std::function<void(double*)>& f) {
-  SourceData source;
-  source.field = "rows";
-  source.table.rows = rows;
-  source.table.cols = cols;
-  source.table.values.resize(rows * cols);
-  engine::FillStandardNormal<double>(/*seed=*/17, 0, rows, cols, source.table.values.data());
-  for (size_t row = 0; row < rows; ++row) f(&source.table.values[row * cols]);
-  return source;
+  Table table{rows, cols, {}, std::vector<double>(rows * cols)};
+  engine::FillStandardNormal<double>(/*seed=*/17, 0, rows, cols, table.values.data());
+  for (size_t row = 0; row < rows; ++row) f(&table.values[row * cols]);
+  return testing::SourceOf(std::move(table));
 }
 
 // A bent ridge in other units; entropy log(2 pi e) + log(1000), since the maps are shears and one scaling.
@@ -66,9 +63,9 @@ Problem Prepare(const SourceData& source, const std::string& preset, const Train
     message.clear_transforms();
     message.clear_hidden();
   }
-  const ColumnSelection columns = SelectColumns(request, source.table.cols, {}).value();
+  const ColumnSelection columns = SelectColumns(request, source.rows->cols(), {}).value();
   Problem problem;
-  problem.data = PrepareData(source, columns, options).value();
+  problem.data = PrepareData(source, columns, options, testing::Scratch()).value();
   problem.spec = flow::ExpandPreset(message, problem.data.features, problem.data.context_features).value();
   problem.options = ResolveOptions(options, problem.data.train.rows).value();
   return problem;
@@ -332,7 +329,9 @@ TEST(TrainerTest, NonFiniteStepsAreSkippedAndCounted) {
   options.set_validation_interval(64);
   Problem problem = Prepare(Rows(1024, 2, [](double*) {}), "maf", options);
   problem.spec.mutable_layers()->DeleteSubrange(0, 1);
-  problem.data.train.values[0] = 1e30;
+  std::vector<double> values(problem.data.train.values.begin(), problem.data.train.values.end());
+  values[0] = 1e30;
+  problem.data.train = testing::Selected(std::move(values), 2);
   const auto trained = Train(problem);
   ASSERT_TRUE(trained.ok()) << trained.status();
   EXPECT_GE(trained->report.nonfinite_steps(), 1);
@@ -346,7 +345,9 @@ TEST(TrainerTest, AFlowIsNeverReturnedWithoutAFiniteValidation) {
   options.set_max_nonfinite_steps(1000);
   Problem problem = Prepare(Rows(400, 2, [](double*) {}), "affine", options);
   problem.spec.mutable_layers()->DeleteSubrange(0, 1);
-  problem.data.validation.values[0] = 1e30;
+  std::vector<double> values(problem.data.validation.values.begin(), problem.data.validation.values.end());
+  values[0] = 1e30;
+  problem.data.validation = testing::Selected(std::move(values), 2);
   EXPECT_EQ(Train(problem).status().code(), absl::StatusCode::kFailedPrecondition);
 }
 

@@ -11,6 +11,7 @@
 #include "server/training/training_store.h"
 #include "tests/base/faulty_file_system.h"
 #include "tests/base/temp_folder.h"
+#include "tests/training/training_testing.h"
 
 namespace densityd::training {
 namespace {
@@ -64,7 +65,7 @@ std::string StateOf(FileSystem& files, const TrainingStore& store) {
     state += id + ": run " + told(store.ReadRun(id)) + ", outcome " + told(outcome) +
              (cancel.value_or(false) ? ", to be cancelled" : "") + "\n";
     if (outcome.ok()) continue;
-    const auto rows = ReadInlineRows(files, store.Folder(id));
+    const auto rows = testing::ReadTable(OpenInlineRows(files, store.Folder(id)));
     EXPECT_TRUE(rows.ok()) << "whoever has not ended needs his rows: " << rows.status();
   }
   return state;

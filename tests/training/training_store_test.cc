@@ -9,6 +9,7 @@
 #include "absl/algorithm/container.h"
 #include "tests/base/faulty_file_system.h"
 #include "tests/base/temp_folder.h"
+#include "tests/training/training_testing.h"
 
 namespace densityd::training {
 namespace {
@@ -37,7 +38,7 @@ class TrainingStoreTest : public ::testing::Test {
 TEST_F(TrainingStoreTest, TheJobAndItsRowsAreReadBack) {
   ASSERT_TRUE(Create().ok());
   EXPECT_EQ(store_.ReadJob("training-1")->SerializeAsString(), job_.SerializeAsString());
-  const auto rows = ReadInlineRows(files_, store_.Folder("training-1"));
+  const auto rows = testing::ReadTable(OpenInlineRows(files_, store_.Folder("training-1")));
   EXPECT_THAT(rows->values, ::testing::ElementsAre(1, 2, 3, 4, 5, 6));
   EXPECT_EQ(rows->cols, 2);
   EXPECT_THAT(*store_.List(), ::testing::ElementsAre("training-1"));

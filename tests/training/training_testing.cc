@@ -67,6 +67,27 @@ void ManagerFixture::Open() {
   manager_ = *std::move(manager);
 }
 
+SourceData SourceOf(Table table) { return {std::make_unique<MemoryRows>(std::move(table)), "rows", "inline"}; }
+
+absl::StatusOr<Table> ReadTable(const absl::StatusOr<std::unique_ptr<RowSource>>& rows) {
+  if (!rows.ok()) return rows.status();
+  Table table{(*rows)->rows(), (*rows)->cols(), (*rows)->columns(), {}};
+  absl::Status status = (*rows)->Read([&](absl::Span<const double> block) {
+    table.values.insert(table.values.end(), block.begin(), block.end());
+    return absl::OkStatus();
+  });
+  if (!status.ok()) return status;
+  EXPECT_EQ(table.values.size(), table.rows * table.cols);
+  return table;
+}
+
+SelectedRows Selected(std::vector<double> values, size_t cols) {
+  const auto memory = std::make_shared<std::vector<double>>(std::move(values));
+  return {memory->size() / cols, *memory, memory};
+}
+
+ScratchSpace Scratch() { return {&FileSystem::Real(), ::testing::TempDir()}; }
+
 void SetRows(const std::vector<double>& values, size_t cols, TrainRequest& request) {
   density::v1::Matrix& rows = *request.mutable_rows();
   rows.set_rows(values.size() / cols);

@@ -13,7 +13,10 @@
 #include "absl/synchronization/mutex.h"
 #include "density/v1/training.pb.h"
 #include "server/base/file_system.h"
+#include "server/base/table.h"
 #include "server/training/dataset_store.h"
+#include "server/training/row_source.h"
+#include "server/training/training_data.h"
 #include "server/training/training_manager.h"
 #include "tests/base/temp_folder.h"
 
@@ -56,6 +59,37 @@ class ManagerFixture {
   DatasetStore datasets_;
   std::unique_ptr<TrainingManager> manager_;
 };
+
+/// Rows in memory.
+class MemoryRows final : public RowSource {
+ public:
+  explicit MemoryRows(Table table) : table_(std::move(table)) {}
+
+  uint64_t rows() const override { return table_.rows; }
+  size_t cols() const override { return table_.cols; }
+  const std::vector<std::string>& columns() const override { return table_.columns; }
+  absl::Status Read(RowSink take) const override { return take(table_.values); }
+  absl::StatusOr<FileStamp> Stamp() const override { return stamp; }
+
+  /// To change them.
+  Table& table() { return table_; }
+  FileStamp stamp;
+
+ private:
+  Table table_;
+};
+
+/// As if they had come inside a request.
+SourceData SourceOf(Table table);
+
+/// All rows of a source that could be opened, with its columns' names.
+absl::StatusOr<Table> ReadTable(const absl::StatusOr<std::unique_ptr<RowSource>>& rows);
+
+/// A view of `values` (rows, cols), which it holds.
+SelectedRows Selected(std::vector<double> values, size_t cols);
+
+/// Where the tests' data are kept.
+ScratchSpace Scratch();
 
 /// Rows (rows, cols) inside a request, float64.
 void SetRows(const std::vector<double>& values, size_t cols, density::v1::TrainRequest& request);
