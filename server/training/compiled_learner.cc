@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/engine/cpu/cpu_plan.h"
+#include "server/engine/reference_plan.h"
 #include "server/engine/weights.h"
 #include "server/flow/transform.h"
 #include "server/training/nonfinite.h"
@@ -168,7 +169,9 @@ absl::StatusOr<std::vector<double>> CompiledLearner::Evaluate(absl::FunctionRef<
   if (FirstNonfinite(values.const_data_ptr<float>(), plan_->layout().size()) < plan_->layout().size()) {
     return std::vector<double>{std::numeric_limits<double>::quiet_NaN()};
   }
-  absl::StatusOr<std::unique_ptr<engine::Plan>> plan = engine::cpu::CompileCpuPlan(flow_->spec(), TensorsOf(values));
+  const std::vector<registry::Tensor> tensors = TensorsOf(values);
+  absl::StatusOr<std::unique_ptr<engine::Plan>> plan = engine::cpu::CompileCpuPlan(flow_->spec(), tensors);
+  if (absl::IsUnimplemented(plan.status())) plan = engine::CompileReferencePlan(flow_->spec(), tensors, {});
   if (!plan.ok()) return plan.status();
   engine::Workspace workspace;
   std::vector<double> log_prob(data_.validation.rows);

@@ -232,6 +232,28 @@ TEST(TrainerTest, CompiledStepsLearnAsLibTorchDoes) {
   }
 }
 
+// Steps are compiled, validation is not.
+TEST(TrainerTest, HeavyTailsAreLearntByCompiledStepsAsByLibTorch) {
+  const SourceData source = Rows(5000, 2, [](double* x) {
+    const double share = (x[0] * x[0] + x[1] * x[1]) / 3;
+    x[0] *= std::sqrt(std::expm1(share) / share);  // Student's t with 3 degrees, by Bailey's method
+    x[1] += 0.5 * x[0];
+  });
+  TrainingOptions options = Options(200, 256);
+  Problem problem = Prepare(source, "affine", options);
+  const auto normal = Train(problem);
+  problem.spec.mutable_base()->mutable_student_t();
+  problem.spec = flow::WithDefaults(problem.spec);
+  const auto compiled = Train(problem);
+  problem.options.set_trainer(TrainingOptions::LIBTORCH);
+  const auto libtorch = Train(problem);
+  ASSERT_TRUE(normal.ok() && compiled.ok() && libtorch.ok()) << compiled.status();
+  ASSERT_EQ(compiled->report.trainer(), "compiled");
+  const double reached = compiled->report.validation_log_likelihood();
+  EXPECT_NEAR(reached, libtorch->report.validation_log_likelihood(), libtorch->report.validation_standard_error());
+  EXPECT_GT(reached, normal->report.validation_log_likelihood() + 0.02);
+}
+
 TEST(TrainerTest, TheReportSaysWhatWasDone) {
   TrainingOptions options = Options(50, 64);
   options.set_validation_interval(20);

@@ -82,6 +82,8 @@ class Writes {
   }
   void operator()(ActivateStep& step) { Between(step); }
   void operator()(DropoutStep& step) { Between(step); }
+  void operator()(ReflectStep& step) { Through(step); }
+  void operator()(SolveStep& step) { Through(step); }
   template <typename EntriesStep>
   void operator()(EntriesStep& step) {
     for (auto& entry : step.entries) {
@@ -95,6 +97,12 @@ class Writes {
   void Between(ColumnsStep& step) {
     Free(step.to);
     step.adds = Write(step.from);
+  }
+
+  template <typename RowStep>
+  void Through(RowStep& step) {
+    Free(step.out);
+    step.adds = Write(step.in);
   }
 
   static const Columns& FromOf(const CopyStep::Entry& entry) { return entry.from; }

@@ -10,6 +10,7 @@
 #include "server/engine/train/activate-inl.h"
 #include "server/engine/train/linear-inl.h"
 #include "server/engine/train/maps-inl.h"
+#include "server/engine/train/rows-inl.h"
 #include "server/engine/train/update-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -34,6 +35,12 @@ struct ForwardRunner {
   HWY_ATTR void operator()(const DiagonalStep& step) const {
     for (const Tile& tile : shard.tiles) DiagonalForward(step, parameters, tile);
   }
+  HWY_ATTR void operator()(const ReflectStep& step) const {
+    for (const Tile& tile : shard.tiles) ReflectForward(step, parameters, tile);
+  }
+  HWY_ATTR void operator()(const SolveStep& step) const {
+    for (const Tile& tile : shard.tiles) SolveForward(step, parameters, tile);
+  }
 };
 
 struct BackwardRunner {
@@ -51,6 +58,8 @@ struct BackwardRunner {
   }
   HWY_ATTR void operator()(const MapStep& step) const { WithMap(step, BackwardMap{step, parameters, shard, gradient}); }
   HWY_ATTR void operator()(const DiagonalStep& step) const { DiagonalBackward(step, parameters, shard, gradient); }
+  HWY_ATTR void operator()(const ReflectStep& step) const { ReflectBackward(step, parameters, shard, gradient); }
+  HWY_ATTR void operator()(const SolveStep& step) const { SolveBackward(step, parameters, shard, gradient); }
 };
 
 template <class Runner>
@@ -65,37 +74,24 @@ HWY_ATTR void RunStep(const Step& step, const Runner& runner) {
     runner(*dropout);
   } else if (const auto* copy = std::get_if<CopyStep>(&step)) {
     runner(*copy);
+  } else if (const auto* diagonal = std::get_if<DiagonalStep>(&step)) {
+    runner(*diagonal);
+  } else if (const auto* reflect = std::get_if<ReflectStep>(&step)) {
+    runner(*reflect);
   } else {
-    runner(*std::get_if<DiagonalStep>(&step));
+    runner(*std::get_if<SolveStep>(&step));
   }
 }
 
-/// The loss of a tile, and the gradient by z.
-HWY_ATTR double TileLoss(const Program& program, const Tile& tile) {
-  const FloatTag d;
-  double loss = 0;
-  HWY_ALIGN float losses[kLanes];
-  for (size_t r = 0; r < kTileRows; r += kLanes) {
-    const FloatVector weight = hn::Load(d, tile.weights + r);
-    FloatVector squares = hn::Zero(d);
-    for (const Columns& column : program.base) {
-      const FloatVector z = hn::Load(d, tile.values + column.value * kTileRows + r);
-      squares = hn::MulAdd(z, z, squares);
-      if (column.has_gradient()) hn::Store(hn::Mul(weight, z), d, tile.gradients + column.gradient * kTileRows + r);
-    }
-    const FloatVector row = hn::MulSub(Constant(0.5f), squares, hn::Load(d, tile.log + r));
-    hn::Store(hn::Mul(weight, row), d, losses);
-    for (size_t lane = 0; lane < kLanes; ++lane) loss += losses[lane];
-  }
-  return loss;
+HWY_ATTR void ShardForwardOnTarget(const Program& program, const float* parameters, const Shard& shard) {
+  for (const Tile& tile : shard.tiles) std::fill_n(tile.log, kTileRows, 0.0f);
+  for (const Step& step : program.steps) RunStep(step, ForwardRunner{parameters, shard});
 }
 
 HWY_ATTR double ShardGradientOnTarget(const Program& program, const float* parameters, const Shard& shard,
                                       float* gradient) {
-  for (const Tile& tile : shard.tiles) std::fill_n(tile.log, kTileRows, 0.0f);
-  for (const Step& step : program.steps) RunStep(step, ForwardRunner{parameters, shard});
-  double loss = 0;
-  for (const Tile& tile : shard.tiles) loss += TileLoss(program, tile);
+  ShardForwardOnTarget(program, parameters, shard);
+  const double loss = BaseLoss(program, parameters, shard, gradient);
   for (auto step = program.steps.rbegin(); step != program.steps.rend(); ++step) {
     RunStep(*step, BackwardRunner{parameters, shard, gradient});
   }
@@ -115,9 +111,14 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace densityd::engine::train {
 
+HWY_EXPORT(ShardForwardOnTarget);
 HWY_EXPORT(ShardGradientOnTarget);
 HWY_EXPORT(SumPartsOnTarget);
 HWY_EXPORT(TakeAdamStepOnTarget);
+
+void ShardForward(const Program& program, const float* parameters, const Shard& shard) {
+  HWY_DYNAMIC_DISPATCH(ShardForwardOnTarget)(program, parameters, shard);
+}
 
 double ShardGradient(const Program& program, const float* parameters, const Shard& shard, float* gradient) {
   return HWY_DYNAMIC_DISPATCH(ShardGradientOnTarget)(program, parameters, shard, gradient);

@@ -9,9 +9,13 @@
 
 namespace densityd::engine::train {
 
-/// Sum over the rows of the shard of weight * (|z|^2 / 2 - log|det|), and its gradient by all parameters, which is set
-/// or added to. What masks keep at zero is not written: `gradient`, as long as the parameters, is zero there already.
+/// Sum over the rows of the shard of weight * (|z|^2 / 2 - log|det|), or with -log p(z) of another base, and its
+/// gradient by all parameters, which is set or added to. What masks keep at zero is not written: `gradient`, as long as
+/// the parameters, is zero there already.
 double ShardGradient(const Program& program, const float* parameters, const Shard& shard, float* gradient);
+
+/// Takes the rows of the shard to the base: all values, and log|det|.
+void ShardForward(const Program& program, const float* parameters, const Shard& shard);
 
 /// sum[i] = parts[0][i] + parts[1][i] + … for `count` numbers, a multiple of 16; the sum of the squares.
 /// `sum` may be the first part.

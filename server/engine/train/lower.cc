@@ -82,6 +82,9 @@ class Lowering {
   absl::Status AppendAutoregressive(const density::v1::Autoregressive& layer, const std::string& name);
   absl::Status AppendElementwise(const density::v1::Elementwise& layer, const std::string& name);
   void AppendLu(const std::string& name);
+  void AppendHouseholder(const density::v1::Householder& layer, const std::string& name);
+  void AppendFullAffine(const std::string& name);
+  void AppendBase(const density::v1::BaseDistribution& base);
   // A column times a number of `raw`, after `shift`, which may be nowhere.
   void AppendDiagonal(DiagonalKind kind, Position shift, Position raw);
 
@@ -262,6 +265,49 @@ void Lowering::AppendLu(const std::string& name) {
   row_ = Split(z);
 }
 
+void Lowering::AppendHouseholder(const density::v1::Householder& layer, const std::string& name) {
+  const auto count = static_cast<uint32_t>(features_);
+  TensorPlace place{name + ".vectors", {layer.reflections(), static_cast<int64_t>(features_)}, {}};
+  Columns at = Gather(row_);
+  for (uint32_t k = 0; k < layer.reflections(); ++k) {
+    const bool is_last = k + 1 == layer.reflections();
+    ReflectStep step{at, is_last ? builder_.NewRowColumns(count, /*has_gradient=*/true)
+                                 : builder_.NewNetworkColumns(count, /*has_gradient=*/true)};
+    step.vector = builder_.AddNumbers(features_);
+    for (uint32_t i = 0; i < count; ++i) place.where.push_back(step.vector + i);
+    at = step.out;
+    builder_.AddStep(step);
+  }
+  builder_.AddTensor(std::move(place));
+  row_ = Split(at);
+}
+
+void Lowering::AppendFullAffine(const std::string& name) {
+  const auto size = static_cast<int64_t>(features_);
+  SolveStep step{Gather(row_), builder_.NewRowColumns(static_cast<uint32_t>(features_), /*has_gradient=*/true)};
+  step.lower = builder_.AddVector(name + ".lower", {size * (size + 1) / 2});
+  step.shift = builder_.AddVector(name + ".shift", {size});
+  builder_.AddStep(step);
+  row_ = Split(step.out);
+}
+
+void Lowering::AppendBase(const density::v1::BaseDistribution& base) {
+  const auto size = static_cast<int64_t>(features_);
+  double log = -0.5 * static_cast<double>(features_) * std::log(2 * std::numbers::pi);
+  if (base.has_diagonal_normal()) {
+    const Position mean = builder_.AddVector("base.mean", {size});
+    AppendDiagonal(DiagonalKind::kBoundedExp, mean, builder_.AddVector("base.log_scale", {size}));
+  } else if (base.has_student_t()) {
+    StudentBase student;
+    student.degrees = base.student_t().degrees();
+    if (!base.student_t().fixed()) student.raw = builder_.AddVector("base.degrees", {size});
+    builder_.program().student = student;
+    log = 0;  // depends on the degrees
+  }
+  builder_.program().base = row_;
+  builder_.program().log_abs_det = log;
+}
+
 void Lowering::AppendDiagonal(DiagonalKind kind, Position shift, Position raw) {
   const Row out = Split(builder_.NewRowColumns(static_cast<uint32_t>(features_), /*has_gradient=*/true));
   DiagonalStep step;
@@ -288,6 +334,12 @@ absl::Status Lowering::Append(const Layer& layer, const std::string& name) {
       return absl::OkStatus();
     case Layer::kLuLinear:
       AppendLu(name);
+      return absl::OkStatus();
+    case Layer::kHouseholder:
+      AppendHouseholder(layer.householder(), name);
+      return absl::OkStatus();
+    case Layer::kFullAffine:
+      AppendFullAffine(name);
       return absl::OkStatus();
     case Layer::kActnorm: {
       const Position raw = builder_.AddVector(name + ".log_scale", {size});
@@ -321,13 +373,7 @@ absl::StatusOr<LoweredTraining> Lowering::Run() {
   for (int i = lowered.fixed_layers; i < spec_.layers_size(); ++i) {
     if (absl::Status status = Append(spec_.layers(i), absl::StrCat("layers.", i)); !status.ok()) return status;
   }
-  if (spec_.base().has_diagonal_normal()) {
-    const auto size = static_cast<int64_t>(features_);
-    const Position mean = builder_.AddVector("base.mean", {size});
-    AppendDiagonal(DiagonalKind::kBoundedExp, mean, builder_.AddVector("base.log_scale", {size}));
-  }
-  builder_.program().base = row_;
-  builder_.program().log_abs_det = -0.5 * static_cast<double>(features_) * std::log(2 * std::numbers::pi);
+  AppendBase(spec_.base());
   builder_.Finish();
   lowered.program = builder_.TakeProgram();
   lowered.layout = builder_.TakeLayout();
@@ -337,7 +383,10 @@ absl::StatusOr<LoweredTraining> Lowering::Run() {
 }  // namespace
 
 absl::StatusOr<LoweredTraining> LowerTraining(const FlowSpec& spec) {
-  if (absl::Status status = cpu::CheckCompilable(spec); !status.ok()) return status;
+  // A t distribution has compiled steps, but no compiled answers.
+  FlowSpec known = spec;
+  if (spec.base().has_student_t()) known.mutable_base()->mutable_standard_normal();
+  if (absl::Status status = cpu::CheckCompilable(known); !status.ok()) return status;
   if (spec.has_context_encoding())
     return absl::UnimplementedError(absl::StrCat("context_encoding, whose parts are learnt,", kHasNoStep));
   const uint64_t parameters = flow::CountParameters(spec);

@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <optional>
 #include <variant>
 #include <vector>
 
@@ -158,14 +159,40 @@ struct DiagonalStep {
   std::vector<Entry> entries;
 };
 
-using Step = std::variant<LinearStep, ActivateStep, DropoutStep, CopyStep, MapStep, DiagonalStep>;
+/// out = in - 2 v (v . in) / |v|^2, with a learnt v.
+struct ReflectStep {
+  Columns in;
+  Columns out;
+  Position vector = 0;
+  bool adds = false;
+};
 
-/// The steps of -log p with a standard normal base.
+/// out = A^-1 (in - shift) with a learnt lower triangle A, row by row; its diagonal is softplus(raw) + 1e-3. - log|det
+/// A|
+struct SolveStep {
+  Columns in;
+  Columns out;
+  Position lower = 0;
+  Position shift = 0;
+  bool adds = false;
+};
+
+using Step =
+    std::variant<LinearStep, ActivateStep, DropoutStep, CopyStep, MapStep, DiagonalStep, ReflectStep, SolveStep>;
+
+/// A base of independent t distributions with nu degrees: 1 + softplus(raw) where they are learnt.
+struct StudentBase {
+  Position raw = kNowhere;  ///< of column 0; nowhere: fixed
+  double degrees = 0;       ///< fixed ones
+};
+
+/// The steps of -log p.
 struct Program {
   std::vector<Step> steps;
-  std::vector<Columns> input;  ///< the columns of the data, then those of the context
-  std::vector<Columns> base;   ///< z
-  size_t value_columns = 0;    ///< of the table, padding included
+  std::vector<Columns> input;          ///< the columns of the data, then those of the context
+  std::vector<Columns> base;           ///< z
+  std::optional<StudentBase> student;  ///< none: the base is a standard normal distribution
+  size_t value_columns = 0;            ///< of the table, padding included
   size_t gradient_columns = 0;
   uint32_t dropouts = 0;
   double log_abs_det = 0;      ///< the part that depends on nothing, nats

@@ -122,14 +122,12 @@ TEST(TrainPlanTest, WhatIsNotCompiledSaysWhy) {
   const auto expect = [&](const std::string& what, const std::vector<std::string>& names) {
     for (const std::string& name : names) expected[name] = what + " has no compiled training step";
   };
-  // Full affine maps, preprocessing that draws, and rotations.
-  expect("layers.1: this kind of layer", {"affine-6", "affine-5-given-3"});
-  expect("layers.6: this kind of layer", {"affine-layers"});
+  // Preprocessing that draws, and rotations that are functions of a whole matrix.
   expect("layers.0: this kind of layer", {"columns-maf", "columns-realnvp", "columns-affine"});
   expect("context_encoding, whose parts are learnt,", {"encoded-context-maf", "encoded-context-realnvp"});
-  expect("layers.2: this kind of layer", {"iaf-householder", "iaf-rotation"});
-  expect("layers.3: this kind of layer",
-         {"realnvp-householder", "realnvp-rotation", "maf-householder", "maf-rotation"});
+  expect("layers.2: this kind of layer", {"iaf-rotation"});
+  expect("layers.3: this kind of layer", {"realnvp-rotation", "maf-rotation"});
+  expect("layers.6: this kind of layer", {"affine-layers"});
   expect("layers.8: this kind of layer", {"cayley"});
   EXPECT_EQ(reasons, expected);
 }

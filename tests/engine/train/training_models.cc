@@ -21,6 +21,15 @@ FlowSpec WithoutSequentialLayers(FlowSpec spec) {
   return flow::WithDefaults(spec);
 }
 
+// A flow with tails of its own. `degrees` 0: learnt.
+FlowSpec StudentSpec(const std::string& preset, double degrees) {
+  FlowSpec spec = cpu::PresetSpec(preset, 5, 0, 2, 16);
+  auto& student = *spec.mutable_base()->mutable_student_t();
+  student.set_degrees(degrees);
+  student.set_fixed(degrees > 0);
+  return flow::WithDefaults(spec);
+}
+
 }  // namespace
 
 std::vector<Model> TrainingModels() {
@@ -30,6 +39,13 @@ std::vector<Model> TrainingModels() {
     if (spec.layers().empty() || flow::CountParameters(spec) == 0) continue;
     models.push_back(cpu::RandomModel(model.name, spec, 100 + models.size()));
   }
+  const auto add = [&](const std::string& name, const FlowSpec& spec) {
+    models.push_back(cpu::RandomModel(name, spec, 100 + models.size()));
+  };
+  add("student-maf", StudentSpec("maf", 0));
+  add("student-nsf-ar", StudentSpec("nsf_ar", 0));
+  add("student-realnvp-3", StudentSpec("realnvp", 3));
+  add("student-affine", StudentSpec("affine", 0));
   return models;
 }
 
