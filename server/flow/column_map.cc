@@ -13,8 +13,8 @@ using density::v1::ColumnPreprocessing;
 using Shape = ColumnForm::Shape;
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
-/// Powers below this are taken for 0: the difference is of their size.
-constexpr double kSmallestPower = 1e-9;
+/// Takes the place of the power 0: expm1(p a) / p and log1p(p a) / p are then a, to the last digit.
+constexpr double kSmallestPower = 1e-100;
 
 constexpr MappedNumber kOutside = {0, -kInfinity};
 
@@ -27,20 +27,19 @@ float FloatAbove(double low) {
 
 double Softplus(double a) { return std::fmax(a, 0) + std::log1p(std::exp(-std::abs(a))); }
 
-/// ((1 + |y|)^p - 1) / p, given log(1 + |y|).
-double Power(double log, double power) { return power < kSmallestPower ? log : std::expm1(power * log) / power; }
-double InversePower(double u, double power) { return power < kSmallestPower ? u : std::log1p(power * u) / power; }
+/// The power that applies to numbers of the sign of `a`.
+double PowerAt(double a, double power) { return std::max(a < 0 ? 2 - power : power, kSmallestPower); }
 
 MappedNumber YeoJohnson(double y, double power) {
-  const double own = y < 0 ? 2 - power : power;
+  const double own = PowerAt(y, power);
   const double log = std::log1p(std::abs(y));
-  return {std::copysign(Power(log, own), y), (own - 1) * log};
+  return {std::copysign(std::expm1(own * log) / own, y), (own - 1) * log};
 }
 
 /// The same map from u; the log-slope is still du/dy.
 MappedNumber InverseYeoJohnson(double u, double power) {
-  const double own = u < 0 ? 2 - power : power;
-  const double log = InversePower(std::abs(u), own);
+  const double own = PowerAt(u, power);
+  const double log = std::log1p(own * std::abs(u)) / own;
   return {std::copysign(std::expm1(log), u), (own - 1) * log};
 }
 

@@ -10,11 +10,14 @@ using Shape = ColumnForm::Shape;
 using Group = Preprocessing::Group;
 
 constexpr double kNegativeInfinity = -std::numeric_limits<double>::infinity();
-// Below it a power is taken for 0, as in column_map.cc.
-constexpr double kSmallestPower = 1e-9;
+// Takes the place of the power 0, as in column_map.cc.
+constexpr double kSmallestPower = 1e-100;
 
-// The numbers that are not `outside`, and `inside` for the others: the NaN of a branch that is not taken would poison
-// the gradient.
+// log of the distance to an end of the support, and 0 `outside`: the NaN of a branch that is not taken would poison the
+// gradient.
+Tensor LogInside(const Tensor& distance, const Tensor& outside) { return torch::log(distance.masked_fill(outside, 1)); }
+
+// Density zero `outside`, with a finite number there.
 MappedColumns Guarded(const Tensor& outside, const Tensor& value, const Tensor& log_slope) {
   return {value.masked_fill(outside, 0), log_slope.masked_fill(outside, kNegativeInfinity)};
 }
@@ -27,25 +30,19 @@ struct SignedPower {
 
 SignedPower PowerAt(const Tensor& a, const Tensor& power) {
   const Tensor below = a < 0;
-  return {torch::where(below, -1.0, 1.0), torch::where(below, 2 - power, power)};
+  return {torch::where(below, -1.0, 1.0), torch::where(below, 2 - power, power).clamp_min(kSmallestPower)};
 }
 
 MappedColumns YeoJohnson(const Tensor& y, const Tensor& power) {
   const SignedPower own = PowerAt(y, power);
   const Tensor log = torch::log1p(y * own.sign);
-  const Tensor is_log = own.power < kSmallestPower;
-  const Tensor divisor = own.power.masked_fill(is_log, 1);
-  const Tensor u = torch::where(is_log, log, torch::expm1(divisor * log) / divisor);
-  return {own.sign * u, (own.power - 1) * log};
+  return {own.sign * torch::expm1(own.power * log) / own.power, (own.power - 1) * log};
 }
 
 // u -> y, log dy/du.
 MappedColumns InverseYeoJohnson(const Tensor& u, const Tensor& power) {
   const SignedPower own = PowerAt(u, power);
-  const Tensor magnitude = u * own.sign;
-  const Tensor is_log = own.power < kSmallestPower;
-  const Tensor divisor = own.power.masked_fill(is_log, 1);
-  const Tensor log = torch::where(is_log, magnitude, torch::log1p(divisor * magnitude) / divisor);
+  const Tensor log = torch::log1p(own.power * u * own.sign) / own.power;
   return {own.sign * torch::expm1(log), (1 - own.power) * log};
 }
 
@@ -54,15 +51,15 @@ MappedColumns ToShape(const Group& group, const Tensor& y) {
   switch (group.shape) {
     case Shape::kLog: {
       const Tensor outside = y <= group.low;
-      const Tensor u = torch::log((y - group.low).masked_fill(outside, 1));
+      const Tensor u = LogInside(y - group.low, outside);
       return Guarded(outside, u, -u);
     }
     case Shape::kYeoJohnson:
       return YeoJohnson(y, group.power);
     case Shape::kLogit: {
       const Tensor outside = (y <= group.low).logical_or(y >= group.high);
-      const Tensor below = torch::log((y - group.low).masked_fill(outside, 1));
-      const Tensor above = torch::log((group.high - y).masked_fill(outside, 1));
+      const Tensor below = LogInside(y - group.low, outside);
+      const Tensor above = LogInside(group.high - y, outside);
       return Guarded(outside, below - above, torch::log(group.high - group.low) - below - above);
     }
     default:

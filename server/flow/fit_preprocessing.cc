@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <numbers>
 #include <optional>
 #include <set>
@@ -56,35 +55,30 @@ std::vector<double> DequantizeRows(const ColumnForm& form, const ColumnRows& row
 
 /// Mean, spread and mean log-slope of numbers after a map.
 struct Moments {
-  double mean = 0;
-  double deviation = 0;
-  double log_slope = 0;
-  bool inside = true;  ///< all are within the support
+  double mean;
+  double deviation;
+  double log_slope;  ///< -infinity where one is outside the support
 
   /// Mean log-likelihood of the normal distribution that fits best, nats per row, but for a constant.
   double score() const { return log_slope - std::log(deviation); }
 };
 
 Moments MomentsOf(const ColumnForm& form, const std::vector<double>& numbers, size_t step = 1) {
-  Moments moments;
   std::vector<double> mapped;
-  mapped.reserve(numbers.size() / step + 1);
+  double log_slope = 0;
   for (size_t i = 0; i < numbers.size(); i += step) {
     const MappedNumber one = MapDequantized(form, numbers[i]);
-    moments.inside &= std::isfinite(one.log_slope);
-    moments.log_slope += one.log_slope;
+    log_slope += one.log_slope;
     mapped.push_back(one.value);
   }
   const auto count = static_cast<double>(mapped.size());
   // Differences from the first number: a column far from 0 would lose its digits otherwise.
   double sum = 0;
   for (double number : mapped) sum += number - mapped[0];
-  moments.mean = mapped[0] + sum / count;
+  const double mean = mapped[0] + sum / count;
   double squares = 0;
-  for (double number : mapped) squares += (number - moments.mean) * (number - moments.mean);
-  moments.deviation = std::sqrt(squares / count);
-  moments.log_slope /= count;
-  return moments;
+  for (double number : mapped) squares += (number - mean) * (number - mean);
+  return {mean, std::sqrt(squares / count), log_slope / count};
 }
 
 /// The value below which a share of `numbers` lies, linear between neighbours. Reorders them.
@@ -245,6 +239,7 @@ class ColumnFit {
     return candidate;
   }
 
+  /// Whether each row of `rows`, also one that is not among those that are fitted to, lies within the support.
   bool Holds(const ColumnRows& rows, const ColumnForm& form) const {
     for (size_t row = 0; row < rows.rows(); ++row) {
       const double x = rows(row, index_);
@@ -252,6 +247,7 @@ class ColumnFit {
     }
     return true;
   }
+  bool HoldsEveryRow(const ColumnForm& form) const { return Holds(train_, form) && Holds(held_out_, form); }
 
   /// Takes `candidate` for the reason given.
   absl::Status Take(ColumnPreprocessing candidate, const std::string& reason) {
@@ -266,38 +262,33 @@ class ColumnFit {
     if (column_.has_low()) return Take(Candidate(ColumnPreprocessing::LOG, {}, {}), "the lower end was given");
     const std::vector<double> numbers = Numbers();
     if (numbers.empty()) return Refuse("has no numbers in the train split");
-    const bool is_integer = column_.kind() == ColumnPreprocessing::INTEGER;
-    // Of all rows: one that is not among those that are fitted to may lie outside of a support.
-    double smallest = std::numeric_limits<double>::infinity();
-    double largest = -smallest;
-    for (size_t row = 0; row < train_.rows(); ++row) {
-      const double x = train_(row, index_);
-      if (std::isnan(x)) continue;
-      smallest = std::min(smallest, x);
-      largest = std::max(largest, x);
-    }
-    if (is_integer && largest - smallest == 1) {
+    if (column_.kind() == ColumnPreprocessing::INTEGER) {
+      const auto [low, high] = std::minmax_element(numbers.begin(), numbers.end());
+      const double smallest = std::floor(*low);
+      const double largest = std::floor(*high);
       const ColumnPreprocessing two = Candidate(ColumnPreprocessing::LOGIT, smallest, largest);
-      if (Holds(held_out_, FormOf(two))) return Take(two, absl::StrCat("only ", smallest, " and ", largest, " occur"));
+      if (largest - smallest == 1 && HoldsEveryRow(FormOf(two))) {
+        return Take(two, absl::StrCat("only ", smallest, " and ", largest, " occur"));
+      }
     }
-    return ChooseByLikelihood(numbers, smallest, largest);
+    return ChooseByLikelihood(numbers);
   }
 
   /// The simplest map after which a normal distribution fits nearly best.
-  absl::Status ChooseByLikelihood(const std::vector<double>& numbers, double smallest, double largest) {
-    const bool is_integer = column_.kind() == ColumnPreprocessing::INTEGER;
+  absl::Status ChooseByLikelihood(const std::vector<double>& numbers) {
     ColumnPreprocessing best = Candidate(ColumnPreprocessing::STANDARD, {}, {});
     const Moments standard = MomentsOf(FormOf(best), numbers);
     double best_score = standard.score();
     const auto offer = [&](const ColumnPreprocessing& candidate) {
       const ColumnForm form = FormOf(candidate);
-      const Moments moments = MomentsOf(form, numbers);
-      if (!moments.inside || !(moments.score() > best_score + kGain) || !Holds(held_out_, form)) return;
+      const double score = MomentsOf(form, numbers).score();
+      if (!(score > best_score + kGain) || !HoldsEveryRow(form)) return;
       best = candidate;
-      best_score = moments.score();
+      best_score = score;
     };
-    if (is_integer ? smallest >= 0 : smallest > 0) offer(Candidate(ColumnPreprocessing::LOG, 0, {}));
-    if (!is_integer && smallest > 0 && largest < 1) offer(Candidate(ColumnPreprocessing::LOGIT, 0, 1));
+    offer(Candidate(ColumnPreprocessing::LOG, 0, {}));
+    // No whole number lies within (0, 1).
+    if (column_.kind() != ColumnPreprocessing::INTEGER) offer(Candidate(ColumnPreprocessing::LOGIT, 0, 1));
     ColumnPreprocessing power = Candidate(ColumnPreprocessing::YEO_JOHNSON, {}, {});
     power.set_power(FitPower(FormOf(power), numbers));
     offer(power);

@@ -87,6 +87,12 @@ const Case kContinuous[] = {
 INSTANTIATE_TEST_SUITE_P(Columns, ContinuousColumnTest, testing::ValuesIn(kContinuous),
                          [](const auto& info) { return info.param.name; });
 
+TEST(ColumnMap, BothEndsOfACircleAreOnIt) {
+  const ColumnForm form = FormOf(Parse("kind: CIRCULAR low: 0 high: 360"));
+  EXPECT_EQ(MapToBase(form, 0).log_slope, MapToBase(form, 90).log_slope);
+  EXPECT_EQ(MapToBase(form, 360).log_slope, MapToBase(form, 90).log_slope);
+}
+
 TEST(ColumnMap, AnIntervalWithoutAFloat32IsKeptInFloat64) {
   const ColumnForm form = FormOf(Parse("scaling: LOGIT low: 1e9 high: 1000000001"));
   for (double z : {-1e300, -50.0, 0.0, 50.0, 1e300}) {

@@ -90,6 +90,15 @@ TEST(PreprocessingTransform, SamplesAreOfTheColumnsKindAndWithinItsSupport) {
   }
 }
 
+TEST(PreprocessingTransform, BothEndsOfACircleAreOnIt) {
+  Preprocessing transform(Columns("columns { kind: CIRCULAR low: 0 high: 360 scaling: NONE }"));
+  transform.eval();
+  const Tensor x = torch::tensor({{0.0}, {90.0}, {360.0}, {-0.001}, {360.001}}, torch::kFloat64);
+  const Tensor slope = transform.Inverse(x, Tensor()).log_abs_det;
+  for (int64_t row : {0, 2}) EXPECT_EQ(slope[row].item<double>(), slope[1].item<double>()) << row;
+  for (int64_t row : {3, 4}) EXPECT_EQ(slope[row].item<double>(), -kInfinity) << row;
+}
+
 TEST(PreprocessingTransform, WhatIsNoNumberStaysNone) {
   Preprocessing transform(Columns());
   transform.eval();

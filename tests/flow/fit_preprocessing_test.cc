@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <functional>
+#include <numbers>
 #include <random>
 #include <string>
 #include <utility>
@@ -102,6 +103,22 @@ TEST(FitPreprocessing, FindsThePowerThatMadeTheData) {
   }
 }
 
+// A longer column is thinned out; up to this size none of its rows is left out.
+TEST(FitPreprocessing, ThePowerDoesNotDependOnTheOrderOf32768Rows) {
+  constexpr size_t kAll = 32768;
+  // Rows of even number and of odd number would have powers of their own.
+  std::vector<double> column = Column([](double z) { return z; }, kAll);
+  for (size_t i = 0; i < kAll; i += 2) column[i] = std::exp(1 + column[i]);
+  const double power = Fitted("scaling: YEO_JOHNSON", column).power();
+  for (size_t i = 0; i < kAll; i += 2) std::swap(column[i], column[i + 1]);
+  EXPECT_NEAR(Fitted("scaling: YEO_JOHNSON", column).power(), power, 2e-4);
+}
+
+TEST(FitPreprocessing, ALongColumnHasThePowerOfItsRows) {
+  const auto column = Column([](double z) { return std::expm1(0.7 + 0.6 * z); }, 100000);
+  EXPECT_NEAR(Fitted("scaling: YEO_JOHNSON", column).power(), 0, 0.1);
+}
+
 TEST(FitPreprocessing, IntegersAreFittedWithTheirNoise) {
   // Uniform on {0, 1}, with noise uniform on [0, 2]: deviation 2 / sqrt(12).
   std::vector<double> bits(kRows);
@@ -113,6 +130,30 @@ TEST(FitPreprocessing, IntegersAreFittedWithTheirNoise) {
 
 TEST(FitPreprocessing, CategoriesAreThoseOfTheTrainSplit) {
   EXPECT_THAT(Fitted("kind: CATEGORICAL", {3, -1, 3, 7, 7, 3}).categories(), ElementsAre(-1, 3, 7));
+}
+
+TEST(FitPreprocessing, CategoriesOfHeldOutRowsAreKnownToo) {
+  EXPECT_THAT(Fitted("kind: CATEGORICAL", {3, -1, 3}, {7, 3, 9}).categories(), ElementsAre(-1, 3, 7, 9));
+}
+
+TEST(FitPreprocessing, CategoriesOfHeldOutRowsAreUnknownWhereThereIsAPlaceForThose) {
+  Preprocessing context;
+  ASSERT_TRUE(
+      google::protobuf::TextFormat::ParseFromString("columns { kind: CATEGORICAL accept_unknown: true }", &context));
+  const std::vector<double> train = {3, -1, 3};
+  const std::vector<double> held_out = {7, 3};
+  ASSERT_TRUE(FitPreprocessing(Rows(train), Rows(held_out), ColumnRole::kContext, "p", context).ok());
+  EXPECT_THAT(context.columns(0).categories(), ElementsAre(-1, 3));
+}
+
+TEST(FitPreprocessing, CirclesKeepTheirEndsOrAreInRadians) {
+  const ColumnPreprocessing degrees = Fitted("kind: CIRCULAR low: 0 high: 360", {10, 200, 359});
+  EXPECT_EQ(degrees.low(), 0);
+  EXPECT_EQ(degrees.high(), 360);
+  const ColumnPreprocessing radians = Fitted("kind: CIRCULAR", {-1, 2, 3});
+  EXPECT_TRUE(radians.has_low() && radians.has_high());
+  EXPECT_EQ(radians.low(), -std::numbers::pi);
+  EXPECT_EQ(radians.high(), std::numbers::pi);
 }
 
 TEST(FitPreprocessing, WhatIsGivenStays) {
@@ -177,6 +218,37 @@ TEST(FitPreprocessing, AutomaticTakesTheEndsThatAreGiven) {
   const auto column = Column([](double z) { return 50 + 5 * z; });
   EXPECT_EQ(Fitted("low: 0", column).scaling(), ColumnPreprocessing::LOG);
   EXPECT_EQ(Fitted("low: 0 high: 100", column).scaling(), ColumnPreprocessing::LOGIT);
+}
+
+TEST(FitPreprocessing, WholeNumbersAreIntegersUnlessAnEndIsNone) {
+  const auto counts = Column([](double z) { return std::floor(50 + 5 * z); });
+  EXPECT_EQ(Fitted("low: 0", counts).kind(), ColumnPreprocessing::INTEGER);
+  EXPECT_EQ(Fitted("low: 0.5", counts).kind(), ColumnPreprocessing::CONTINUOUS);
+  EXPECT_EQ(Fitted("low: 0 high: 100", counts).kind(), ColumnPreprocessing::INTEGER);
+  EXPECT_EQ(Fitted("low: 0 high: 99.5", counts).kind(), ColumnPreprocessing::CONTINUOUS);
+  // Who chooses the scaling says that the column is one of numbers.
+  EXPECT_EQ(Fitted("scaling: STANDARD", counts).kind(), ColumnPreprocessing::CONTINUOUS);
+}
+
+TEST(FitPreprocessing, OfTwoNeighbouringIntegersTheSupportIsThatPair) {
+  const ColumnPreprocessing pair = Fitted("", Column([](double z) { return z > 0.5 ? 8.0 : 7.0; }));
+  EXPECT_EQ(pair.scaling(), ColumnPreprocessing::LOGIT);
+  EXPECT_EQ(pair.low(), 7);
+  EXPECT_EQ(pair.high(), 8);
+  // A third number is met among the held-out rows.
+  const auto bits = Column([](double z) { return z > 0.5 ? 1.0 : 0.0; });
+  EXPECT_NE(Fitted("", bits, {0, 2}).scaling(), ColumnPreprocessing::LOGIT);
+  // The two that add up to one are no neighbours.
+  EXPECT_NE(Fitted("", Column([](double z) { return z > 0.5 ? 2.0 : -1.0; })).scaling(), ColumnPreprocessing::LOGIT);
+}
+
+TEST(FitPreprocessing, AutomaticChoosesNoLogarithmOfColumnsThatTouchZero) {
+  auto column = Column([](double z) { return std::exp(z); });
+  column[5] = 0;
+  EXPECT_EQ(Fitted("", column).scaling(), ColumnPreprocessing::YEO_JOHNSON);
+  auto share = Column([](double z) { return 1 / (1 + std::exp(-2 * z)); });
+  share[5] = 1;
+  EXPECT_NE(Fitted("", share).scaling(), ColumnPreprocessing::LOGIT);
 }
 
 TEST(FitPreprocessing, AutomaticChoosesNoSupportThatHeldOutRowsLeave) {

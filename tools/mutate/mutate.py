@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Shows what the tests of server/flow notice: changes the code a little, one place at a time, and runs them.
 
-  mutate.py [--sample N] [--seed S] [--files GLOB...] [--list] [--ninja COMMAND]
+  mutate.py [--sample N] [--seed S] [--files GLOB...] [--only NUMBER...] [--list] [--ninja COMMAND]
 
 Each mutant swaps a direction, flips a sign or a comparison, drops a log-det term, moves a constant by one, drops a
 statement, and the like. Mutants of a file are compiled together, each behind a switch that an environment variable
@@ -187,6 +187,7 @@ def parse_arguments():
     parser.add_argument("--sample", type=int, default=0, help="run that many, drawn at random; 0 (default): all")
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
     parser.add_argument("--files", nargs="+", default=["server/flow/*.cc"], help="globs below the project")
+    parser.add_argument("--only", type=int, nargs="+", metavar="NUMBER", help="run these, by their numbers in --list")
     parser.add_argument("--list", action="store_true", help="print the mutants and stop")
     parser.add_argument("--ninja", default="ninja", help="the command that builds, such as 'nice ninja -j 1'")
     return parser.parse_args()
@@ -202,6 +203,8 @@ def main():
     if arguments.sample:
         chosen = random.Random(arguments.seed).sample(mutants, min(arguments.sample, len(mutants)))
         mutants = sorted(chosen, key=lambda mutant: mutant.number)
+    if arguments.only:
+        mutants = [mutant for mutant in mutants if mutant.number in arguments.only]
     if arguments.list:
         for mutant in mutants:
             print(f"{mutant.number}: {mutant.file}:{mutant.line}: {mutant.what}")
