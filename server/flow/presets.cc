@@ -5,6 +5,7 @@
 #include <numbers>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -12,6 +13,7 @@
 #include "server/flow/columns.h"
 #include "server/flow/image_presets.h"
 #include "server/flow/preset_check.h"
+#include "server/flow/preset_names.h"
 #include "server/flow/spec.h"
 
 namespace densityd::flow {
@@ -316,16 +318,19 @@ const std::map<std::string, Recipe, std::less<>>& Recipes() {
   return recipes;
 }
 
-std::string KnownNames() {
-  return absl::StrJoin(Recipes(), ", ", [](std::string* out, const auto& recipe) { out->append(recipe.first); });
-}
-
 }  // namespace
+
+std::vector<std::string> PresetNames() {
+  std::vector<std::string> names;
+  for (const auto& [name, recipe] : Recipes()) names.push_back(name);
+  return names;
+}
 
 absl::StatusOr<FlowSpec> ExpandPreset(const Preset& preset, uint32_t features, uint32_t context_features) {
   const auto recipe = Recipes().find(preset.name());
   if (recipe == Recipes().end()) {
-    return InvalidArgument("preset.name", absl::StrCat("'", preset.name(), "' is unknown; known are ", KnownNames()));
+    return InvalidArgument("preset.name", absl::StrCat("'", preset.name(), "' is unknown; known are ",
+                                                       absl::StrJoin(PresetNames(), ", ")));
   }
   if (auto status = CheckPreset(preset, recipe->second.traits, features); !status.ok()) return status;
   FlowSpec spec;

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "gtest/gtest.h"
+#include "server/flow/preset_names.h"
 #include "server/flow/spec.h"
 #include "tests/flow/flow_testing.h"
 
@@ -112,6 +113,17 @@ TEST_P(PresetDensityTest, IntegratesToOneAndItsSamplesFollowIt) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Presets, PresetDensityTest, testing::ValuesIn(Cases()));
+
+TEST(PresetDensity, NoneIsForgotten) {
+  for (const std::string& name : PresetNames()) {
+    // On no plane: below.
+    if (name == "glow") continue;
+    const std::vector<PresetCase> cases = Cases();
+    EXPECT_TRUE(std::any_of(cases.begin(), cases.end(), [&name](const PresetCase& preset) {
+      return preset.options.find("'" + name + "'") != std::string::npos;
+    })) << name;
+  }
+}
 
 // Four pixels are the fewest that `glow` squeezes.
 TEST(ImagePreset, IntegratesToOneOverAllImagesOfFourPixels) {

@@ -1,9 +1,12 @@
 // Each preset learns a density whose entropy is known: nothing that a flow computes can be better, and little is worse.
 #include <cmath>
 #include <string>
+#include <vector>
 
+#include "gmock/gmock.h"
 #include "google/protobuf/text_format.h"
 #include "gtest/gtest.h"
+#include "server/flow/preset_names.h"
 #include "server/flow/spec.h"
 #include "tests/flow/flow_testing.h"
 #include "torch/nn/utils/clip_grad.h"
@@ -118,28 +121,39 @@ TEST_P(TrainedPresetTest, ComesWithinFiveHundredthsOfANatOfTheEntropy) {
 
 const std::string kTwoTransforms = "transforms: 2 hidden: [32, 32] activation: TANH";
 
-INSTANTIATE_TEST_SUITE_P(
-    Presets, TrainedPresetTest,
-    testing::Values(
-        Training{"affine", 300, "", kCorrelated, 256, 2e-2}, Training{"elementwise", 300, "", kIndependent, 256, 2e-2},
-        Training{"nice", 600}, Training{"realnvp", 600}, Training{"maf", 600}, Training{"iaf", 600},
-        Training{"nsf_coupling", 300, kTwoTransforms}, Training{"nsf_ar", 300, kTwoTransforms},
-        Training{"circular_nsf", 300, kTwoTransforms, kTorus}, Training{"naf", 300, kTwoTransforms},
-        Training{"gaussianization", 600, "transforms: 6", kWave, 256, 2e-2},
-        Training{"planar", 800, "transforms: 8", kBend, 256, 2e-2},
-        Training{"radial", 800, "transforms: 16", kBend, 256, 2e-2},
-        Training{"sylvester", 800, "transforms: 8", kWave, 256, 2e-2},
-        Training{"residual", 800, "transforms: 8 hidden: [32, 32] actnorm: true", kWave, 256, 2e-2},
-        Training{"ffjord", 200, "hidden: [32, 32] activation: SILU continuous_options { rtol: 1e-3 atol: 1e-3 }", kWave,
-                 256, 2e-2},
-        Training{"flow_matching", 5000, "hidden: [64, 64] activation: SILU", kWave, 1024, 2e-2},
-        Training{"glow", 300,
-                 "levels: 1 transforms: 6 hidden: [16] no_standardize: true image { channels: 1 height: 2 width: 2 }",
-                 kTwoWaves, 256, 1e-2},
-        Training{"realnvp_image", 300,
-                 "levels: 1 transforms: 6 hidden: [16] no_standardize: true image { channels: 1 height: 1 width: 2 }",
-                 kWave, 256, 1e-2}),
-    [](const auto& info) { return info.param.preset; });
+const Training kTrainings[] = {
+    {"affine", 300, "", kCorrelated, 256, 2e-2},
+    {"elementwise", 300, "", kIndependent, 256, 2e-2},
+    {"nice", 600},
+    {"realnvp", 600},
+    {"maf", 600},
+    {"iaf", 600},
+    {"nsf_coupling", 300, kTwoTransforms},
+    {"nsf_ar", 300, kTwoTransforms},
+    {"circular_nsf", 300, kTwoTransforms, kTorus},
+    {"naf", 300, kTwoTransforms},
+    {"gaussianization", 600, "transforms: 6", kWave, 256, 2e-2},
+    {"planar", 800, "transforms: 8", kBend, 256, 2e-2},
+    {"radial", 800, "transforms: 16", kBend, 256, 2e-2},
+    {"sylvester", 800, "transforms: 8", kWave, 256, 2e-2},
+    {"residual", 800, "transforms: 8 hidden: [32, 32] actnorm: true", kWave, 256, 2e-2},
+    {"ffjord", 200, "hidden: [32, 32] activation: SILU continuous_options { rtol: 1e-3 atol: 1e-3 }", kWave, 256, 2e-2},
+    {"flow_matching", 5000, "hidden: [64, 64] activation: SILU", kWave, 1024, 2e-2},
+    {"glow", 300, "levels: 1 transforms: 6 hidden: [16] no_standardize: true image { channels: 1 height: 2 width: 2 }",
+     kTwoWaves, 256, 1e-2},
+    {"realnvp_image", 300,
+     "levels: 1 transforms: 6 hidden: [16] no_standardize: true image { channels: 1 height: 1 width: 2 }", kWave, 256,
+     1e-2},
+};
+
+INSTANTIATE_TEST_SUITE_P(Presets, TrainedPresetTest, testing::ValuesIn(kTrainings),
+                         [](const auto& info) { return info.param.preset; });
+
+TEST(TrainedPreset, NoneIsForgotten) {
+  std::vector<std::string> names;
+  for (const Training& training : kTrainings) names.push_back(training.preset);
+  EXPECT_THAT(names, testing::UnorderedElementsAreArray(PresetNames()));
+}
 
 }  // namespace
 }  // namespace densityd::flow
