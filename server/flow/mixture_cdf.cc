@@ -31,16 +31,26 @@ std::vector<double> MeanStarts(bool logistic, int64_t components) {
   return starts;
 }
 
+// log(2 Phi(u)) + u^2 / 2 of u <= 0.
+Tensor LogScaledTail(const Tensor& u) { return torch::special_erfcx(-u / std::numbers::sqrt2).log(); }
+
+// log Phi(u). The derivative that LibTorch has for log_ndtr loses its digits from -1e6 downwards, and is infinite at
+// -1e10.
+Tensor LogNormalCdf(const Tensor& u) {
+  const Tensor below = u.clamp_max(0);
+  return torch::where(u < 0, LogScaledTail(below) - 0.5 * below.square() - std::numbers::ln2,
+                      torch::special_log_ndtr(u.clamp_min(0)));
+}
+
 // log G(u).
-Tensor LogCdf(bool logistic, const Tensor& u) { return logistic ? torch::log_sigmoid(u) : torch::special_log_ndtr(u); }
+Tensor LogCdf(bool logistic, const Tensor& u) { return logistic ? torch::log_sigmoid(u) : LogNormalCdf(u); }
 
 // log of G'(u) / G(u), without cancellation in the lower tail, where it grows like -u for a normal G.
 Tensor LogRelativeSlope(bool logistic, const Tensor& u) {
   if (logistic) return torch::log_sigmoid(-u);
   const Tensor below = u.clamp_max(0);
   const Tensor above = u.clamp_min(0);
-  const Tensor of_below =
-      0.5 * std::log(2 / std::numbers::pi) - torch::special_erfcx(-below / std::numbers::sqrt2).log();
+  const Tensor of_below = 0.5 * std::log(2 / std::numbers::pi) - LogScaledTail(below);
   const Tensor of_above = -0.5 * above.square() - kLogRootTwoPi - torch::special_log_ndtr(above);
   return torch::where(u < 0, of_below, of_above);
 }

@@ -158,5 +158,26 @@ TEST(RationalQuadraticSpline, PassesThroughTheKnotsOfItsParameters) {
                {1, std::exp(Clip(slopes[0], c)), std::exp(Clip(slopes[1], c)), 1}});
 }
 
+// The gradient of z must not be lost where a distribution function is the exponential of -1e23.
+TEST(MixtureCdf, DerivativesAreThoseOfTheSlopeFarInTheTails) {
+  for (const std::string family : {"NORMAL", "LOGISTIC"}) {
+    const auto mixture = Make("mixture_cdf { components: 3 family: " + family + " }");
+    const Tensor theta = Normal({1, 1, 9}, 4);
+    for (double magnitude : {1.0, 30.0, 1e3, 1e6, 1e8, 1e10, 1e12}) {
+      for (double sign : {-1.0, 1.0}) {
+        const Tensor x = Column({sign * magnitude}).requires_grad_();
+        const Tensor given = theta.clone().requires_grad_();
+        const MappedColumns z = mixture->Inverse(x, given);
+        const auto gradients = torch::autograd::grad({z.value.sum()}, {x, given}, {}, /*retain_graph=*/true);
+        EXPECT_NEAR(gradients[0].item<double>() / z.log_slope.exp().item<double>(), 1, 1e-6) << family << x;
+        EXPECT_TRUE(gradients[1].isfinite().all().item<bool>()) << family << x;
+        for (const Tensor& gradient : torch::autograd::grad({z.log_slope.sum()}, {x, given})) {
+          EXPECT_TRUE(gradient.isfinite().all().item<bool>()) << family << x;
+        }
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace densityd::flow
