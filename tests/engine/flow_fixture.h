@@ -23,7 +23,8 @@ struct StoredFlow {
 StoredFlow MakeStoredFlow(const density::v1::Preset& preset, uint32_t features, uint32_t context_features,
                           uint64_t seed);
 
-/// A small preset by name; or "student_t_base", "mixture_base" or "product_base", for an affine flow on that base.
+/// A small preset by name, of images of 4 x 4 pixels where it is for images; or "student_t_base", "mixture_base" or
+/// "product_base", for an affine flow on that base.
 density::v1::Preset SmallPreset(const std::string& name);
 
 }  // namespace densityd::engine

@@ -18,6 +18,7 @@
 #include "server/engine/compile.h"
 #include "server/engine/philox.h"
 #include "server/flow/chain_order.h"
+#include "server/flow/preset_names.h"
 #include "server/flow/spec.h"
 #include "tests/engine/flow_fixture.h"
 
@@ -70,15 +71,21 @@ class Block {
   std::vector<char> bytes_;
 };
 
-/// A request with random numbers, types and shapes.
+/// A request of a flow with random numbers of its support, types and shapes.
 struct Request {
-  Request(std::mt19937_64& random, Op op, size_t rows, uint32_t context_features)
-      : input(rows, kFeatures, RandomType(random)),
-        context(random() % 2 == 0 ? 1 : rows, context_features, RandomType(random)),
-        output(rows, kFeatures, RandomType(random)),
+  Request(std::mt19937_64& random, Op op, size_t rows, const density::v1::FlowSpec& spec)
+      : input(rows, spec.features(), RandomType(random)),
+        context(random() % 2 == 0 ? 1 : rows, spec.context_features(), RandomType(random)),
+        output(rows, spec.features(), RandomType(random)),
         log(rows, 1, RandomType(random)) {
+    const size_t context_features = spec.context_features();
+    const auto& parts = spec.base().product().groups();
+    const bool circles = !parts.empty() && parts[0].base().has_uniform_box();
     std::normal_distribution<double> normal;
-    for (size_t i = 0; i < rows * kFeatures; ++i) input.Set(i, 1.5 * normal(random));
+    for (size_t i = 0; i < rows * spec.features(); ++i) {
+      const double number = 1.5 * normal(random);
+      input.Set(i, circles ? 3.14 * std::sin(number) : number);
+    }
     for (size_t i = 0; i < context.view().rows * context_features; ++i) context.Set(i, normal(random));
     span.rows = rows;
     if (op != Op::kSample) span.input = input.view();
@@ -107,7 +114,7 @@ flow::Mapped Direct(const StoredFlow& stored, Op op, const Request& request) {
   if (op == Op::kLogProb) return {Tensor(), stored.flow->LogProb(request.input.tensor(), context)};
   if (op == Op::kInverse) return stored.flow->Inverse(request.input.tensor(), context);
   if (op == Op::kForward) return stored.flow->Forward(request.input.tensor(), context);
-  const int64_t columns = flow::NoiseColumns(stored.spec.base(), kFeatures);
+  const int64_t columns = flow::NoiseColumns(stored.spec.base(), stored.spec.features());
   Tensor normal = torch::empty({rows, columns}, torch::kFloat64);
   FillStandardNormal(request.span.seed, request.span.first_row, request.span.rows, static_cast<size_t>(columns),
                      normal.data_ptr<double>());
@@ -133,10 +140,24 @@ std::unique_ptr<Plan> Compile(const StoredFlow& stored, NumberType precision) {
   return *std::move(plan);
 }
 
+/// Name of the preset, and how many columns of context.
 class EveryPreset : public testing::TestWithParam<std::tuple<std::string, uint32_t>> {
  protected:
-  uint32_t context_features() const { return std::get<1>(GetParam()); }
-  StoredFlow stored = MakeStoredFlow(SmallPreset(std::get<0>(GetParam())), kFeatures, context_features(), 11);
+  EveryPreset() {
+    const density::v1::Preset preset = SmallPreset(std::get<0>(GetParam()));
+    const auto& image = preset.image();
+    features = preset.has_image() ? image.channels() * image.height() * image.width() : kFeatures;
+    stored = MakeStoredFlow(preset, features, std::get<1>(GetParam()), 11);
+  }
+
+  /// The context of each row of `request`, or nothing.
+  Tensor ContextOf(const Request& request) const {
+    if (stored.spec.context_features() == 0) return {};
+    return request.context.tensor().expand({static_cast<int64_t>(request.span.rows), -1}).contiguous();
+  }
+
+  uint32_t features;
+  StoredFlow stored;
 };
 
 TEST_P(EveryPreset, AnswersAsTheFlowItselfForAnyMixOfRequests) {
@@ -152,7 +173,7 @@ TEST_P(EveryPreset, AnswersAsTheFlowItselfForAnyMixOfRequests) {
         for (size_t i = 0; i <= random() % 5; ++i) {
           // Up to 300 rows in all.
           const size_t rows = random() % 3 == 0 ? 1 : 1 + random() % 60;
-          requests.push_back(std::make_unique<Request>(random, op, rows, context_features()));
+          requests.push_back(std::make_unique<Request>(random, op, rows, stored.spec));
           spans.push_back(requests.back()->span);
         }
         ASSERT_EQ(plan->Run(op, spans, workspace), absl::OkStatus());
@@ -170,12 +191,12 @@ TEST_P(EveryPreset, SamplesDoNotDependOnHowTheirRowsAreCut) {
   const auto plan = Compile(stored, NumberType::kFloat64);
   Workspace workspace;
   std::mt19937_64 random(3);
-  Request whole(random, Op::kSample, 300, context_features());
-  whole.output = Block(300, kFeatures, NumberType::kFloat64);
+  Request whole(random, Op::kSample, 300, stored.spec);
+  whole.output = Block(300, features, NumberType::kFloat64);
   whole.span.output = whole.output.mutable_view();
   whole.span.log = {};
   ASSERT_TRUE(plan->Run(Op::kSample, {&whole.span, 1}, workspace).ok());
-  Block parts(300, kFeatures, NumberType::kFloat64);
+  Block parts(300, features, NumberType::kFloat64);
   RowSpan cut = whole.span;
   cut.output = parts.mutable_view();
   for (size_t begin = 0; begin < 300;) {
@@ -187,13 +208,17 @@ TEST_P(EveryPreset, SamplesDoNotDependOnHowTheirRowsAreCut) {
   ExpectClose(parts, whole.output.tensor(), 1e-11);
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Presets, EveryPreset,
-    testing::Combine(testing::Values("affine", "elementwise", "nice", "realnvp", "maf", "iaf", "nsf_coupling", "nsf_ar",
-                                     "student_t_base", "mixture_base", "product_base", "gaussianization", "naf",
-                                     "planar", "radial", "sylvester", "residual", "ffjord"),
-                     testing::Values(0, 3)),
-    [](const auto& info) { return std::get<0>(info.param) + (std::get<1>(info.param) > 0 ? "_given_context" : ""); });
+std::vector<std::string> PresetsAndBases() {
+  std::vector<std::string> names = flow::PresetNames();
+  names.insert(names.end(), {"student_t_base", "mixture_base", "product_base"});
+  return names;
+}
+
+INSTANTIATE_TEST_SUITE_P(Presets, EveryPreset,
+                         testing::Combine(testing::ValuesIn(PresetsAndBases()), testing::Values(0, 3)),
+                         [](const auto& info) {
+                           return std::get<0>(info.param) + (std::get<1>(info.param) > 0 ? "_given_context" : "");
+                         });
 
 TEST(ReferencePlan, Float32KeepsTheSmallDifferencesOfColumnsWithLargeMeans) {
   StoredFlow stored = MakeStoredFlow(SmallPreset("realnvp"), kFeatures, 0, 4);
@@ -295,22 +320,20 @@ TEST_P(EveryPreset, ScoresAreTheSlopesOfTheDensity) {
   ASSERT_TRUE(plan->info().scores);
   std::mt19937_64 random(6);
   constexpr size_t kRows = 7;
-  Request request(random, Op::kScore, kRows, context_features());
-  request.output = Block(kRows, kFeatures, NumberType::kFloat64);
+  Request request(random, Op::kScore, kRows, stored.spec);
+  request.output = Block(kRows, features, NumberType::kFloat64);
   request.span.output = request.output.mutable_view();
   Workspace workspace;
   ASSERT_TRUE(plan->Run(Op::kScore, {&request.span, 1}, workspace).ok());
   const Tensor x = request.input.tensor();
-  const Tensor context = context_features() > 0
-                             ? request.context.tensor().expand({static_cast<int64_t>(kRows), -1}).contiguous()
-                             : Tensor();
+  const Tensor context = ContextOf(request);
   {
     torch::NoGradGuard no_grad;
     ExpectClose(request.log, stored.flow->LogProb(x, context), 1e-9);
     // By finite differences: log p of the flow itself, to both sides of each column.
     constexpr double kStep = 1e-5;
     Tensor slopes = torch::empty_like(x);
-    for (int64_t column = 0; column < static_cast<int64_t>(kFeatures); ++column) {
+    for (int64_t column = 0; column < static_cast<int64_t>(features); ++column) {
       Tensor step = torch::zeros_like(x);
       step.select(1, column).fill_(kStep);
       const Tensor difference = stored.flow->LogProb(x + step, context) - stored.flow->LogProb(x - step, context);
@@ -335,14 +358,12 @@ TEST_P(EveryPreset, DensitiesComeColumnByColumnWhereThereIsAnOrder) {
   if (!plan->info().has_chain_order) return;
   std::mt19937_64 random(6);
   constexpr size_t kRows = 7;
-  Request request(random, Op::kLogProbByColumn, kRows, context_features());
-  request.output = Block(kRows, kFeatures, NumberType::kFloat64);
+  Request request(random, Op::kLogProbByColumn, kRows, stored.spec);
+  request.output = Block(kRows, features, NumberType::kFloat64);
   request.span.output = request.output.mutable_view();
   Workspace workspace;
   ASSERT_TRUE(plan->Run(Op::kLogProbByColumn, {&request.span, 1}, workspace).ok());
-  const Tensor context = context_features() > 0
-                             ? request.context.tensor().expand({static_cast<int64_t>(kRows), -1}).contiguous()
-                             : Tensor();
+  const Tensor context = ContextOf(request);
   const torch::NoGradGuard no_grad;
   ExpectClose(request.log, stored.flow->LogProb(request.input.tensor(), context), 1e-9);
   ExpectClose(request.output, stored.flow->LogProbByColumn(request.input.tensor(), context), 1e-9);
