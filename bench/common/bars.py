@@ -63,6 +63,11 @@ BARS = {
     "training_maf": _at_least("training", "steps/s / zuko's, MAF, batch 512", 4.5),
     "training_nsf_coupling": _at_least("training", "steps/s / zuko's, NSF, coupling, batch 512", 5),
     "training_nsf_ar": _at_least("training", "steps/s / zuko's, NSF, autoregressive, batch 512", 6),
+    "training_maf_compile": _at_least("training", "steps/s / torch.compile's, MAF", 2),
+    "training_nsf_ar_compile": _at_least("training", "steps/s / torch.compile's, NSF, autoregressive", 3),
     "training_maf_128": _at_least("training", "steps/s / zuko's, MAF, batch 128", 7),
     "training_nsf_ar_128": _at_least("training", "steps/s / zuko's, NSF, autoregressive, batch 128", 10),
+    "training_share": _at_least("training", "useful rate of a step / oneDNN 512^3, batch 512", 0.70),
+    "training_spline_forward": _at_most("training", "spline of a step, forward", 5, "ns per element"),
+    "training_spline_backward": _at_most("training", "spline of a step, backward", 8, "ns per element"),
 }

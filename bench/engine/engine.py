@@ -7,16 +7,15 @@ taken within a round. Times are processor time. Run it through `./scripts/bench 
 
 import argparse
 import contextlib
-import json
 import logging
 import os
 import pathlib
 import signal
-import subprocess
 import sys
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "common"))
+from engine_bench import run_bench  # noqa: E402
 from suite import Suite, median, spread  # noqa: E402
 
 import torch  # noqa: E402
@@ -54,19 +53,6 @@ SCALED_SHAPES = (("maf", 6, 256, 8), ("maf", 63, 512, 8))
 
 def shape_name(shape):
     return "/".join(str(part) for part in shape)
-
-
-def run_bench(program, pattern, seconds, pinned=True):
-    """Results of engine_bench by name, and what it says about the machine."""
-    command = [program, f"--benchmark_filter={pattern}", f"--benchmark_min_time={seconds}", "--benchmark_format=json"]
-    if pinned:
-        command = ["taskset", "-c", CORE, *command]
-    else:
-        command = ["taskset", "-c", f"0-{os.cpu_count() - 1}", *command]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
-    output = json.loads(done.stdout) if done.stdout.strip() else {"benchmarks": [], "context": {}}
-    return {result["name"]: result for result in output["benchmarks"]}, output["context"]
 
 
 @contextlib.contextmanager
@@ -143,7 +129,7 @@ class ModelRun:
     def measure(self, seconds, peers):
         preset, features, hidden, layers = self.shape
         sizes = "|".join(str(rows) for rows in self.rows)
-        results, self.context = run_bench(self.program, f"^peak|^plan/{shape_name(self.shape)}/.*/({sizes})$", seconds)
+        results, self.context = run_bench(self.program, f"^peak|^plan/{shape_name(self.shape)}/.*/({sizes})$", seconds, CORE)
         self.peaks.append(tuple(results.get(f"peak/{name}", {}).get("useful", 0.0)
                                 for name in ("multiply-add", "onednn-512")))
         for op in OPS:
@@ -276,7 +262,7 @@ def measure_kernels(suite, program):
     """Univariate maps and noise on their own: ns per number."""
     if not suite.wants(KERNELS):
         return
-    rounds = [run_bench(program, f"^{KERNELS}/", 0.05)[0] for _ in range(1 if suite.options.quick else 5)]
+    rounds = [run_bench(program, f"^{KERNELS}/", 0.05, CORE)[0] for _ in range(1 if suite.options.quick else 5)]
     figures = {name.removeprefix(f"{KERNELS}/"): 1e9 / median([results[name]["numbers"] for results in rounds])
                for name in rounds[0]}
     suite.figures["kernel_ns"] = figures
@@ -294,7 +280,7 @@ def measure_scaling(suite, program):
         rates = {1: [], 2: []}
         error = None
         for _ in range(1 if suite.options.quick else ROUNDS):
-            results, _ = run_bench(program, f"^{SCALING}/{shape_name(shape)}/", 0.5, pinned=False)
+            results, _ = run_bench(program, f"^{SCALING}/{shape_name(shape)}/", 0.5)
             for name, result in results.items():
                 cores = int(name.partition("cores:")[2].partition("/")[0])
                 error = result.get("error_message") or error

@@ -1,29 +1,36 @@
 """Training steps per second: densityd's `Train` call against the same recipe in zuko, on the same core.
 
 The recipe: Adam, learning rate 1e-3 falling to 0 along a cosine, gradients clipped to a global norm of 5, batches of
-512 or 128 rows drawn from 16384 rows, the same shapes of networks, one thread. densityd's figure is what its training report
-says of the loop, warm-up and validation included; zuko's loop is warm before it is timed and never validates. The
-two take turns, round by round. Run it through `./scripts/bench training`.
+512 or 128 rows drawn from 16384 rows, the same shapes of networks, one thread. densityd's figure is what its training
+report says of the loop, warm-up and validation included; zuko's loop is warm before it is timed and never validates.
+For some shapes there is a third: zuko under torch.compile, with fused Adam and MKL's fast path. All take turns, round by
+round. Steps without `Train` around them are measured by engine_bench, beside oneDNN's matrix product, and so are splines.
+Run it through `./scripts/bench training`.
 """
 
+import contextlib
 import os
 import pathlib
 import sys
-import time
+import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / folder) for folder in ("common", "engine", "service")]
+from engine_bench import run_bench  # noqa: E402
 from suite import Suite, median  # noqa: E402
 
 import torch  # noqa: E402
-from peers import VERSIONS, zuko_flow  # noqa: E402
+from compiled_peer import CompiledPeer  # noqa: E402
+from peers import VERSIONS  # noqa: E402
 from protos import import_protos  # noqa: E402
 from servers import Control, densityd, example_rows  # noqa: E402
+from zuko_training import ZukoTraining  # noqa: E402
 
 CORE = 1
 ROWS = 16384
 VALIDATION_ROWS = 512
 ROUNDS = 5
+KERNEL_ROUNDS = 3
 # Seconds of one round of one side.
 ROUND_SECONDS = 3.0
 # (preset, D, hidden units of both hidden layers, transforms), rows of a batch, the bar that it is held to
@@ -39,36 +46,11 @@ RUNS = (
     (("maf", 6, 256, 8), 128, "training_maf_128"),
     (("nsf_ar", 6, 256, 8), 128, "training_nsf_ar_128"),
 )
-
-
-class ZukoTraining:
-    """The recipe in Python, as its users write it."""
-
-    def __init__(self, shape, rows, batch):
-        torch.manual_seed(0)
-        self._flow = zuko_flow(*shape)
-        self._rows = torch.from_numpy(rows)
-        self._batch = batch
-        self._optimizer = torch.optim.Adam(self._flow.parameters(), lr=1e-3)
-        self._schedule = torch.optim.lr_scheduler.CosineAnnealingLR(self._optimizer, 100000)
-        self.step_seconds()  # warm-up
-
-    def _step(self):
-        batch = self._rows[torch.randint(len(self._rows), (self._batch,))]
-        loss = -self._flow().log_prob(batch).mean()
-        self._optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self._flow.parameters(), 5.0)
-        self._optimizer.step()
-        self._schedule.step()
-        return loss.item()
-
-    def step_seconds(self, steps=3):
-        """Mean over `steps` steps."""
-        begin = time.perf_counter()
-        for _ in range(steps):
-            self._step()
-        return (time.perf_counter() - begin) / steps
+# What torch.compile is measured on, and the bar: compiling a step takes it minutes.
+COMPILED = {
+    (("maf", 6, 256, 8), 512): "training_maf_compile",
+    (("nsf_ar", 6, 256, 8), 512): "training_nsf_ar_compile",
+}
 
 
 def densityd_step_seconds(control, shape, rows, batch, steps):
@@ -92,23 +74,63 @@ def measure(suite, control, run, rounds, seconds):
     shape, batch, bar = run
     rows = example_rows(ROWS, shape[1])
     zuko = ZukoTraining(shape, rows, batch)
-    theirs, ours = [], []
-    guess = zuko.step_seconds()
-    zuko_steps = max(3, round(seconds / guess))
-    our_steps = 2 * zuko_steps
-    for _ in range(rounds):
-        theirs.append(zuko.step_seconds(zuko_steps))
-        step, trainer = densityd_step_seconds(control, shape, rows, batch, our_steps)
-        ours.append(step)
-        our_steps = max(10, round(seconds / ours[-1]))
-    ratio = median([a / b for a, b in zip(theirs, ours)])
+    compile_bar = None if suite.options.quick else COMPILED.get((shape, batch))
+    with contextlib.ExitStack() as stack:
+        peers = {"zuko": zuko}
+        if compile_bar is not None:
+            folder = stack.enter_context(tempfile.TemporaryDirectory())
+            peers["torch.compile"] = stack.enter_context(CompiledPeer(shape, rows, batch, folder))
+        steps = {name: max(3, round(seconds / peer.step_seconds())) for name, peer in peers.items()}
+        theirs, ours = {name: [] for name in peers}, []
+        our_steps = 2 * steps["zuko"]
+        for _ in range(rounds):
+            for name, peer in peers.items():
+                theirs[name].append(peer.step_seconds(steps[name]))
+            step, trainer = densityd_step_seconds(control, shape, rows, batch, our_steps)
+            ours.append(step)
+            our_steps = max(10, round(seconds / ours[-1]))
+    ratios = {name: median([a / b for a, b in zip(theirs[name], ours)]) for name in peers}
+    peers_text = ", ".join(f"{name} {1e3 * median(theirs[name]):.1f} ms, {ratios[name]:.2f}x" for name in peers)
     suite.note(f"{name_of(shape, batch)}: densityd {1e3 * median(ours):.1f} ms a step ({1 / median(ours):.1f} steps/s, "
-               f"{trainer}), zuko {1e3 * median(theirs):.1f} ms, {ratio:.2f}x")
+               f"{trainer}), {peers_text}")
     if bar is not None:
-        suite.compare(bar, f"D = {shape[1]}", ratio)
-    return {"preset": shape[0], "features": shape[1], "hidden": shape[2], "layers": shape[3], "batch": batch,
-            "trainer": trainer, "ms_per_step": 1e3 * median(ours), "steps_per_second": 1 / median(ours),
-            "zuko_ms_per_step": 1e3 * median(theirs), "ratio": ratio}
+        suite.compare(bar, f"D = {shape[1]}", ratios["zuko"])
+    entry = {"preset": shape[0], "features": shape[1], "hidden": shape[2], "layers": shape[3], "batch": batch,
+             "trainer": trainer, "ms_per_step": 1e3 * median(ours), "steps_per_second": 1 / median(ours),
+             "zuko_ms_per_step": 1e3 * median(theirs["zuko"]), "ratio": ratios["zuko"]}
+    if compile_bar is not None:
+        suite.compare(compile_bar, f"D = {shape[1]}", ratios["torch.compile"])
+        entry["compile_ms_per_step"] = 1e3 * median(theirs["torch.compile"])
+        entry["compile_ratio"] = ratios["torch.compile"]
+    return entry
+
+
+def measure_kernels(suite, runs, rounds):
+    """Useful rates of steps of 512 rows beside oneDNN's, and times of splines."""
+    shapes = dict.fromkeys(shape for shape, batch, _ in runs if batch == 512)
+    names = {f"training/{'/'.join(map(str, shape))}/512/threads:1/real_time": shape for shape in shapes}
+    splines = {f"training_kernel/{key}/8/manual_time": key for key in ("spline_forward", "spline_backward")}
+    if not suite.wants("kernel"):
+        splines = {}
+    if not names and not splines:
+        return {}
+    peak = "peak/onednn-512"
+    pattern = f"^({'|'.join([peak, *names, *splines])})$"
+    measured = [run_bench(suite.options.programs / "engine_bench", pattern, 0.5, CORE)[0] for _ in range(rounds)]
+    figures = {"useful": [], "splines": {}}
+    for name, shape in names.items():
+        share = median([run[name]["useful"] / run[peak]["useful"] for run in measured])
+        rate = median([run[name]["useful"] for run in measured])
+        suite.note(f"{name_of(shape, 512)}: {rate / 1e9:.1f} useful GF/s, {share:.2f} of oneDNN's")
+        suite.compare("training_share", f"{shape[0]} D = {shape[1]}", share)
+        figures["useful"].append({"preset": shape[0], "features": shape[1], "hidden": shape[2], "layers": shape[3],
+                                  "gflops": rate / 1e9, "share": share})
+    for name, key in splines.items():
+        nanoseconds = median([1e9 / run[name]["numbers"] for run in measured])
+        suite.note(f"{name}: {nanoseconds:.2f} ns per element")
+        suite.compare(f"training_{key}", "8 bins", nanoseconds)
+        figures["splines"][key] = nanoseconds
+    return figures
 
 
 def main():
@@ -126,6 +148,7 @@ def main():
     with densityd(CORE, suite.options.programs / "densityd") as (port, _, _):
         with Control(port) as control:
             suite.figures["trainings"] = [measure(suite, control, run, rounds, seconds) for run in runs]
+    suite.figures["kernels"] = measure_kernels(suite, runs, 1 if suite.options.quick else KERNEL_ROUNDS)
     suite.finish()
 
 

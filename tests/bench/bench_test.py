@@ -175,9 +175,14 @@ class ReportTest(unittest.TestCase):
                     "scaling": [{"model": "maf/6", "rows_per_second": {"1": 1.0, "2": 2.0}, "ratio": 1.9}]},
             service={"loads": loads, "swap_ms": 12.0},
             training={"trainings": [{"preset": "maf", "features": 6, "hidden": 256, "layers": 8, "ms_per_step": 5.0,
-                                     "steps_per_second": 200.0, "zuko_ms_per_step": 15.0, "ratio": 3.0}]})
+                                     "steps_per_second": 200.0, "zuko_ms_per_step": 15.0, "ratio": 3.0,
+                                     "compile_ms_per_step": 12.5, "compile_ratio": 2.5}],
+                      "kernels": {"useful": [{"preset": "maf", "features": 6, "hidden": 256, "layers": 8,
+                                              "gflops": 210.0, "share": 0.81}],
+                                  "splines": {"spline_forward": 4.25, "spline_backward": 7.75}}})
         for expected in ("| MAF, D = 6, 256x2, 8 layers | 12.3 |", "one call takes about 99 s", "| 4.50 |", "1.90x",
-                         "| 1 row, c=1 | densityd | 61.0 |", "350,000", "3.00x", "1 row, maf: 30.0 (at most 25 us); why",
+                         "| 1 row, c=1 | densityd | 61.0 |", "350,000", "3.00x", "| 12.5 | 2.50x |",
+                         "| MAF, D = 6, 256x2, 8 layers | 210 | 0.81 |", "4.25 ns per number forward", "1 row, maf: 30.0 (at most 25 us); why",
                          "2026-01-02 03:04 UTC", "nsf_ar/6/256/8"):
             self.assertIn(expected, page)
         self.assertNotIn("Not run", page)

@@ -50,6 +50,7 @@ struct SplineAxis {
   FloatVector scale;   ///< size of bin k is `smallest` + scale power[k]
   FloatVector middle;  ///< knot K / 2
 
+  SplineAxis() = default;
   /// Sizes are `smallest` + (2 B - K `smallest`) softmax(raw log 2).
   template <class Theta>
   HWY_INLINE SplineAxis(const Theta& raw, size_t bins, const SplineForm& form, float smallest) {

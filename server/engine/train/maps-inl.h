@@ -160,12 +160,15 @@ struct SplineMap {
     for (size_t i = 0; i < count; ++i) parameters[i] = Base2Parameters<Theta>(theta[i], bins, step.spline);
     math::Splines<false, kBins, kSoftClip>(x, parameters, count, bins, step.spline, results);
   }
+  /// The same, at most kBackwardVectors<kBins>.
   template <class Theta, class Gradients>
-  HWY_INLINE FloatVector Backward(const MapStep& step, FloatVector x, const Theta& theta, FloatVector by_y,
-                                  FloatVector by_log, const Gradients& gradients) const {
+  HWY_INLINE void Backward(const MapStep& step, const FloatVector* x, const Theta* theta, size_t count,
+                           const FloatVector* by_y, const FloatVector* by_log, const Gradients* gradients,
+                           FloatVector* by_x) const {
     const size_t bins = (step.parameters + 1) / 3;
-    return SplineBackward<kBins, kSoftClip>(x, Base2Parameters<Theta>(theta, bins, step.spline), bins, step.spline,
-                                            by_y, by_log, gradients);
+    Base2Parameters<Theta> parameters[kBackwardVectors<kBins>];
+    for (size_t i = 0; i < count; ++i) parameters[i] = Base2Parameters<Theta>(theta[i], bins, step.spline);
+    SplinesBackward<kBins, kSoftClip>(x, parameters, count, bins, step.spline, by_y, by_log, gradients, by_x);
   }
 };
 
@@ -266,10 +269,12 @@ struct BackwardMap {
         for (const Tile& tile : shard.tiles) {
           const size_t theta = entry.theta * kTileRows;
           const size_t theta_gradient = entry.theta_gradient * kTileRows;
-          for (size_t r = 0; r < kTileRows; r += kLanes) {
-            Rows(map, entry, tile, r, Parameters{tile.values + theta + r, kTileRows},
-                 RowGradients{tile.gradients + theta_gradient + r});
-          }
+          TileRows(
+              map, entry, tile,
+              [&](size_t r) HWY_ATTR {
+                return Parameters{tile.values + theta + r, kTileRows};
+              },
+              [&](size_t r) HWY_ATTR { return RowGradients{tile.gradients + theta_gradient + r}; });
         }
       } else {
         Shared(map, entry);
@@ -283,24 +288,61 @@ struct BackwardMap {
     HWY_ALIGN float sums[cpu::kMaxMapParameters * kLanes];
     std::fill_n(sums, step.parameters * kLanes, 0.0f);
     for (const Tile& tile : shard.tiles) {
-      for (size_t r = 0; r < kTileRows; r += kLanes) {
-        Rows(map, entry, tile, r, SharedParameters{parameters + entry.shared_theta}, SharedGradients{sums});
-      }
+      TileRows(
+          map, entry, tile, [&](size_t) HWY_ATTR { return SharedParameters{parameters + entry.shared_theta}; },
+          [&](size_t) HWY_ATTR { return SharedGradients{sums}; });
     }
     for (size_t j = 0; j < step.parameters; ++j) {
       SetSum(hn::Load(d, sums + j * kLanes), shard.adds, gradient[entry.shared_theta + j]);
     }
   }
 
-  template <class Map, class Theta, class Gradients>
-  HWY_INLINE void Rows(Map map, const MapStep::Entry& entry, const Tile& tile, size_t r, const Theta& theta,
-                       const Gradients& gradients) const {
-    const FloatTag d;
-    const FloatVector x = hn::Load(d, tile.values + entry.in.value * kTileRows + r);
-    const FloatVector by_y = hn::Load(d, tile.gradients + entry.out.gradient * kTileRows + r);
-    // The loss falls by a row's log|det| times the row's weight.
-    const FloatVector by_log = hn::Neg(hn::Load(d, tile.weights + r));
-    const FloatVector by_x = map.Backward(step, x, theta, by_y, by_log, gradients);
+  /// All rows of a tile; `theta` and `gradients` give what belongs to those from row r on.
+  template <class Map, class ThetaAt, class GradientsAt>
+  HWY_INLINE void TileRows(Map map, const MapStep::Entry& entry, const Tile& tile, const ThetaAt& theta,
+                           const GradientsAt& gradients) const {
+    for (size_t r = 0; r < kTileRows; r += kLanes) {
+      const FloatVector by_x =
+          map.Backward(step, X(entry, tile, r), theta(r), ByY(entry, tile, r), ByLog(tile, r), gradients(r));
+      StoreByX(by_x, entry, tile, r);
+    }
+  }
+
+  template <size_t kBins, bool kSoftClip, class ThetaAt, class GradientsAt>
+  HWY_INLINE void TileRows(SplineMap<kBins, kSoftClip> map, const MapStep::Entry& entry, const Tile& tile,
+                           const ThetaAt& theta, const GradientsAt& gradients) const {
+    constexpr size_t kCount = HWY_MIN(kBackwardVectors<kBins>, kTileRows / kLanes);
+    for (size_t begin = 0; begin < kTileRows; begin += kCount * kLanes) {
+      FloatVector x[kCount];
+      FloatVector by_y[kCount];
+      FloatVector by_log[kCount];
+      FloatVector by_x[kCount];
+      decltype(theta(0)) theta_of[kCount];
+      decltype(gradients(0)) gradients_of[kCount];
+      for (size_t i = 0; i < kCount; ++i) {
+        const size_t r = begin + i * kLanes;
+        x[i] = X(entry, tile, r);
+        by_y[i] = ByY(entry, tile, r);
+        by_log[i] = ByLog(tile, r);
+        theta_of[i] = theta(r);
+        gradients_of[i] = gradients(r);
+      }
+      map.Backward(step, x, theta_of, kCount, by_y, by_log, gradients_of, by_x);
+      for (size_t i = 0; i < kCount; ++i) StoreByX(by_x[i], entry, tile, begin + i * kLanes);
+    }
+  }
+
+  HWY_INLINE FloatVector X(const MapStep::Entry& entry, const Tile& tile, size_t r) const {
+    return hn::Load(FloatTag(), tile.values + entry.in.value * kTileRows + r);
+  }
+  HWY_INLINE FloatVector ByY(const MapStep::Entry& entry, const Tile& tile, size_t r) const {
+    return hn::Load(FloatTag(), tile.gradients + entry.out.gradient * kTileRows + r);
+  }
+  /// The loss falls by a row's log|det| times the row's weight.
+  HWY_INLINE FloatVector ByLog(const Tile& tile, size_t r) const {
+    return hn::Neg(hn::Load(FloatTag(), tile.weights + r));
+  }
+  HWY_INLINE void StoreByX(FloatVector by_x, const MapStep::Entry& entry, const Tile& tile, size_t r) const {
     if (entry.in.has_gradient()) Accumulate(by_x, entry.adds, tile.gradients + entry.in.gradient * kTileRows + r);
   }
 };

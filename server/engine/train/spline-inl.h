@@ -201,36 +201,69 @@ HWY_INLINE void SlopeGradients(const SplineBin& bin, const ReachedBins<(kCapacit
   }
 }
 
-/// The gradient by x; those by the raw parameters go to `gradients`. kBins: `bins` where that is known, or 0.
+/// Vectors of numbers whose gradients are computed side by side: their axes stand in the first-level cache meanwhile.
+template <size_t kBins>
+inline constexpr size_t kBackwardVectors = kBins != 0 ? 4 : 1;
+
+/// What a vector's gradient is made of.
+template <size_t kCapacity, bool kSoftClip>
+struct SplineState {
+  SplineAxis<kCapacity, kSoftClip> x;
+  SplineAxis<kCapacity, kSoftClip> z;
+  SplineBin bin;
+  FloatVector near_raw;
+  FloatVector far_raw;
+  SplineBinGradient by;
+};
+
+/// The gradients by x of `count` vectors, at most kBackwardVectors; those by the raw parameters go to `gradients`.
+/// kBins: `bins` where that is known, or 0. As in math::Splines, all vectors take one stage before the next: the long
+/// chain in the middle then stands beside those of the others.
 template <size_t kBins, bool kSoftClip, class Theta, class Gradients>
-HWY_NOINLINE FloatVector SplineBackward(FloatVector number, const Base2Parameters<Theta>& theta, size_t known_bins,
-                                        const SplineForm& form, FloatVector by_y, FloatVector by_log,
-                                        const Gradients& gradients) {
+HWY_NOINLINE void SplinesBackward(const FloatVector* numbers, const Base2Parameters<Theta>* theta, size_t count,
+                                  size_t known_bins, const SplineForm& form, const FloatVector* by_y,
+                                  const FloatVector* by_log, const Gradients* gradients, FloatVector* by_x) {
   const FloatTag d;
   constexpr size_t kCapacity = kBins != 0 ? kBins : cpu::kMaxSplineBins;
   const size_t bins = kBins != 0 ? kBins : known_bins;
-  const Base2Parameters<Theta> heights = theta.From(bins);
-  const SplineAxis<kCapacity, kSoftClip> x(theta, bins, form, form.min_width);
-  const SplineAxis<kCapacity, kSoftClip> z(heights, bins, form, form.min_height);
-  SplineBin bin = math::FindSplineBin<false>(number, x, z, theta.From(2 * bins), bins, form);
-  ReachedBins<(kCapacity + 1) / 2> reached;
-  FindReached(bin, x, bins, form, reached);
-  const FloatVector near_raw = bin.near_slope;
-  const FloatVector far_raw = bin.far_slope;
-  bin.near_slope = math::SplineSlope<kSoftClip>(form, near_raw);
-  bin.far_slope = math::SplineSlope<kSoftClip>(form, far_raw);
-
-  // Outside the interval the map is the identity, and no parameter matters.
-  const auto is_inside = hn::Le(hn::Abs(number), hn::Set(d, form.bound));
-  const FloatVector by_z = hn::IfThenElseZero(is_inside, hn::IfThenElse(bin.is_upper, hn::Neg(by_y), by_y));
-  const SplineBinGradient by = BinGradient(bin, by_z, hn::IfThenElseZero(is_inside, by_log));
-  SizeGradients(bin, x, reached, by.x, by.width, theta, 0, bins, form, form.min_width, gradients);
-  SizeGradients(bin, z, reached, by.z, by.height, heights, bins, bins, form, form.min_height, gradients);
-  SlopeGradients<kCapacity>(
-      bin, reached, hn::Mul(by.near_slope, SlopeDerivative<kSoftClip>(form, near_raw, bin.near_slope)),
-      hn::Mul(by.far_slope, SlopeDerivative<kSoftClip>(form, far_raw, bin.far_slope)), bins, gradients);
-  const FloatVector by_number = hn::IfThenElse(bin.is_upper, hn::Neg(by.number), by.number);
-  return hn::IfThenElse(is_inside, by_number, by_y);
+  SplineState<kCapacity, kSoftClip> states[kBackwardVectors<kBins>];
+  for (size_t i = 0; i < count; ++i) {
+    auto& state = states[i];
+    state.x = SplineAxis<kCapacity, kSoftClip>(theta[i], bins, form, form.min_width);
+    state.z = SplineAxis<kCapacity, kSoftClip>(theta[i].From(bins), bins, form, form.min_height);
+    state.bin = math::FindSplineBin<false>(numbers[i], state.x, state.z, theta[i].From(2 * bins), bins, form);
+  }
+  for (size_t i = 0; i < count; ++i) {
+    SplineBin& bin = states[i].bin;
+    states[i].near_raw = bin.near_slope;
+    states[i].far_raw = bin.far_slope;
+    bin.near_slope = math::SplineSlope<kSoftClip>(form, bin.near_slope);
+    bin.far_slope = math::SplineSlope<kSoftClip>(form, bin.far_slope);
+  }
+  for (size_t i = 0; i < count; ++i) {
+    auto& state = states[i];
+    // Outside the interval the map is the identity, and no parameter matters.
+    const auto is_inside = hn::Le(hn::Abs(numbers[i]), hn::Set(d, form.bound));
+    const FloatVector by_z =
+        hn::IfThenElseZero(is_inside, hn::IfThenElse(state.bin.is_upper, hn::Neg(by_y[i]), by_y[i]));
+    state.by = BinGradient(state.bin, by_z, hn::IfThenElseZero(is_inside, by_log[i]));
+    const FloatVector by_number = hn::IfThenElse(state.bin.is_upper, hn::Neg(state.by.number), state.by.number);
+    by_x[i] = hn::IfThenElse(is_inside, by_number, by_y[i]);
+    state.by.near_slope =
+        hn::Mul(state.by.near_slope, SlopeDerivative<kSoftClip>(form, state.near_raw, state.bin.near_slope));
+    state.by.far_slope =
+        hn::Mul(state.by.far_slope, SlopeDerivative<kSoftClip>(form, state.far_raw, state.bin.far_slope));
+  }
+  for (size_t i = 0; i < count; ++i) {
+    const auto& state = states[i];
+    const SplineBinGradient& by = state.by;
+    ReachedBins<(kCapacity + 1) / 2> reached;
+    FindReached(state.bin, state.x, bins, form, reached);
+    SizeGradients(state.bin, state.x, reached, by.x, by.width, theta[i], 0, bins, form, form.min_width, gradients[i]);
+    SizeGradients(state.bin, state.z, reached, by.z, by.height, theta[i].From(bins), bins, bins, form, form.min_height,
+                  gradients[i]);
+    SlopeGradients<kCapacity>(state.bin, reached, by.near_slope, by.far_slope, bins, gradients[i]);
+  }
 }
 
 }  // namespace HWY_NAMESPACE
