@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "server/base/sha256.h"
 #include "server/engine/cpu/cpu_plan.h"
 #include "server/engine/reference_plan.h"
 #include "server/engine/weights.h"
@@ -52,14 +54,16 @@ AdamStep MakeStep(const TrainingOptions& options, const StepOptions& of_step, in
 
 absl::StatusOr<std::unique_ptr<CompiledLearner>> CompiledLearner::Create(std::shared_ptr<flow::Flow> flow,
                                                                          const TrainingData& data,
-                                                                         const TrainingOptions& options) {
-  absl::StatusOr<std::unique_ptr<TrainPlan>> plan =
-      TrainPlan::Compile(flow->spec(), options.batch_size(), options.threads());
+                                                                         const TrainingOptions& options, Ranks* ranks) {
+  const uint64_t batch = options.batch_size();
+  const uint64_t own_rows =
+      ranks == nullptr ? batch : ranks->Begin(batch, ranks->rank() + 1) - ranks->Begin(batch, ranks->rank());
+  absl::StatusOr<std::unique_ptr<TrainPlan>> plan = TrainPlan::Compile(flow->spec(), own_rows, options.threads());
   if (!plan.ok()) return plan.status();
   absl::StatusOr<std::vector<registry::Tensor>> tensors = engine::FlowToTensors(*flow);
   if (!tensors.ok()) return tensors.status();
   auto learner =
-      std::unique_ptr<CompiledLearner>(new CompiledLearner(std::move(flow), data, options, *std::move(plan)));
+      std::unique_ptr<CompiledLearner>(new CompiledLearner(std::move(flow), data, options, ranks, *std::move(plan)));
   const Layout& layout = learner->plan_->layout();
   if (absl::Status status = layout.Load(*tensors, learner->values_.data_ptr<float>()); !status.ok()) {
     return status;
@@ -71,8 +75,8 @@ absl::StatusOr<std::unique_ptr<CompiledLearner>> CompiledLearner::Create(std::sh
 }
 
 CompiledLearner::CompiledLearner(std::shared_ptr<flow::Flow> flow, const TrainingData& data,
-                                 const TrainingOptions& options, std::unique_ptr<TrainPlan> plan)
-    : flow_(std::move(flow)), data_(data), options_(options), plan_(std::move(plan)) {
+                                 const TrainingOptions& options, Ranks* ranks, std::unique_ptr<TrainPlan> plan)
+    : flow_(std::move(flow)), data_(data), options_(options), ranks_(ranks), plan_(std::move(plan)) {
   flow_->eval();
   const auto size = static_cast<int64_t>(plan_->layout().size());
   values_ = torch::zeros({size});
@@ -121,22 +125,41 @@ void CompiledLearner::Expect(absl::Span<const RowRange> rows) {
   }
 }
 
-std::optional<double> CompiledLearner::Step(absl::Span<const int64_t> indices, const StepOptions& options) {
+absl::StatusOr<std::optional<double>> CompiledLearner::Step(absl::Span<const int64_t> indices,
+                                                            const StepOptions& options) {
+  const size_t begin = ranks_ == nullptr ? 0 : ranks_->Begin(indices.size(), ranks_->rank());
+  const size_t end = ranks_ == nullptr ? indices.size() : ranks_->Begin(indices.size(), ranks_->rank() + 1);
   const engine::train::Batch batch = {.rows = rows_->numbers().data(),
                                       .row_step = plan_->row_numbers(),
-                                      .indices = indices,
+                                      .indices = indices.subspan(begin, end - begin),
                                       .seed = options_.seed(),
-                                      .number = options.number};
-  const engine::train::LossAndNorm result = plan_->ComputeGradient(values_.const_data_ptr<float>(), batch);
+                                      .number = options.number,
+                                      .whole_rows = indices.size(),
+                                      .first_place = begin};
+  engine::train::LossAndNorm result = plan_->ComputeGradient(values_.const_data_ptr<float>(), batch);
   double fixed_log = 0;
-  for (const int64_t index : indices) fixed_log += fixed_log_->numbers()[static_cast<size_t>(index)];
-  const double loss = result.loss - fixed_log / static_cast<double>(indices.size());
-  if (!std::isfinite(loss) || !std::isfinite(result.norm)) return std::nullopt;
+  for (const int64_t index : batch.indices) fixed_log += fixed_log_->numbers()[static_cast<size_t>(index)];
+  result.loss -= fixed_log / static_cast<double>(indices.size());
+  if (ranks_ != nullptr) {
+    const absl::StatusOr<engine::train::LossAndNorm> of_all = SumOverRanks(result.loss);
+    if (!of_all.ok()) return of_all.status();
+    result = *of_all;
+  }
+  const double loss = result.loss;
+  if (!std::isfinite(loss) || !std::isfinite(result.norm)) return std::optional<double>();
   steps_ += 1;
   plan_->TakeStep(MakeStep(options_, options, steps_.item<int64_t>(), result.norm),
                   {0, nullptr, values_.data_ptr<float>(), first_moment_.data_ptr<float>(),
                    second_moment_.data_ptr<float>(), average_.defined() ? average_.data_ptr<float>() : nullptr});
-  return loss;
+  return std::optional<double>(loss);
+}
+
+absl::StatusOr<engine::train::LossAndNorm> CompiledLearner::SumOverRanks(double loss) {
+  const absl::StatusOr<std::vector<double>> losses = ranks_->GatherNumber(loss);
+  if (!losses.ok()) return losses.status();
+  absl::Status status = ranks_->Sum({plan_->mutable_gradient(), plan_->layout().size()});
+  if (!status.ok()) return status;
+  return engine::train::LossAndNorm{std::accumulate(losses->begin(), losses->end(), 0.0), plan_->GradientNorm()};
 }
 
 std::string CompiledLearner::FindNonfinite(absl::Span<const int64_t> indices) {
@@ -169,21 +192,50 @@ absl::StatusOr<std::vector<double>> CompiledLearner::Evaluate(absl::FunctionRef<
   if (FirstNonfinite(values.const_data_ptr<float>(), plan_->layout().size()) < plan_->layout().size()) {
     return std::vector<double>{std::numeric_limits<double>::quiet_NaN()};
   }
-  const std::vector<registry::Tensor> tensors = TensorsOf(values);
+  const size_t rows = data_.validation.rows;
+  if (ranks_ == nullptr) return LogProb(0, rows, is_cancelled);
+  return GatherLogProb(
+      LogProb(ranks_->Begin(rows, ranks_->rank()), ranks_->Begin(rows, ranks_->rank() + 1), [] { return false; }));
+}
+
+absl::StatusOr<std::vector<double>> CompiledLearner::GatherLogProb(absl::StatusOr<std::vector<double>> own) {
+  if (!own.ok()) return own;
+  // Processors of different kinds may round differently; then the ranks' weights would come apart unseen.
+  const std::string digest = Sha256Hex(
+      {reinterpret_cast<const char*>(values_.const_data_ptr<float>()), plan_->layout().size() * sizeof(float)});
+  const absl::StatusOr<std::vector<std::string>> digests = ranks_->Gather(digest);
+  if (!digests.ok()) return digests.status();
+  for (size_t rank = 0; rank < digests->size(); ++rank) {
+    if ((*digests)[rank] == (*digests)[0]) continue;
+    return absl::FailedPreconditionError(absl::StrCat(
+        "the weights of rank ", rank, " are not those of rank 0 any more: train on processors of one kind"));
+  }
+  const absl::StatusOr<std::vector<std::string>> parts =
+      ranks_->Gather({reinterpret_cast<const char*>(own->data()), own->size() * sizeof(double)});
+  if (!parts.ok()) return parts.status();
+  std::vector<double> log_prob(data_.validation.rows);
+  char* next = reinterpret_cast<char*>(log_prob.data());
+  for (const std::string& part : *parts) next = std::copy(part.begin(), part.end(), next);
+  return log_prob;
+}
+
+absl::StatusOr<std::vector<double>> CompiledLearner::LogProb(size_t begin, size_t end,
+                                                             absl::FunctionRef<bool()> is_cancelled) {
+  const std::vector<registry::Tensor> tensors = TensorsOf(evaluated());
   absl::StatusOr<std::unique_ptr<engine::Plan>> plan = engine::cpu::CompileCpuPlan(flow_->spec(), tensors);
   if (absl::IsUnimplemented(plan.status())) plan = engine::CompileReferencePlan(flow_->spec(), tensors, {});
   if (!plan.ok()) return plan.status();
   engine::Workspace workspace;
-  std::vector<double> log_prob(data_.validation.rows);
+  std::vector<double> log_prob(end - begin);
   const size_t columns = data_.features + data_.context_features;
   std::vector<double> features;
   std::vector<double> context;
-  for (size_t begin = 0; begin < log_prob.size(); begin += (*plan)->info().tile_rows) {
-    if (begin % kRowsAtOnce == 0 && is_cancelled()) return TrainingCancelled();
-    const size_t rows = std::min((*plan)->info().tile_rows, log_prob.size() - begin);
+  for (size_t done = 0; done < log_prob.size(); done += (*plan)->info().tile_rows) {
+    if (done % kRowsAtOnce == 0 && is_cancelled()) return TrainingCancelled();
+    const size_t rows = std::min((*plan)->info().tile_rows, log_prob.size() - done);
     features.clear();
     context.clear();
-    for (size_t row = begin; row < begin + rows; ++row) {
+    for (size_t row = begin + done; row < begin + done + rows; ++row) {
       const double* numbers = data_.validation.values.data() + row * columns;
       features.insert(features.end(), numbers, numbers + data_.features);
       context.insert(context.end(), numbers + data_.features, numbers + columns);
@@ -192,7 +244,7 @@ absl::StatusOr<std::vector<double>> CompiledLearner::Evaluate(absl::FunctionRef<
     span.rows = rows;
     span.input = {features.data(), NumberType::kFloat64, rows, data_.features};
     if (!context.empty()) span.context = {context.data(), NumberType::kFloat64, rows, data_.context_features};
-    span.log = {log_prob.data() + begin, NumberType::kFloat64, rows, 1};
+    span.log = {log_prob.data() + done, NumberType::kFloat64, rows, 1};
     if (absl::Status status = (*plan)->Run(engine::Op::kLogProb, {&span, 1}, workspace); !status.ok()) return status;
   }
   return log_prob;

@@ -32,7 +32,7 @@ class Learner {
   virtual void Expect(absl::Span<const RowRange> rows) = 0;
   /// A step on the rows of the train split that `indices` (n) name. The mean loss before it, nats; none where it or the
   /// gradient was not finite, and nothing was changed.
-  virtual std::optional<double> Step(absl::Span<const int64_t> indices, const StepOptions& options) = 0;
+  virtual absl::StatusOr<std::optional<double>> Step(absl::Span<const int64_t> indices, const StepOptions& options) = 0;
   /// Names, for people, where the numbers of a step on these rows stop being finite. After a Step that gave none.
   virtual std::string FindNonfinite(absl::Span<const int64_t> indices) = 0;
 

@@ -48,7 +48,8 @@ void TorchLearner::Expect(absl::Span<const RowRange> rows) {
   for (const RowRange& range : rows) BringIntoMemory(begin + range.begin * row_bytes, range.count * row_bytes);
 }
 
-std::optional<double> TorchLearner::Step(absl::Span<const int64_t> indices, const StepOptions& options) {
+absl::StatusOr<std::optional<double>> TorchLearner::Step(absl::Span<const int64_t> indices,
+                                                         const StepOptions& options) {
   const RowTensors batch = Batch(indices);
   const torch::Tensor& gradients = parameters_.gradients();
   gradients.zero_();
@@ -57,14 +58,14 @@ std::optional<double> TorchLearner::Step(absl::Span<const int64_t> indices, cons
   const torch::Tensor norm_tensor = gradients.norm();
   const double loss_value = loss.item<double>();
   const double norm = norm_tensor.item<double>();
-  if (!std::isfinite(loss_value) || !std::isfinite(norm)) return std::nullopt;
+  if (!std::isfinite(loss_value) || !std::isfinite(norm)) return std::optional<double>();
   if (clip_norm_ > 0 && norm > clip_norm_) gradients.mul_(clip_norm_ / norm);
   optimizer_.Step(gradients, options.rate);
   if (average_.defined()) {
     const torch::NoGradGuard no_grad;
     average_.lerp_(values_, options.average_share);
   }
-  return loss_value;
+  return std::optional<double>(loss_value);
 }
 
 std::string TorchLearner::FindNonfinite(absl::Span<const int64_t> indices) {

@@ -21,7 +21,7 @@ class TorchLearner final : public Learner {
                const density::v1::TrainingOptions& options);
 
   void Expect(absl::Span<const RowRange> rows) override;
-  std::optional<double> Step(absl::Span<const int64_t> indices, const StepOptions& options) override;
+  absl::StatusOr<std::optional<double>> Step(absl::Span<const int64_t> indices, const StepOptions& options) override;
   std::string FindNonfinite(absl::Span<const int64_t> indices) override;
   absl::StatusOr<std::vector<double>> Evaluate(absl::FunctionRef<bool()> is_cancelled) override;
   void KeepBest() override;

@@ -9,6 +9,7 @@
 #include "ATen/Context.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "server/base/errors.h"
 #include "server/base/logging.h"
 #include "server/base/strings.h"
 #include "server/engine/weights.h"
@@ -77,6 +78,8 @@ class Trainer {
   // Skips a step on `indices`; after too many in a row goes back to the best weights, and in the end gives up.
   absl::Status SkipStep(uint64_t step, absl::Span<const int64_t> indices);
   absl::Status Validate();
+  // What all ranks do together where one of them was asked to.
+  absl::StatusOr<StopRequest> AskWhetherToStop() const;
   // CANCELLED; ABORTED after a checkpoint.
   absl::Status CheckStop(uint64_t step);
   bool CheckpointDue() const;
@@ -161,8 +164,10 @@ absl::Status Trainer::Run() {
     if (absl::Status status = CheckStop(step); !status.ok()) return status;
     const std::vector<int64_t>& indices = order_.Batch(step);
     learner_->Expect(order_.Upcoming(step));
-    if (const std::optional<double> loss = learner_->Step(indices, {step, Rate(step), AverageShare(step)})) {
-      meter_.AddStep(*loss);
+    const absl::StatusOr<std::optional<double>> loss = learner_->Step(indices, {step, Rate(step), AverageShare(step)});
+    if (!loss.ok()) return loss.status();
+    if (loss->has_value()) {
+      meter_.AddStep(**loss);
     } else if (absl::Status status = SkipStep(step, indices); !status.ok()) {
       return status;
     }
@@ -225,8 +230,24 @@ absl::Status Trainer::Validate() {
   return absl::OkStatus();
 }
 
+absl::StatusOr<StopRequest> Trainer::AskWhetherToStop() const {
+  const StopRequest own = hooks_.stop();
+  if (hooks_.ranks == nullptr) return own;
+  const absl::StatusOr<std::vector<double>> all = hooks_.ranks->GatherNumber(static_cast<double>(own));
+  if (!all.ok()) return all.status();
+  StopRequest common = StopRequest::kNone;
+  for (const double one : *all) {
+    const auto request = static_cast<StopRequest>(one);
+    if (request == StopRequest::kCancel) return request;
+    if (request == StopRequest::kSuspend) common = request;
+  }
+  return common;
+}
+
 absl::Status Trainer::CheckStop(uint64_t step) {
-  switch (hooks_.stop()) {
+  const absl::StatusOr<StopRequest> request = AskWhetherToStop();
+  if (!request.ok()) return request.status();
+  switch (*request) {
     case StopRequest::kNone:
       return absl::OkStatus();
     case StopRequest::kCancel:
@@ -303,17 +324,21 @@ std::string ObstacleToCompiling(const TrainingOptions& options, torch::Device de
 
 absl::StatusOr<ChosenLearner> ChooseLearner(const std::shared_ptr<flow::Flow>& flow, const RowTensors& exact,
                                             const TrainingData& data, const TrainingOptions& options,
-                                            const TrainingStart& start) {
+                                            const TrainingStart& start, Ranks* ranks) {
   const torch::Device device = exact.x.device();
   ChosenLearner chosen{nullptr, ObstacleToCompiling(options, device, start)};
   if (chosen.not_compiled_because.empty()) {
-    absl::StatusOr<std::unique_ptr<CompiledLearner>> compiled = CompiledLearner::Create(flow, data, options);
+    absl::StatusOr<std::unique_ptr<CompiledLearner>> compiled = CompiledLearner::Create(flow, data, options, ranks);
     if (compiled.ok()) {
       chosen.learner = *std::move(compiled);
       return chosen;
     }
     if (!absl::IsUnimplemented(compiled.status())) return compiled.status();
     chosen.not_compiled_because = ToStd(compiled.status().message());
+  }
+  if (ranks != nullptr) {
+    return absl::UnimplementedError(absl::StrCat("several ranks (WORLD_SIZE) train compiled steps only, and this ",
+                                                 "training has none: ", chosen.not_compiled_because));
   }
   RowTensors train = exact;
   RowTensors validation = ToDoubleTensors(data.validation, data.features, device);
@@ -329,6 +354,10 @@ absl::StatusOr<ChosenLearner> ChooseLearner(const std::shared_ptr<flow::Flow>& f
 
 absl::StatusOr<TrainedFlow> TrainFlow(const FlowSpec& spec, const TrainingData& data, const TrainingOptions& options,
                                       torch::Device device, const TrainerHooks& hooks, const TrainingStart& start) {
+  if (hooks.ranks != nullptr && options.batch_size() < hooks.ranks->size()) {
+    return InvalidArgument("options.batch_size", absl::StrCat("is ", options.batch_size(), "; each of the ",
+                                                              hooks.ranks->size(), " ranks needs a row"));
+  }
   // Dropout draws from LibTorch's own generator.
   at::manual_seed(options.seed());
   RowTensors exact = ToDoubleTensors(data.train, data.features, device);
@@ -336,7 +365,7 @@ absl::StatusOr<TrainedFlow> TrainFlow(const FlowSpec& spec, const TrainingData& 
   if (!flow.ok()) return flow.status();
   const FlowSpec fitted = (*flow)->spec();
   if (absl::Status status = CheckWithinDensity(data, fitted); !status.ok()) return status;
-  absl::StatusOr<ChosenLearner> chosen = ChooseLearner(*flow, exact, data, options, start);
+  absl::StatusOr<ChosenLearner> chosen = ChooseLearner(*flow, exact, data, options, start, hooks.ranks);
   if (!chosen.ok()) return chosen.status();
   exact = {};  // the learner has what it needs
   Log(LogLevel::kInfo, "trainer chosen",

@@ -11,6 +11,7 @@
 #include "server/flow/flow.h"
 #include "server/registry/tensor.h"
 #include "server/training/checkpoint.h"
+#include "server/training/ranks.h"
 #include "server/training/training_data.h"
 #include "torch/types.h"
 
@@ -32,6 +33,8 @@ struct TrainerHooks {
   std::function<absl::Status(Checkpoint)> save = nullptr;
   /// Whether the data are still what they were, at every validation; its error ends the training. Null: nobody looks.
   std::function<absl::Status()> check_data = nullptr;
+  /// The processes that train together; all give the same arguments. Null: this one trains alone.
+  Ranks* ranks = nullptr;
 };
 
 /// Where a training begins, if not with weights drawn from the seed: one of both, or nothing.
@@ -52,8 +55,9 @@ struct TrainedFlow {
 /// Trains the flow that `spec` describes, its standardisations fitted to the train split first, on `device`. `options`
 /// are resolved (options.h). CANCELLED and ABORTED (suspended) when asked to; INVALID_ARGUMENT where the data do not
 /// suit the spec; FAILED_PRECONDITION, naming step and layer or parameter, where the numbers keep becoming non-finite,
-/// or where the data are not those of the checkpoint; DATA_LOSS where checkpoint or weights do not fit the flow. The
-/// same arguments and number of threads give the same weights bit for bit on a CPU, however often it went on from a
+/// or where the data are not those of the checkpoint; DATA_LOSS where checkpoint or weights do not fit the flow; with
+/// ranks, UNAVAILABLE where one is gone, and UNIMPLEMENTED where steps are not compiled; all ranks get the same flow.
+/// The same arguments and number of threads give the same weights bit for bit on a CPU, however often it went on from a
 /// checkpoint.
 absl::StatusOr<TrainedFlow> TrainFlow(const density::v1::FlowSpec& spec, const TrainingData& data,
                                       const density::v1::TrainingOptions& options, torch::Device device,

@@ -12,6 +12,7 @@
 #include <optional>
 #include <utility>
 
+#include "absl/functional/function_ref.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "server/base/errors.h"
@@ -19,6 +20,7 @@
 #include "server/base/logging.h"
 #include "server/base/strings.h"
 #include "server/training/event_log.h"
+#include "server/training/ranks.h"
 #include "server/training/run_job.h"
 #include "server/training/training_store.h"
 #include "server/training/worker_lock.h"
@@ -60,28 +62,17 @@ absl::Status OutOfMemory(const TrainingJob& job) {
                    limit == 0 ? "" : "ask for more, or ", "train on fewer rows, a smaller batch or a smaller flow"));
 }
 
-absl::StatusOr<Published> RunJobWithoutExceptions(const std::string& folder, const TrainingJob& job,
-                                                  EventLogWriter& events) {
-  TrainerHooks hooks;
-  hooks.stop = [&] {
-    if (!stop_requested) return StopRequest::kNone;
-    const absl::StatusOr<bool> cancelled = IsCancelRequested(FileSystem::Real(), folder);
-    return cancelled.ok() && *cancelled ? StopRequest::kCancel : StopRequest::kSuspend;
-  };
-  hooks.on_progress = [&](const density::v1::TrainingProgress& progress) {
-    TrainingEvent event;
-    *event.mutable_progress() = progress;
-    if (const absl::Status status = events.Append(std::move(event), /*durable=*/false); !status.ok()) {
-      Log(LogLevel::kWarning, "progress could not be told", {{"error", ToStd(status.message())}});
-    }
-  };
+StopRequest LookForStop(const std::string& folder) {
+  if (!stop_requested) return StopRequest::kNone;
+  const absl::StatusOr<bool> cancelled = IsCancelRequested(FileSystem::Real(), folder);
+  return cancelled.ok() && *cancelled ? StopRequest::kCancel : StopRequest::kSuspend;
+}
+
+// Turns exceptions of `work` into its status.
+template <typename Result>
+Result WithoutExceptions(const TrainingJob& job, absl::FunctionRef<Result()> work) {
   try {
-    absl::StatusOr<Published> published = RunJob(FileSystem::Real(), folder, job, hooks);
-    // Where LibTorch's own error was caught on the way.
-    const bool no_memory = absl::IsResourceExhausted(published.status()) &&
-                           absl::StrContains(published.status().message(), "not enough memory");
-    if (no_memory) return OutOfMemory(job);
-    return published;
+    return work();
   } catch (const std::bad_alloc&) {
     return OutOfMemory(job);
   } catch (const std::exception& error) {
@@ -93,6 +84,27 @@ absl::StatusOr<Published> RunJobWithoutExceptions(const std::string& folder, con
     }
     return InternalError(absl::StrCat("LibTorch: ", ToAbsl(text.substr(0, text.find('\n')))));
   }
+}
+
+absl::StatusOr<Published> RunFirstRank(const std::string& folder, const TrainingJob& job, const RankPlace& place,
+                                       EventLogWriter& events) {
+  TrainerHooks hooks;
+  hooks.stop = [&] { return LookForStop(folder); };
+  hooks.on_progress = [&](const density::v1::TrainingProgress& progress) {
+    TrainingEvent event;
+    *event.mutable_progress() = progress;
+    if (const absl::Status status = events.Append(std::move(event), /*durable=*/false); !status.ok()) {
+      Log(LogLevel::kWarning, "progress could not be told", {{"error", ToStd(status.message())}});
+    }
+  };
+  return WithoutExceptions<absl::StatusOr<Published>>(job, [&]() -> absl::StatusOr<Published> {
+    absl::StatusOr<Published> published = RunJob(FileSystem::Real(), folder, job, place, hooks);
+    // Where LibTorch's own error was caught on the way.
+    const bool no_memory = absl::IsResourceExhausted(published.status()) &&
+                           absl::StrContains(published.status().message(), "not enough memory");
+    if (no_memory) return OutOfMemory(job);
+    return published;
+  });
 }
 
 // The last event, and the exit code that goes with it.
@@ -116,11 +128,24 @@ std::pair<TrainingEvent, WorkerExitCode> Conclude(const absl::StatusOr<Published
   return {event, kWorkerFailed};
 }
 
-}  // namespace
+// One of the other ranks: the first has the lock and tells what happens. Started by whoever runs the machines.
+WorkerExitCode RunOtherRank(const std::string& folder, const TrainingJob& job, const RankPlace& place) {
+  TrainerHooks hooks;
+  hooks.stop = [&] { return LookForStop(folder); };
+  hooks.on_progress = [](const density::v1::TrainingProgress&) {};
+  const absl::Status status =
+      WithoutExceptions<absl::Status>(job, [&] { return RunRank(FileSystem::Real(), folder, job, place, hooks); });
+  const bool is_good = status.ok() || absl::IsAborted(status) || absl::IsCancelled(status);
+  Log(is_good ? LogLevel::kInfo : LogLevel::kError, "rank ends",
+      {{"rank", place.rank}, {"error", ToStd(status.message())}});
+  if (status.ok()) return kWorkerPublished;
+  if (absl::IsCancelled(status)) return kWorkerCancelled;
+  return absl::IsAborted(status) ? kWorkerSuspended : kWorkerFailed;
+}
 
-int TrainWorkerMain(const std::string& folder) {
-  PrepareProcess();
-  ConfigureLogging({.level = LogLevel::kInfo, .format = LogFormat::kJson, .stream = nullptr});
+// As the server started it.
+WorkerExitCode RunFirstProcess(const std::string& folder, const TrainingJob& job,
+                               const absl::StatusOr<RankPlace>& place) {
   const absl::StatusOr<std::optional<WorkerLock>> lock = WorkerLock::TryAcquire(folder);
   if (!lock.ok()) {
     Log(LogLevel::kError, "the training's folder cannot be locked",
@@ -128,12 +153,6 @@ int TrainWorkerMain(const std::string& folder) {
     return kWorkerUnreadable;
   }
   if (!lock->has_value()) return kWorkerBusy;
-  absl::StatusOr<TrainingJob> job = ReadJobFile(FileSystem::Real(), folder);
-  if (!job.ok()) {
-    Log(LogLevel::kError, "the training cannot be read",
-        {{"folder", folder}, {"error", ToStd(job.status().message())}});
-    return kWorkerUnreadable;
-  }
   absl::StatusOr<EventLogWriter> events = EventLogWriter::Open(FileSystem::Real(), folder + kEventsFile);
   if (!events.ok()) {
     Log(LogLevel::kError, "the event log cannot be written", {{"error", ToStd(events.status().message())}});
@@ -145,8 +164,8 @@ int TrainWorkerMain(const std::string& folder) {
     Log(LogLevel::kError, "the begin of the training could not be told", {{"error", ToStd(status.message())}});
     return kWorkerUnreadable;
   }
-  LimitMemory(*job);
-  const absl::StatusOr<Published> published = RunJobWithoutExceptions(folder, *job, *events);
+  const absl::StatusOr<Published> published =
+      place.ok() ? RunFirstRank(folder, job, *place, *events) : absl::StatusOr<Published>(place.status());
   auto [event, exit_code] = Conclude(published);
   const bool is_good = published.ok() || exit_code == kWorkerSuspended;
   Log(is_good ? LogLevel::kInfo : LogLevel::kError, "training process ends",
@@ -156,6 +175,23 @@ int TrainWorkerMain(const std::string& folder) {
     return kWorkerUnreadable;
   }
   return exit_code;
+}
+
+}  // namespace
+
+int TrainWorkerMain(const std::string& folder) {
+  PrepareProcess();
+  ConfigureLogging({.level = LogLevel::kInfo, .format = LogFormat::kJson, .stream = nullptr});
+  const absl::StatusOr<TrainingJob> job = ReadJobFile(FileSystem::Real(), folder);
+  if (!job.ok()) {
+    Log(LogLevel::kError, "the training cannot be read",
+        {{"folder", folder}, {"error", ToStd(job.status().message())}});
+    return kWorkerUnreadable;
+  }
+  LimitMemory(*job);
+  const absl::StatusOr<RankPlace> place = RankPlaceFromEnvironment();
+  if (place.ok() && place->rank > 0) return RunOtherRank(folder, *job, *place);
+  return RunFirstProcess(folder, *job, place);
 }
 
 }  // namespace densityd::training

@@ -5,6 +5,10 @@
 // steps; where the training is cancelled it ends without. It outlives the server that started it, and holds the lock of
 // the folder (worker_lock.h), by which the next server finds it. It asks to be the first that the kernel kills when
 // memory runs out, so that the server lives on.
+//
+// With RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT in its environment it is one of several ranks
+// (docs/operations.md). A rank other than 0 takes no lock and tells no events: its log lines and its exit code say how
+// it ended.
 #pragma once
 
 #include <string>

@@ -68,8 +68,9 @@ class SpawnSettings {
 
 // Our environment, with the worker's variables in place of ours.
 std::vector<std::string> WorkerEnvironment(uint32_t threads) {
+  // Of several ranks the server's is the first.
   const std::vector<std::string> own = {absl::StrCat("OMP_NUM_THREADS=", threads),
-                                        absl::StrCat("MKL_NUM_THREADS=", threads)};
+                                        absl::StrCat("MKL_NUM_THREADS=", threads), "RANK=0"};
   std::vector<std::string> variables = own;
   for (char** entry = environ; *entry != nullptr; ++entry) {
     const std::string_view variable(*entry);

@@ -288,7 +288,7 @@ TEST(KillTest, WhateverItWasWritingIsCleanedAway) {
     TrainerHooks hooks = Hooks();
     // Where the files fail once, it is not tried again: the process is dead.
     hooks.stop = [&] { return dying.reached() ? StopRequest::kSuspend : StopRequest::kNone; };
-    const absl::StatusOr<Published> published = RunJob(dying, folder, job, hooks);
+    const absl::StatusOr<Published> published = RunJob(dying, folder, job, RankPlace(), hooks);
     EXPECT_THAT(*files.List(fixture.root() + "/tmp"), ::testing::IsEmpty()) << "at point " << point;
     if (!dying.reached()) {
       ASSERT_TRUE(published.ok()) << published.status();

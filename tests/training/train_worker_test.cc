@@ -2,7 +2,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include <cmath>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
@@ -249,6 +252,163 @@ TEST_F(ChangedFileTest, AFileThatIsGoneFailsTheTraining) {
 TEST_F(ChangedFileTest, TheSameRowsWrittenAnewDoNot) {
   request_.mutable_options()->set_steps(200);
   EXPECT_EQ(ChangeMeanwhile([&] { Write(0); }).state(), SUCCEEDED);
+}
+
+// A server whose trainings are the first of two ranks; the tests start the second one.
+class TwoRanksTest : public TrainWorkerTest {
+ protected:
+  TwoRanksTest() {
+    setenv("WORLD_SIZE", "2", 1);
+    setenv("MASTER_ADDR", "127.0.0.1", 1);
+    setenv("MASTER_PORT", std::to_string(testing::FreePort()).c_str(), 1);
+  }
+  ~TwoRanksTest() override { BeAlone(); }
+
+  static void BeAlone() {
+    for (const char* name : {"WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"}) unsetenv(name);
+  }
+
+  static TrainRequest Request(uint64_t steps) {
+    TrainRequest request = TrainWorkerTest::Request(steps);
+    // Whatever depends on a row's place in the batch.
+    request.mutable_preset()->set_residual(true);
+    request.mutable_preset()->set_dropout(0.1);
+    request.mutable_options()->set_ema_decay(0.9);
+    request.mutable_options()->set_batch_size(301);
+    return request;
+  }
+
+  // The second rank of the training in `folder`.
+  static pid_t StartRank(const std::string& folder) {
+    const std::string program = testing::TestProgram("training_worker");
+    const pid_t rank = fork();
+    if (rank == 0) {
+      setenv("RANK", "1", 1);
+      execl(program.c_str(), program.c_str(), "train-worker", folder.c_str(), nullptr);
+      _exit(127);
+    }
+    return rank;
+  }
+
+  static int ExitCodeOf(pid_t process) {
+    int status = 0;
+    waitpid(process, &status, 0);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  }
+
+  // Trains by both.
+  Training TrainTogether(const TrainRequest& request) {
+    const auto training = manager().Start(request);
+    EXPECT_TRUE(training.ok()) << training.status();
+    Recorder recorder;
+    const auto token = manager().Watch(training->id(), recorder.watcher());
+    const pid_t rank = StartRank(fixture_.TrainingFolder(training->id()));
+    const Training ended = recorder.WaitForEnd();
+    EXPECT_EQ(ended.state(), SUCCEEDED) << ended.error();
+    EXPECT_EQ(ExitCodeOf(rank), 0);
+    return ended;
+  }
+
+  std::vector<float> WeightsOf(uint64_t version) {
+    std::vector<float> weights;
+    const auto stored = Models().Read("waves", version);
+    for (const registry::Tensor& tensor : stored->tensors) {
+      if (tensor.dtype != registry::DType::kF32) continue;
+      const size_t begin = weights.size();
+      weights.resize(begin + tensor.data.size() / sizeof(float));
+      std::memcpy(weights.data() + begin, tensor.data.data(), tensor.data.size());
+    }
+    return weights;
+  }
+};
+
+TEST_F(TwoRanksTest, LearnWhatOneLearnsAndRepeatItBitForBit) {
+  const Training first = TrainTogether(Request(20));
+  const Training second = TrainTogether(Request(20));
+  BeAlone();
+  const Training alone = RunToEnd(manager(), Request(20));
+  ASSERT_EQ(alone.state(), SUCCEEDED) << alone.error();
+  const std::vector<float> weights = WeightsOf(first.version());
+  const std::vector<float> of_one = WeightsOf(alone.version());
+  ASSERT_EQ(weights.size(), of_one.size());
+  EXPECT_EQ(weights, WeightsOf(second.version()));
+  double difference = 0;
+  double square = 0;
+  for (size_t i = 0; i < weights.size(); ++i) {
+    difference += std::pow(weights[i] - of_one[i], 2);
+    square += std::pow(weights[i], 2);
+  }
+  EXPECT_LE(std::sqrt(difference / square), 1e-5);
+  EXPECT_NEAR(first.report().validation_log_likelihood(), alone.report().validation_log_likelihood(), 1e-4);
+}
+
+TEST_F(TwoRanksTest, StopTogetherAndGoOnTogether) {
+  TrainRequest request = Request(3000);
+  request.mutable_options()->set_checkpoint_interval_seconds(0);
+  const auto training = manager().Start(request);
+  ASSERT_TRUE(training.ok()) << training.status();
+  Recorder recorder;
+  const auto token = manager().Watch(training->id(), recorder.watcher());
+  pid_t rank = StartRank(fixture_.TrainingFolder(training->id()));
+  recorder.WaitForStep();
+  fixture_.Close();
+  EXPECT_EQ(ExitCodeOf(rank), 5);
+  fixture_.Open();
+  Recorder next;
+  const auto next_token = manager().Watch(training->id(), next.watcher());
+  rank = StartRank(fixture_.TrainingFolder(training->id()));
+  const Training ended = next.WaitForEnd();
+  ASSERT_EQ(ended.state(), SUCCEEDED) << ended.error();
+  EXPECT_EQ(ExitCodeOf(rank), 0);
+  EXPECT_EQ(ended.report().resumes(), 1);
+  const Training undisturbed = TrainTogether(request);
+  EXPECT_EQ(WeightsOf(ended.version()), WeightsOf(undisturbed.version()));
+}
+
+TEST_F(TwoRanksTest, OneThatDiesFailsTheTrainingAndSaysSo) {
+  const auto training = manager().Start(Request(10'000'000));
+  ASSERT_TRUE(training.ok()) << training.status();
+  Recorder recorder;
+  const auto token = manager().Watch(training->id(), recorder.watcher());
+  const pid_t rank = StartRank(fixture_.TrainingFolder(training->id()));
+  recorder.WaitForStep();
+  kill(rank, SIGKILL);
+  const Training failed = recorder.WaitForEnd();
+  ExitCodeOf(rank);
+  EXPECT_EQ(failed.state(), FAILED);
+  EXPECT_EQ(failed.error_code(), static_cast<int>(absl::StatusCode::kUnavailable));
+  EXPECT_EQ(failed.error(), "rank 1 of 2 has ended; its own log says why");
+}
+
+TEST_F(TwoRanksTest, OneEndsWhereTheFirstDies) {
+  fixture_.options.max_deaths = 1;
+  fixture_.Open();
+  const auto training = manager().Start(Request(10'000'000));
+  ASSERT_TRUE(training.ok()) << training.status();
+  Recorder recorder;
+  const auto token = manager().Watch(training->id(), recorder.watcher());
+  const pid_t rank = StartRank(fixture_.TrainingFolder(training->id()));
+  recorder.WaitForStep();
+  kill(testing::WaitForWorker(fixture_.TrainingFolder(training->id())), SIGKILL);
+  EXPECT_EQ(ExitCodeOf(rank), 1);
+  EXPECT_EQ(recorder.WaitForEnd().state(), FAILED);
+}
+
+TEST_F(TwoRanksTest, WhatIsNotCompiledIsTrainedByOneOnly) {
+  TrainRequest request = Request(20);
+  request.mutable_options()->set_trainer(density::v1::TrainingOptions::LIBTORCH);
+  const auto training = manager().Start(request);
+  ASSERT_TRUE(training.ok()) << training.status();
+  Recorder recorder;
+  const auto token = manager().Watch(training->id(), recorder.watcher());
+  const pid_t rank = StartRank(fixture_.TrainingFolder(training->id()));
+  EXPECT_THAT(recorder.WaitForEnd().error(), HasSubstr("several ranks (WORLD_SIZE) train compiled steps only"));
+  EXPECT_EQ(ExitCodeOf(rank), 1);
+}
+
+TEST_F(TwoRanksTest, AnEnvironmentThatIsWrongIsTheTrainingsError) {
+  setenv("MASTER_PORT", "none", 1);
+  EXPECT_THAT(RunToEnd(manager(), Request(5)).error(), HasSubstr("MASTER_PORT: is \"none\""));
 }
 
 TEST_F(TrainWorkerTest, DatasetsAndFilesAreTrainedOn) {

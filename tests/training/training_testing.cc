@@ -9,6 +9,7 @@
 
 #include "absl/strings/cord.h"
 #include "google/rpc/error_details.pb.h"
+#include "server/training/rank_sockets.h"
 #include "server/training/training_store.h"
 #include "server/training/worker_lock.h"
 
@@ -134,6 +135,8 @@ void WaitUntilReadable(int fd) {
   pollfd wait = {fd, POLLIN, 0};
   EXPECT_EQ(poll(&wait, 1, /*milliseconds=*/60'000), 1);
 }
+
+uint16_t FreePort() { return OwnPort(ListenAt("127.0.0.1", 0)->get()).value(); }
 
 std::string TestProgram(const std::string& name) { return std::string(DENSITYD_BINARY_DIR "/tests/") + name; }
 

@@ -106,6 +106,9 @@ pid_t WaitForWorker(const std::string& folder);
 /// Waits until a descriptor, such as one of a process that is to end, is readable. Fails the test after a minute.
 void WaitUntilReadable(int fd);
 
+/// A port of this machine's loopback that was free a moment ago.
+uint16_t FreePort();
+
 /// The path of a program in the build's tests folder.
 std::string TestProgram(const std::string& name);
 

@@ -36,6 +36,8 @@ uint32_t DrawKey(const Batch& batch) {
   return static_cast<uint32_t>(key);
 }
 
+size_t WholeRows(const Batch& batch) { return batch.whole_rows == 0 ? batch.indices.size() : batch.whole_rows; }
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<TrainPlan>> TrainPlan::Compile(const density::v1::FlowSpec& spec, size_t batch_rows,
@@ -83,7 +85,7 @@ bool TrainPlan::Allocate(size_t batch_rows) {
 
 void TrainPlan::FillTile(const Batch& batch, size_t first_row, const Tile& tile) const {
   const size_t rows = std::min(kTileRows, batch.indices.size() - first_row);
-  const float weight = 1 / static_cast<float>(batch.indices.size());
+  const float weight = 1 / static_cast<float>(WholeRows(batch));
   const std::vector<Columns>& input = lowered_.program.input;
   for (size_t r = 0; r < kTileRows; ++r) {
     // Rows that are none repeat one that is, and weigh nothing.
@@ -103,7 +105,7 @@ double TrainPlan::PartGradient(const float* parameters, const Batch& batch, size
     shard.tiles = std::span(workspace.tiles).first(std::min(kTilesAtOnce, end - first));
     shard.transposed = workspace.transposed;
     shard.adds = first > begin;
-    shard.first_row = static_cast<uint32_t>(first * kTileRows);
+    shard.first_row = static_cast<uint32_t>(batch.first_place + first * kTileRows);
     shard.draw_key = draw_key;
     for (size_t t = 0; t < shard.tiles.size(); ++t) FillTile(batch, (first + t) * kTileRows, shard.tiles[t]);
     loss += ShardGradient(lowered_.program, parameters, shard, gradient);
@@ -118,20 +120,27 @@ LossAndNorm TrainPlan::ComputeGradient(const float* parameters, const Batch& bat
     part_losses_[part] = PartGradient(parameters, batch, tiles * part / parts, tiles * (part + 1) / parts,
                                       workspaces_[member], parts_[part].data());
   });
+  LossAndNorm result;
+  result.norm = SumGradients(parts);
+  for (size_t p = 0; p < parts; ++p) result.loss += part_losses_[p];
+  const double share = static_cast<double>(batch.indices.size()) / static_cast<double>(WholeRows(batch));
+  result.loss -= share * lowered_.program.log_abs_det;
+  return result;
+}
+
+double TrainPlan::SumGradients(size_t parts) {
   const std::vector<Range>& ranges = layout().ranges();
   team_.Run(ranges.size(), [&](size_t i, size_t) {
     const float* of_range[kMaxParts];
     for (size_t p = 0; p < parts; ++p) of_range[p] = parts_[p].data() + ranges[i].begin;
     range_squares_[i] = SumParts({of_range, parts}, ranges[i].count, parts_.front().data() + ranges[i].begin);
   });
-  LossAndNorm result;
-  for (size_t p = 0; p < parts; ++p) result.loss += part_losses_[p];
-  result.loss -= lowered_.program.log_abs_det;
   double squares = 0;
   for (const double part : range_squares_) squares += part;
-  result.norm = std::sqrt(squares);
-  return result;
+  return std::sqrt(squares);
 }
+
+double TrainPlan::GradientNorm() { return SumGradients(1); }
 
 void TrainPlan::TakeStep(const AdamStep& step, AdamNumbers numbers) {
   const std::vector<Range>& ranges = layout().ranges();

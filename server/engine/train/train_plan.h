@@ -28,6 +28,10 @@ struct Batch {
   /// What dropout draws is a function of these, the layer, the unit and the row's place in the batch.
   uint64_t seed = 0;
   uint64_t number = 0;
+  /// Where these are a part of a larger batch: its rows, and the place of the first of these in it. Loss and gradient
+  /// are then this part's share of those of the whole.
+  size_t whole_rows = 0;  ///< 0: these are all
+  size_t first_place = 0;
 };
 
 /// Outcome of a pass.
@@ -55,8 +59,11 @@ class TrainPlan {
 
   /// The loss of a batch at `parameters` (layout().size()), and its gradient.
   LossAndNorm ComputeGradient(const float* parameters, const Batch& batch);
-  /// Of the last ComputeGradient.
+  /// Of the last ComputeGradient, layout().size() numbers; what is written there is what TakeStep goes along.
   const float* gradient() const { return parts_.front().data(); }
+  float* mutable_gradient() { return parts_.front().data(); }
+  /// Of gradient() as it is.
+  double GradientNorm();
   /// One step along gradient(); `numbers` are of layout().size(), their gradient and count are filled in here.
   void TakeStep(const AdamStep& step, AdamNumbers numbers);
 
@@ -70,6 +77,8 @@ class TrainPlan {
 
   TrainPlan(LoweredTraining lowered, size_t threads) : lowered_(std::move(lowered)), team_(threads) {}
   bool Allocate(size_t batch_rows);
+  // Adds the gradients of the first `parts` parts into the first of them; the norm of the sum.
+  double SumGradients(size_t parts);
   // The gradient by the rows of tiles [begin, end) of the batch into `gradient`; their part of the loss.
   double PartGradient(const float* parameters, const Batch& batch, size_t begin, size_t end, Workspace& workspace,
                       float* gradient) const;
