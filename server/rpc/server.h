@@ -53,7 +53,8 @@ struct ServerOptions {
   /// Connections are ended gently after this long, so that clients spread anew over servers.
   absl::Duration max_connection_age = absl::InfiniteDuration();
   /// How long a worker waits, before it computes, for the messages of calls whose headers have come. Zero: as long as a
-  /// few looks take, enough unless another thread is kept from the connection. Tests that need to know what waits set it.
+  /// few looks take, enough unless another thread is kept from the connection. Tests that need to know what waits set
+  /// it.
   absl::Duration message_patience = absl::ZeroDuration();
   absl::Duration probe_interval = absl::Seconds(10);  ///< between connections of the server to itself
 };
