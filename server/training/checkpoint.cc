@@ -43,6 +43,8 @@ absl::Status CheckpointStore::Write(Checkpoint checkpoint) {
   // Of a damaged index nothing can be kept.
   if (absl::IsDataLoss(index.status())) index = CheckpointIndex();
   if (!index.ok()) return index.status();
+  if (index->format() != kFormat) index->clear_checkpoints();
+  index->set_format(kFormat);
   const uint64_t step = checkpoint.state.step();
   // A step that is repeated after a resumption must not overwrite the file that counts.
   const std::string name = absl::StrCat(kFilePrefix, step, "-", UniqueSuffix());
@@ -72,6 +74,11 @@ absl::StatusOr<std::optional<Checkpoint>> CheckpointStore::ReadNewest() const {
     return std::nullopt;
   }
   if (!index.ok()) return index.status();
+  if (index->checkpoints_size() > 0 && index->format() != kFormat) {
+    Log(LogLevel::kWarning, "the checkpoints of a training are of another version of densityd; it starts anew",
+        {{"format", index->format()}, {"expected", kFormat}});
+    return std::nullopt;
+  }
   for (auto stored = index->checkpoints().rbegin(); stored != index->checkpoints().rend(); ++stored) {
     absl::StatusOr<Checkpoint> checkpoint = Read(*stored);
     if (checkpoint.ok()) return std::optional<Checkpoint>(*std::move(checkpoint));

@@ -1,14 +1,15 @@
 // Checkpoints: what a training goes on from when its process died.
 //
 //   <training folder>/
-//     checkpoint-<step>   safetensors (docs/model-format.md): the loop's tensors, and `state`, a CheckpointState as
-//     bytes checkpoints         record file (record_file.h) with one CheckpointIndex: sizes and SHA-256 of the files
-//     above
+//     checkpoint-<step>   safetensors (docs/model-format.md): the loop's tensors and `state`, the bytes of a
+//                         CheckpointState
+//     checkpoints         record file (record_file.h) with one CheckpointIndex: sizes and SHA-256 of the others
 //
 // A checkpoint is written and synced under a name of its own, and counts from the moment at which the index that names
 // it was renamed into place. The two newest are kept, so that one remains when the other is damaged.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -31,12 +32,17 @@ struct Checkpoint {
 /// The checkpoints in the folder of one training. One process writes them. Not thread-safe.
 class CheckpointStore {
  public:
+  /// Goes up with every change of what a training goes on to do from the same checkpoint: its split, the order of its
+  /// rows, its arithmetic. From one of another format nothing goes on, since the rows held out would not be the same.
+  static constexpr uint32_t kFormat = 1;
+
   CheckpointStore(FileSystem& files, std::string folder) : files_(&files), folder_(std::move(folder)) {}
 
   /// Makes `checkpoint` durable; then removes all but the two newest. After an error the ones before still count.
   absl::Status Write(Checkpoint checkpoint);
 
-  /// The newest one that is whole; nothing where there is none, or where all are damaged, which is logged.
+  /// The newest one that is whole; nothing where there is none, or where all are damaged or of another format, which is
+  /// logged.
   absl::StatusOr<std::optional<Checkpoint>> ReadNewest() const;
 
   /// Removes all of them: the training has ended.

@@ -82,7 +82,9 @@ TEST(PreprocessingTransform, SamplesAreOfTheColumnsKindAndWithinItsSupport) {
       for (int64_t j = 1; j < kCount; ++j) {
         const double number = x[row][j].item<double>();
         const ColumnForm form = FormOf(spec.columns(static_cast<int>(j)));
-        if (form.is_whole) EXPECT_EQ(number, std::floor(number));
+        if (form.is_whole) {
+          EXPECT_EQ(number, std::floor(number));
+        }
         if (form.shape == ColumnForm::Shape::kYeoJohnson || form.shape == ColumnForm::Shape::kLinear) continue;
         EXPECT_GT(MapToBase(form, static_cast<float>(number)).log_slope, -kInfinity) << j << " " << number;
       }

@@ -77,7 +77,9 @@ TEST(FusedLinearTest, AgreesWithAutogradInFloat64) {
         const Result expected = Compute(reference, exact, weights);
         EXPECT_LT(RelativeError(fused.y, expected.y), 1e-5);
         for (size_t i = 0; i < 3; ++i) EXPECT_LT(RelativeError(fused.gradients[i], expected.gradients[i]), 1e-5) << i;
-        if (masked) EXPECT_EQ(MaxAbs(fused.gradients[1] * (1 - mask.factors)), 0);
+        if (masked) {
+          EXPECT_EQ(MaxAbs(fused.gradients[1] * (1 - mask.factors)), 0);
+        }
       }
     }
   }

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "server/training/record_file.h"
 #include "tests/base/faulty_file_system.h"
 #include "tests/base/temp_folder.h"
 
@@ -57,6 +58,19 @@ TEST_F(CheckpointTest, TheNewestIsReadBackWhole) {
   ASSERT_EQ(read.tensors.size(), 1);
   EXPECT_EQ(read.tensors[0].name, "values");
   EXPECT_EQ(read.tensors[0].data, AtStep(3).tensors[0].data);
+}
+
+TEST_F(CheckpointTest, NothingGoesOnFromThoseOfAnotherFormatAndTheNextReplacesThem) {
+  for (uint64_t step = 1; step <= 2; ++step) ASSERT_TRUE(store_.Write(AtStep(step)).ok());
+  const std::string path = folder_.Path("checkpoints");
+  CheckpointIndex index;
+  ASSERT_TRUE(index.ParseFromString(ReadRecordFile(FileSystem::Real(), path).value()));
+  index.set_format(CheckpointStore::kFormat - 1);
+  ASSERT_TRUE(WriteRecordFile(FileSystem::Real(), path, index.SerializeAsString()).ok());
+  EXPECT_FALSE(store_.ReadNewest()->has_value());
+  ASSERT_TRUE(store_.Write(AtStep(1)).ok());
+  EXPECT_EQ(NewestStep(store_), 1);
+  EXPECT_EQ(Files().size(), 1);
 }
 
 TEST_F(CheckpointTest, TwoAreKept) {
