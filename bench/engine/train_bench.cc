@@ -71,7 +71,9 @@ void RunTraining(benchmark::State& state, Shape shape, size_t rows, size_t threa
 class SplineStep {
  public:
   explicit SplineStep(uint32_t bins) {
-    using namespace engine::train;
+    using engine::train::kTileRows;
+    using engine::train::MapKind;
+    using engine::train::MapStep;
     density::v1::RationalQuadraticSpline spline;
     spline.set_bins(bins);
     density::v1::FlowSpec spec;
@@ -138,10 +140,10 @@ void RunSpline(benchmark::State& state, uint32_t bins, bool backward) {
 
 void RegisterTraining() {
   for (const uint32_t bins : {8, 16}) {
-    const std::string name = "/" + std::to_string(bins);
-    benchmark::RegisterBenchmark(("training_kernel/spline_forward" + name).c_str(), RunSpline, bins, false)
+    const std::string name = std::to_string(bins);
+    benchmark::RegisterBenchmark(("training_kernel/spline_forward/" + name).c_str(), RunSpline, bins, false)
         ->UseManualTime();
-    benchmark::RegisterBenchmark(("training_kernel/spline_backward" + name).c_str(), RunSpline, bins, true)
+    benchmark::RegisterBenchmark(("training_kernel/spline_backward/" + name).c_str(), RunSpline, bins, true)
         ->UseManualTime();
   }
   for (const char* preset : {"realnvp", "maf", "nsf_coupling", "nsf_ar"}) {
