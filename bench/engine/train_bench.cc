@@ -147,7 +147,8 @@ void RegisterTraining() {
         ->UseManualTime();
   }
   for (const char* preset : {"realnvp", "maf", "nsf_coupling", "nsf_ar"}) {
-    for (const Shape& shape : {Shape{preset, 6, 256, 8}, {preset, 43, 256, 8}, {preset, 63, 512, 8}}) {
+    for (const Shape& shape :
+         {Shape{preset, 6, 256, 8}, {preset, 43, 256, 8}, {preset, 63, 256, 8}, {preset, 63, 512, 8}}) {
       for (size_t rows : {128, 512}) {
         for (size_t threads : {1, 2}) {
           const std::string name =
