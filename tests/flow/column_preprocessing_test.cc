@@ -56,7 +56,9 @@ TEST(PreprocessingTransform, IsTheMapOfEachNumber) {
       const MappedNumber expected = MapToBase(form, x[row][j].item<double>());
       const MappedNumber expected_back = MapToData(form, z.value[row][j].item<double>());
       // Outside its support a number's z is anything finite.
-      if (std::isfinite(expected.log_slope)) EXPECT_NEAR(z.value[row][j].item<double>(), expected.value, 1e-12) << j;
+      if (std::isfinite(expected.log_slope)) {
+        EXPECT_NEAR(z.value[row][j].item<double>(), expected.value, 1e-12) << j;
+      }
       EXPECT_TRUE(std::isfinite(z.value[row][j].item<double>()));
       EXPECT_NEAR(back.value[row][j].item<double>(), expected_back.value, 1e-11) << j;
       log_abs_det += expected.log_slope;
