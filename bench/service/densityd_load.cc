@@ -70,6 +70,8 @@ int main(int argc, char** argv) {
       ->capture_default_str()
       ->check(CLI::IsMember({"closed", "constant", "poisson", "bursty"}));
   app.add_option("--rate", options.rate, "open loop: calls per second")->check(CLI::PositiveNumber);
+  app.add_flag("--sleep", options.sleeps,
+               "open loop: sleep until the next start, up to 2 ms too long, and leave that core to the server");
   app.add_option("--seconds", seconds, "measured seconds, after the warm-up")->capture_default_str();
   app.add_option("--warmup", warmup, "seconds before that")->capture_default_str();
   app.add_option("--server-pid", options.server_pid, "process whose CPU time is counted");

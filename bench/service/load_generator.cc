@@ -3,6 +3,7 @@
 #include <grpcpp/grpcpp.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <cmath>
 #include <fstream>
 #include <sstream>
@@ -157,8 +158,7 @@ class Run {
       // After each start, too: whoever has fallen behind and only starts has more and more calls in flight.
       void* tag = nullptr;
       bool ok = false;
-      // Polls instead of blocking: the next start must not be late because of a sleeping thread.
-      if (queue_.AsyncNext(&tag, &ok, gpr_inf_past(GPR_CLOCK_REALTIME)) != grpc::CompletionQueue::GOT_EVENT) continue;
+      if (!NextWithin(next, &tag, &ok)) continue;
       Call& call = *static_cast<Call*>(tag);
       const absl::Time done = absl::Now();
       Finished(call, done);
@@ -168,6 +168,12 @@ class Run {
         Start(call, done);
       }
     }
+  }
+
+  /// Polls instead of blocking, unless it may sleep: the next start must not be late because of a sleeping thread.
+  bool NextWithin(absl::Time next, void** tag, bool* ok) {
+    const auto until = options_.sleeps ? absl::ToChronoTime(next) : std::chrono::system_clock::time_point::min();
+    return queue_.AsyncNext(tag, ok, until) == grpc::CompletionQueue::GOT_EVENT;
   }
 
   LoadResult Result() {

@@ -29,6 +29,7 @@ struct LoadOptions {
   std::vector<Stream> streams;
   std::optional<Arrivals::Kind> arrival;  ///< set: the first stream is an open loop; the others stay closed loops
   double rate = 0;                        ///< open loop: calls per second
+  bool sleeps = false;                    ///< open loop: until the next start, which is late then by up to 2 ms
   absl::Duration warmup = absl::Milliseconds(500);
   absl::Duration duration = absl::Seconds(3);
   int64_t server_pid = 0;  ///< 0: CPU time is not measured

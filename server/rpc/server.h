@@ -44,7 +44,7 @@ struct ServerOptions {
   uint64_t max_import_bytes = uint64_t{16} << 30;
   int max_uploads = 16;  ///< datasets that are uploaded at the same time
   size_t max_queued_rows = 4 << 20;
-  size_t max_queued_bytes = size_t{2} << 30;
+  size_t max_queued_bytes = size_t{2} << 30;  ///< a sixth of it is for what lies beside requests and answers
   serving::QuotaLimits client_limits;  ///< of clients without a quota of their own (Grant)
   int max_concurrent_streams = 256;    ///< calls at once on one connection
   ConnectionLimits connections;

@@ -80,6 +80,7 @@ void LargeJobs::Complete(const Tile& tile, const absl::Status& status, double se
   RowJob::Progress& progress = job.progress_;
   queue_.Charge(queue_.Model(job.plan), job.op, seconds);
   --progress.running;
+  progress.left += tile.rows;
   if (!status.ok()) {
     if (progress.error.ok()) progress.error = status;
     if (progress.queued) {

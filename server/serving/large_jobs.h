@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <memory>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -33,6 +34,9 @@ class LargeJobs {
   /// Rows of each tile but the last: tiles of a job are equally large, in whole vectors of 16 rows.
   static size_t TileRows(size_t rows, size_t max_tile_rows);
 
+  /// Counts out the rows of a job, of any size, that is done: how many of them still counted.
+  static size_t CountOut(RowJob& job) { return job.span.rows - std::exchange(job.progress_.left, 0); }
+
   /// Adds a job.
   void Add(RowJob& job, absl::Time now, double seconds);
 
@@ -56,8 +60,8 @@ class LargeJobs {
   /// computation.
   std::optional<Tile> Take(absl::Time now, int workers, FinishedJobs& finished);
 
-  /// The tile was computed in `seconds`. After an error no more tiles of its job are given out. Adds the job to
-  /// `finished` when this was its last tile in computation.
+  /// The tile was computed in `seconds`, and its rows were counted out. After an error no more tiles of its job are
+  /// given out. Adds the job to `finished` when this was its last tile in computation.
   void Complete(const Tile& tile, const absl::Status& status, double seconds, FinishedJobs& finished);
 
   /// Takes out all jobs, with `status`. Precondition: no tile is in computation.

@@ -47,6 +47,7 @@ class RowJob {
     size_t tile_rows = 0;
     size_t next_row = 0;  ///< rows before it were given to workers
     size_t running = 0;   ///< tiles in computation
+    size_t left = 0;      ///< rows that were counted out: their tiles were computed, or failed
     bool queued = false;  ///< more tiles are to be cut
     absl::Status error;   ///< the first one, or why it was given up
   };

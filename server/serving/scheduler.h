@@ -22,7 +22,8 @@
 // - Rows whose request was cancelled or has expired, or would have before its answer could be there, are not computed;
 //   and a run is kept so short that those who share it are answered in time.
 // - A request that cannot be done before its deadline, by what runs were measured to cost at least, is refused at once.
-// - The rows that wait, and the bytes of requests and answers until they are sent, have one ceiling each.
+// - The rows that wait or are computed, and the bytes of requests and answers until they are sent, have one ceiling
+// each.
 // - A run that fails is repeated for each of its requests alone, so that a request fails by its own rows only.
 //
 // The scheduler knows neither gRPC nor LibTorch; it is tested with a fake clock and fake plans.
@@ -87,7 +88,8 @@ class Scheduler {
   /// False when there was nothing.
   bool RunOne(int worker);
 
-  /// Rows that are queued or in computation, and bytes of those and of answers whose memory is not released.
+  /// Rows that are queued or in computation (of a large request, those in tiles that are not computed yet), and bytes
+  /// of requests and of answers whose memory is not released.
   size_t queued_rows() const;
   size_t queued_bytes() const;
 

@@ -179,6 +179,8 @@ bool Scheduler::Impl::RunLarge(Priority priority, int index, Worker& worker, abs
     worker.spans.clear();
     worker.used[priority].large += seconds;
     worker.turn.Count(priority, seconds);
+    // Rows that are computed do not wait: who comes need not wait for the whole of a large request.
+    admission.Release(tile->rows);
     large[priority].Complete(*tile, status, seconds, finished);
   }
   const bool did_something = tile.has_value() || !finished.empty();
@@ -236,7 +238,7 @@ void Scheduler::Impl::Finish(FinishedJobs& finished) {
   for (FinishedJob& done : finished) {
     if (absl::IsCancelled(done.status)) Rejected("cancelled");
     if (absl::IsDeadlineExceeded(done.status)) Rejected("deadline");
-    admission.Release(done.job->span.rows);
+    admission.Release(LargeJobs::CountOut(*done.job));
     done.job->Done(std::move(done.status));
   }
   finished.clear();

@@ -26,24 +26,28 @@ def _drive(server, model, rows, *flags):
 def overload(context):
     ceiling = 64 << 20
     rows = 1024
-    # One request is computed while one waits: who wants twice the latency at most can let no more in.
-    server = context.server("--workers", "1", "--max-queued-bytes", ceiling, "--max-queued-rows", 2 * rows)
+    server = context.server("--workers", "1")
     server.train("m", flags=HUGE)
     server.train("light")
     seconds = context.count(3, 15)
-    calm = _drive(server, "m", rows, "--concurrency", 1, "--seconds", seconds, "--warmup", 1)
-    peak = _drive(server, "m", rows, "--concurrency", 2, "--seconds", seconds, "--warmup", 1)["calls_per_second"]
+    calm, peak = _calm_and_peak(server, rows, seconds)
+
+    # Who wants twice the latency at most lets a request in when three quarters of the one before are computed.
+    _restart(server, "--workers", 1, "--max-queued-rows", rows + rows // 4)
     flooded = _drive(server, "m", rows, "--arrival", "poisson", "--rate", 20 * peak, "--seconds", context.count(4, 150),
-                     "--warmup", 1, "--connections", 8)
+                     "--sleep", "--warmup", 1, "--connections", 8)
     recovery = _recovery(server, rows, calm)
+    # Before and after: machines have moods that last for minutes.
+    _restart(server, "--workers", 1)
+    calm_after, peak_after = _calm_and_peak(server, rows, seconds)
+    peak = (peak + peak_after) / 2
     served = flooded["calls_per_second"] / peak
-    slower = flooded["p99_us"] / calm["p99_us"]
+    idle_p99 = (calm["p99_us"] + calm_after["p99_us"]) / 2
+    slower = flooded["p99_us"] / idle_p99
     check(flooded["failures"] > 5 * flooded["calls"], f"that was no overload: {flooded}")
 
-    check(server.stop() == 0, server.log_tail())
     # Now it is bytes that bind.
-    server.flags = ("--workers", "1", "--max-queued-bytes", str(ceiling), "--max-queued-rows", str(2**30))
-    server.start()
+    _restart(server, "--workers", 1, "--max-queued-bytes", ceiling, "--max-queued-rows", 2**30)
     server.ctl("logprob", "light", text=harness.csv([(1.0, 2.0)]))
     before = resident_bytes(server)
     forget_peak(server)
@@ -60,11 +64,27 @@ def overload(context):
         context.bar(served >= 0.9, f"{served:.2f} of the peak rate was served")
         context.bar(slower <= 2, f"p99 became {slower:.2f} times as long")
         context.bar(recovery <= 30, f"recovered after {recovery:.1f} s")
+    refused_per_second = flooded["failures"] * flooded["calls_per_second"] / max(flooded["calls"], 1)
     return {"calls per second at the peak": round(peak, 1), "offered": round(20 * peak, 1),
-            "served (share of the peak)": round(served, 2), "p99 of an idle server (ms)": round(calm["p99_us"] / 1e3, 1),
+            "served (share of the peak)": round(served, 2),
+            "processor's time for a refusal (us)": round(1e6 * max(1 - served, 0) / refused_per_second),
+            "p99 of an idle server (ms)": round(idle_p99 / 1e3, 1),
             "p99 of accepted (ratio)": round(slower, 2), "recovery (s)": round(recovery, 1),
             "large requests refused": round(refused), "large requests served": served_large,
             "memory above idle at a ceiling of 64 MiB (MiB)": round(highest / 2**20)}
+
+
+def _calm_and_peak(server, rows, seconds):
+    """What one caller at a time measures, and the calls per second of two."""
+    calm = _drive(server, "m", rows, "--concurrency", 1, "--seconds", seconds, "--warmup", 1)
+    peak = _drive(server, "m", rows, "--concurrency", 2, "--seconds", seconds, "--warmup", 1)
+    return calm, peak["calls_per_second"]
+
+
+def _restart(server, *flags):
+    check(server.stop() == 0, server.log_tail())
+    server.flags = tuple(map(str, flags))
+    server.start()
 
 
 def _recovery(server, rows, calm):

@@ -115,6 +115,23 @@ TEST_F(SchedulerTest, CutsALargeRequestIntoEqualTilesWithItsOwnRows) {
   ExpectAllRight();
 }
 
+TEST_F(SchedulerTest, RowsOfALargeRequestCountUntilTheirTileIsComputed) {
+  TestJob& job = Add(NewPlan(), 3 * kTile);
+  EXPECT_EQ(scheduler.queued_rows(), 3 * kTile);
+  ASSERT_TRUE(scheduler.RunOne(0));
+  EXPECT_EQ(scheduler.queued_rows(), 2 * kTile);
+  job.cancelled = true;
+  Drain(scheduler);
+  EXPECT_EQ(scheduler.queued_rows(), 0u);
+  // What was counted out of it does not count for what it is next.
+  job.cancelled = false;
+  job.span = engine::Slice(job.span, 0, 5);
+  ASSERT_TRUE(scheduler.Submit(0, job).ok());
+  EXPECT_EQ(scheduler.queued_rows(), 5u);
+  Drain(scheduler);
+  EXPECT_EQ(scheduler.queued_rows(), 0u);
+}
+
 TEST_F(SchedulerTest, IdleWorkersTakeTilesOfALargeRequest) {
   const auto plan = NewPlan();
   EXPECT_FALSE(scheduler.RunOne(1));
