@@ -1,5 +1,6 @@
 """tools/parity refuses what it cannot take over exactly, with the path of the part, and publishes as a server does."""
 
+import json
 import pathlib
 import tempfile
 import unittest
@@ -7,6 +8,7 @@ import unittest
 import nflows.nn.nets
 import nflows.transforms as nft
 import normflows as nf
+import numpy as np
 import torch
 import zuko
 from nflows.distributions.normal import StandardNormal
@@ -14,8 +16,10 @@ from nflows.flows import Flow
 
 from parity.check import check
 from parity.errors import NotConvertible
+from parity.evaluate import log_prob_and_z
 from parity.libraries import converter_of
 from parity.store import publish
+from parity.table import describe, read_table
 
 
 def _convert(flow):
@@ -120,6 +124,35 @@ class PublishTest(unittest.TestCase):
         (self.root / "models/a/aliases.json").write_text('{"aliases": {"highest_deleted": 6}}')
         self.assertEqual(publish(self.root, "a", self.model, "test"), 7)
         self.assertEqual(list((self.root / "tmp").iterdir()), [])
+
+    def test_a_table_says_what_is_usual(self):
+        (self.root / "FORMAT").write_text("densityd root 1\n")
+        rows = np.random.default_rng(1).normal([3, -20], [0.5, 4], (300, 2))
+        table = self.root / "table.csv"
+        np.savetxt(table, rows, delimiter=",", header="volts,amps", comments="")
+        facts = describe(self.model, *read_table(table, self.model))
+        publish(self.root, "a", self.model, "test", facts)
+        manifest = json.loads((self.root / "models/a/1/manifest.json").read_text())
+        volts, amps = manifest["schema"]["features"]
+        self.assertEqual((volts["name"], amps["name"]), ("volts", "amps"))
+        self.assertEqual((amps["min"], amps["max"]), (rows[:, 1].min(), rows[:, 1].max()))
+        self.assertAlmostEqual(amps["mean"], rows[:, 1].mean())
+        self.assertAlmostEqual(amps["stddev"], rows[:, 1].std())
+        calibration = manifest["calibration"]
+        log_prob = log_prob_and_z(self.model, rows, None)[0]
+        self.assertEqual(calibration["rows"], "300")
+        self.assertEqual(calibration["log_prob"][0], log_prob.min())
+        self.assertAlmostEqual(calibration["log_prob"][calibration["levels"].index(0.5)], np.median(log_prob))
+
+    def test_a_table_that_says_nothing_is_refused(self):
+        table = self.root / "table.csv"
+        for text, why in (("", "has 0 columns"),
+                          ("a\n1\n2\n", "has 1 columns"), ("a,b\n1,2\n", "has 1 rows"), ("a,b\n1,2\n1,x\n", "row 1"),
+                          ("a,b\n1,2\n1\n", "row 1"), ("a,b\n1,2\n1,nan\n", "row 1: b is nan"),
+                          ("a,b\n1,2\n1,3\n", "column a never changes")):
+            table.write_text(text)
+            with self.assertRaisesRegex(ValueError, why):
+                describe(self.model, *read_table(table, self.model))
 
     def test_a_folder_that_is_no_root_and_a_bad_name_are_refused(self):
         with self.assertRaisesRegex(ValueError, "is no root"):

@@ -1,6 +1,7 @@
 """Turns a model of zuko, nflows or normflows into a model version of densityd, exactly.
 
-  python -m parity convert MODEL --root ROOT --name NAME    adds a version to the models of a server
+  python -m parity convert MODEL --root ROOT --name NAME [--data TABLE.csv]
+                                                            adds a version to the models of a server
   python -m parity spec MODEL                               prints the FlowSpec that it would have, as JSON
   python -m parity goldens FOLDER [NAME...]                 makes the files that tests/parity compares with
 
@@ -29,6 +30,7 @@ from .check import check
 from .errors import NotConvertible
 from .libraries import converter_of, source_of
 from .store import publish
+from .table import describe, read_table
 
 
 def load_model(text):
@@ -55,6 +57,8 @@ def _parse_arguments():
     convert.add_argument("model")
     convert.add_argument("--root", required=True, help="the server's --root")
     convert.add_argument("--name", required=True, help="the model's name there")
+    convert.add_argument("--data", help="a CSV file of rows that it was not trained on, with a header, context last: "
+                         "names and ranges of the columns, which Explain needs, and what log p is usual")
     spec = commands.add_parser("spec", help="print the FlowSpec")
     spec.add_argument("model")
     goldens = commands.add_parser("goldens", help="make the files of tests/parity")
@@ -75,7 +79,8 @@ def main():
     if arguments.command == "spec":
         print(json.dumps(model.spec(), indent=1))
         return 0
-    version = publish(arguments.root, arguments.name, model, f"import:{source_of(flow)}")
+    facts = describe(model, *read_table(arguments.data, model)) if arguments.data else None
+    version = publish(arguments.root, arguments.name, model, f"import:{source_of(flow)}", facts)
     print(f"{arguments.name}@{version}: log p agrees with the library within {difference:.1g}")
     return 0
 

@@ -31,8 +31,9 @@ def safetensors_bytes(tensors):
     return len(text).to_bytes(8, "little") + text + data
 
 
-def _manifest_and_weights(name, model, source, created):
-    """The text of manifest.json and the bytes of the weights; `source` says where the model came from."""
+def _manifest_and_weights(name, model, source, created, facts):
+    """The text of manifest.json and the bytes of the weights; `source` says where the model came from, `facts` (of
+    table.describe, or nothing) what its data look like."""
     weights = safetensors_bytes(model.tensors)
     manifest = {
         "format": 1,
@@ -42,6 +43,7 @@ def _manifest_and_weights(name, model, source, created):
             "features": [{"name": f"column_{j}"} for j in range(model.features)],
             "context": [{"name": f"context_{j}"} for j in range(model.context)],
         },
+        **facts,
         "provenance": {"data": source},
         "create_time": created.astimezone(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "files": [{"name": _WEIGHTS, "bytes": str(len(weights)), "sha256": hashlib.sha256(weights).hexdigest()}],
@@ -49,9 +51,9 @@ def _manifest_and_weights(name, model, source, created):
     return json.dumps(manifest, indent=1) + "\n", weights
 
 
-def write_version(folder, name, model, source, created):
+def write_version(folder, name, model, source, created, facts=None):
     """Writes the files of a version into `folder`, which is made; synced."""
-    text, weights = _manifest_and_weights(name, model, source, created)
+    text, weights = _manifest_and_weights(name, model, source, created, facts or {})
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True)
     digest = hashlib.sha256(text.encode()).hexdigest()
@@ -64,7 +66,7 @@ def write_version(folder, name, model, source, created):
     _sync_folder(folder)
 
 
-def publish(root, name, model, source):
+def publish(root, name, model, source, facts=None):
     """Adds a version to the models of a server's root, all or nothing; returns its number."""
     root = pathlib.Path(root)
     if not _NAME.fullmatch(name) or name.endswith("."):
@@ -75,7 +77,8 @@ def publish(root, name, model, source):
     (root / "tmp").mkdir(exist_ok=True)
     temporary = pathlib.Path(tempfile.mkdtemp(prefix="publish-", dir=root / "tmp"))
     try:
-        write_version(temporary / "version", name, model, source, datetime.datetime.now(datetime.timezone.utc))
+        write_version(temporary / "version", name, model, source, datetime.datetime.now(datetime.timezone.utc),
+                      facts)
         models = root / "models" / name
         models.mkdir(parents=True, exist_ok=True)
         _sync_folder(root / "models")
