@@ -36,6 +36,17 @@ class Api:
         return self.density.LogProbRequest(model="m", rows=self.Matrix(rows=rows, cols=2, **matrix))
 
 
+def call_of_each_kind():
+    """Method and request of a call for health, of one for a row of the model m, and of one for control."""
+    _generate()
+    row = _messages("density_estimator").LogProbRequest(
+        model="m", rows=_messages("matrix").Matrix(rows=1, cols=2, values=[1, 2]))
+    return [("/grpc.health.v1.Health/Check", b""),
+            ("/density.v1.DensityEstimator/LogProb", row.SerializeToString()),
+            ("/density.v1.ModelRegistry/Get",
+             _messages("model_registry").GetModelRequest(model="m").SerializeToString())]
+
+
 @functools.cache
 def _generate():
     folder = tempfile.TemporaryDirectory(prefix="densityd-faults-api-")

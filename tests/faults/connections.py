@@ -1,6 +1,7 @@
 """Abuse of connections; who behaves must notice nothing."""
 
 import contextlib
+import itertools
 import select
 import subprocess
 import sys
@@ -12,24 +13,28 @@ import grpc
 import attack
 import harness
 import tls_test
-from attack import CHECK, END_HEADERS, HEADERS, PREFACE, SETTINGS, connect, frame, request
+from api import call_of_each_kind
+from attack import END_HEADERS, HEADERS, PREFACE, SETTINGS, connect, frame, request
 from trial import SANITIZE, check, resident_bytes, total, trial
 
 
 class Healthy:
-    """A client that keeps asking on its own connection while `with` lasts."""
+    """A client that keeps making calls of each kind, on its own connection, while `with` lasts. The server has a model m
+    of two columns."""
 
     def __init__(self, server, credentials=None):
         options = [("grpc.use_local_subchannel_pool", 1)]
         self._channel = (grpc.secure_channel(server.address, credentials, options) if credentials else
                          grpc.insecure_channel(server.address, options))
-        self._call = self._channel.unary_unary(CHECK)
+        self._calls = itertools.cycle([(self._channel.unary_unary(method), message)
+                                       for method, message in call_of_each_kind()])
         self._end = threading.Event()
         self.seconds = []
         self.errors = []
 
     def __enter__(self):
-        self._ask()
+        for _ in range(3):
+            self._ask()
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
         return self
@@ -44,10 +49,11 @@ class Healthy:
             self._ask()
 
     def _ask(self):
+        call, message = next(self._calls)
         start = time.monotonic()
         try:
             # Longer than any healthy call may take (_told), so that a slow one shows how slow it was.
-            self._call(b"", timeout=20)
+            call(message, timeout=20)
         except grpc.RpcError as error:
             self.errors.append(f"{error.code()}: {error.details()}")
         self.seconds.append(time.monotonic() - start)
@@ -55,6 +61,7 @@ class Healthy:
 
 def _abuse(context, kind):
     server = context.server("--workers", "1", descriptors=256)
+    server.train("m")
     command = [sys.executable, "-B", attack.__file__, server.address, str(context.count(2, 30)), kind]
     with Healthy(server) as client:
         attackers = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(4)]
@@ -100,6 +107,7 @@ def ping_flood(context):
 def connection_flood(context):
     descriptors = 256
     server = context.server("--workers", "1", descriptors=descriptors)
+    server.train("m")
     before = total(server, "process_open_fds")
     made = 0
     with Healthy(server) as client:
@@ -131,7 +139,11 @@ def slow_handshakes(context):
     tls = ("--tls-cert", context.folder / "server.pem", "--tls-key", context.folder / "server.key")
     clients, recoveries, lives = [], [], []
     for name, flags, credentials, first in (("tls", tls, trust, hello), ("plain", (), None, PREFACE)):
-        server = context.server("--workers", "1", "--handshake-timeout", timeout, *flags, name=name, descriptors=256)
+        server = context.server(name=name, descriptors=256)
+        server.train("m")
+        check(server.stop() == 0, server.log_tail())
+        server.flags = tuple(map(str, ("--workers", 1, "--handshake-timeout", timeout, *flags)))
+        server.start()
         before = total(server, "process_open_fds")
         with Healthy(server, credentials) as client:
             lives += _dribble(server, first, context.count(3, 30))
