@@ -179,42 +179,62 @@ class LosslessTest(ShutdownTestCase):
 
     def test_a_sigterm_in_the_midst_of_changes_loses_nothing_that_was_promised(self):
         moments = random.Random(7)
-        self.server.train("m")
+        for _ in range(3):
+            self.server.train("m")
         rows = csv(correlated(500))
         big = csv(correlated(20000))
-        published, uploaded = {1}, set()
+        published, uploaded, moves = set(), set(), 0
+        aliases = [set()]  # where the alias was put; the last: where it is, and where it was being put
         for _ in range(4):
             done = []
-            commands = (("train", "m", *harness.QUICK, "--data", "-", rows), ("datasets", "upload", "-", big),
-                        ("unload", "m@1", None), ("load", "m@1", None), ("alias", "set", "m", "stable", 1, None))
-            threads = [threading.Thread(target=self.repeat, args=(done, *command)) for command in commands]
+            train = ("train", "m", *harness.SMALL, "--steps", "10", "--data", "-")
+            threads = [threading.Thread(target=self.repeat, args=(done, *command))
+                       for command in ((train, rows), (("upload", "-"), big), (("unload", "m@1"),), (("load", "m@1"),))]
+            threads.append(threading.Thread(target=self.move, args=(aliases, random.Random(moments.random()))))
             for thread in threads:
                 thread.start()
-            time.sleep(moments.uniform(0.3, 2.0))
+            # Until something was promised; and some more, which is then cut off anywhere.
+            wait_until(lambda: any("m@" in text for command, text in done if command == "train"), "a version")
+            time.sleep(moments.uniform(0.0, 1.5))
             self.assertEqual(self.server.stop(), 0, self.server.log_tail())
             for thread in threads:
                 thread.join()
             self.assertEqual(self.server.workers(), [])
             self.assertEqual(self.server.leftovers(), [])
             self.server.start()
-            published |= {int(text.split("m@")[1].split()[0]) for text in done if "m@" in text and "published" in text}
-            uploaded |= {word for text in done for word in text.split() if word.startswith("dataset-")}
-            versions = {version["version"]: version["state"]
-                        for model in self.server.ctl_json("models") for version in model["versions"]}
-            self.assertLessEqual({str(version) for version in published}, {str(version) for version in versions})
+            published |= {text.split("m@")[1].split()[0] for command, text in done if command == "train"}
+            uploaded |= {text.strip() for command, text in done if command == "upload"}
+            model = next(model for model in self.server.ctl_json("models") if model["name"] == "m")
+            versions = {version["version"]: version["state"] for version in model["versions"]}
+            self.assertLessEqual(published, set(versions))
             self.assertNotIn("LOAD_FAILED", versions.values())
             self.assertLessEqual(uploaded, {dataset["id"] for dataset in self.server.ctl_json("datasets")})
+            stable = int(model["aliases"]["versions"]["stable"])
+            self.assertIn(stable, aliases[-1])
+            moves += len(aliases) - 1
+            aliases = [{stable}]
             # What was in work goes on.
             wait_until(lambda: all(training["state"] == "SUCCEEDED" for training in self.server.ctl_json("trainings")),
                        "the trainings to end")
-        self.assertTrue(uploaded)
+        self.assertGreaterEqual(len(published), 4)
+        self.assertGreater(len(uploaded), 4)
+        self.assertGreater(moves, 4)
 
-    def repeat(self, done, *command):
-        """Runs a command again and again until the server is gone."""
-        *arguments, text = command
+    def repeat(self, done, arguments, text=None):
+        """Runs a command again and again until the server is gone; what it printed is in `done`, by its name."""
         while self.server.process.poll() is None:
             with contextlib.suppress(AssertionError, subprocess.TimeoutExpired):
-                done.append(self.server.ctl("--retry-for", "0", *arguments, text=text))
+                done.append((arguments[0], self.server.ctl("--retry-for", "0", *arguments, text=text)))
+            time.sleep(0.01)
+
+    def move(self, aliases, chance):
+        """Moves an alias among three versions until the server is gone, and adds each move to `aliases`."""
+        while self.server.process.poll() is None:
+            version = chance.choice(sorted({1, 2, 3} - aliases[-1]) or [1, 2, 3])
+            aliases[-1] = aliases[-1] | {version}
+            with contextlib.suppress(AssertionError, subprocess.TimeoutExpired):
+                self.server.ctl("--retry-for", "0", "alias", "set", "m", "stable", version)
+                aliases.append({version})
             time.sleep(0.01)
 
 

@@ -12,6 +12,8 @@ from trial import aliases, check, trial, versions, weights_digest
 
 LONG = harness.SMALL + ("--steps", "40000", "--checkpoint-interval", "0.05")
 SHORT = harness.SMALL + ("--steps", "100", "--checkpoint-interval", "0.05")
+# So short that some end well between two kills.
+SHORTEST = harness.SMALL + ("--steps", "10")
 
 
 @trial("`kill -9` of a training's process at any moment, and while it publishes: it goes on from its last checkpoint, and "
@@ -115,7 +117,8 @@ def _wait_for_no_leftovers(server):
        "being moved to, answers old questions with the same bits, and leaves nothing half-written")
 def kill_server(context):
     server = context.server("--workers", "1", "--training-attempts", "1000")
-    server.train("m")
+    for _ in range(3):
+        server.train("m")
     question = harness.csv(harness.correlated(50, seed=5))
     expected = server.ctl("logprob", "m@1", "--format", "npy", text=question, binary=True)
     clients = Clients(context, server)
@@ -123,6 +126,9 @@ def kill_server(context):
     ways = {"SIGKILL": 0, "SIGKILL, training too": 0, "SIGTERM": 0}
     for i in range(kills):
         with clients:
+            if i % 2:  # Else few trainings would end between two kills on a busy machine.
+                before = clients.published
+                harness.wait_until(lambda count=before: clients.published > count or clients.problems, "a version")
             time.sleep(context.random.uniform(0.0, 2.5))
             way = list(ways)[i % 4 % 3]  # The first one twice as often.
             ways[way] += 1
@@ -140,8 +146,12 @@ def kill_server(context):
         # What the server itself writes about trainings passes through there, too.
         harness.wait_until(lambda: not list((server.root / "tmp").iterdir()), "tmp/ to be empty", patience=20)
     _wait_for_no_leftovers(server)
-    return {**{f"ends by {way}": count for way, count in ways.items()}, "versions published": len(clients.versions),
-            "alias moves": clients.moves, "uploads": len(clients.datasets), "lost": 0}
+    # Else nothing was promised that could have been lost.
+    check(clients.published >= kills // 2, f"{clients.published} versions were acknowledged")
+    check(clients.moves >= context.count(4, 100), f"the alias changed {clients.moves} times")
+    check(len(clients.datasets) >= context.count(4, 100), f"{len(clients.datasets)} uploads were acknowledged")
+    return {**{f"ends by {way}": count for way, count in ways.items()}, "versions acknowledged": clients.published,
+            "alias moved to another version": clients.moves, "uploads": len(clients.datasets), "lost": 0}
 
 
 class Clients:
@@ -152,11 +162,11 @@ class Clients:
         self._random, self._server = context.random, server
         self._rows = harness.csv(harness.correlated(500))
         self._many_rows = harness.csv(harness.correlated(20000))
-        self.versions = {1}
+        self.versions = {1, 2, 3}
         self.datasets = set()
-        self.moves = 0
+        self.published = self.moves = 0
         self._alias_may_be = {None}  # where it was put last, and where it was being put when the server ended
-        self._problems = []
+        self.problems = []
 
     def __enter__(self):
         self._threads = [threading.Thread(target=self._loop, args=(step,))
@@ -167,7 +177,7 @@ class Clients:
     def __exit__(self, *_):
         for thread in self._threads:
             thread.join()
-        check(not self._problems, self._problems)
+        check(not self.problems, self.problems)
 
     def check_acknowledged(self):
         there = versions(self._server, "m")
@@ -184,16 +194,17 @@ class Clients:
             while step():
                 pass
         except Exception as error:  # pylint: disable=broad-exception-caught
-            self._problems.append(repr(error))
+            self.problems.append(repr(error))
 
     def _train(self):
-        said = self._call("train", "m", *harness.QUICK, "--data", "-", text=self._rows)
+        said = self._call("train", "m", *SHORTEST, "--data", "-", text=self._rows)
         if said is not None:
             self.versions.add(int(said.split("m@")[1].split()[0]))
+            self.published += 1
         return said is not None
 
     def _move_alias(self):
-        version = self._random.choice(sorted(self.versions))
+        version = self._random.choice(sorted(self.versions - self._alias_may_be))
         self._alias_may_be.add(version)
         if self._call("alias", "set", "m", "stable", str(version)) is None:
             return False

@@ -1,6 +1,8 @@
 """What comes from outside: names, sizes, numbers."""
 
+import hashlib
 import io
+import json
 import re
 import tarfile
 import time
@@ -26,6 +28,7 @@ REFERENCE = re.compile(f"{_MODEL}(?:@(?:[1-9][0-9]{{0,17}}|{_ALIAS}))?")
 KEY = re.compile("[ -~]{0,128}")
 FILE = re.compile(r"(?!/)(?!(?:.*/)?\.\.(?:/|$))[^\0]{1,4095}", re.DOTALL)
 ANYTHING = re.compile(".*", re.DOTALL)
+EMPTY = re.compile("")
 
 
 def _name(context, also=()):
@@ -37,9 +40,10 @@ def _name(context, also=()):
     return "".join(name)
 
 
-def _fields(api):
+def _fields(api, manifest):
     """Every field that takes a name: its call, the name of the field in messages, the grammar, and what a name that is
-    well formed may be answered. Nothing that they name exists, so that NOT_FOUND is what remains to be said."""
+    well formed may be answered. Nothing that they name exists, so that NOT_FOUND is what remains to be said; where any
+    text is a name, such as of a column, something else in the request is wrong. `manifest` is that of a version."""
     density, training, dataset, models = api.density, api.training, api.dataset, api.models
     estimator, trainings, datasets, registry = api.estimator, api.trainings, api.datasets, api.registry
     rows = api.Matrix(rows=1, cols=2, values=[1, 2])
@@ -50,6 +54,22 @@ def _fields(api):
         if not request.warm_start:  # The flow comes from there otherwise.
             request.preset.name = "maf"
         return estimator.Train(request)
+
+    def train_on_rows(**fields):
+        return estimator.Train(training.TrainRequest(model="x", rows=rows, **{"preset": {"name": "maf"}, **fields}))
+
+    def upload(**fields):
+        cut = api.Matrix(rows=1, cols=2, values=[1])
+        return datasets.Upload(iter([dataset.UploadDatasetRequest(**{"columns": ["a", "b"], "rows": cut, **fields})]))
+
+    def imported(is_name, **fields):
+        """An archive without weights, whose manifest says `fields` and is vouched for."""
+        try:
+            registry.Import(iter([models.ImportModelRequest(chunk=_archive({**manifest, **fields}))]))
+        except grpc.RpcError as error:
+            # A good name is passed over for what is missing behind it.
+            check(bool(is_name) == ("lacks" in error.details()), f"{str(fields)[:80]}: {error.details()[:200]}")
+            raise
 
     def watched(name):
         # The answer to an unknown service is a state, and the stream stays open for it to come.
@@ -104,12 +124,38 @@ def _fields(api):
         # An empty one means all models.
         "Models.ReloadFromDisk.model": (lambda n: registry.ReloadFromDisk(models.ReloadFromDiskRequest(model=n)),
                                         re.compile(f"(?:{_MODEL})?"), OK, NOT_FOUND),
+        "Models.Import manifest.name": (lambda n: imported(MODEL.fullmatch(n), name=n), ANYTHING, INVALID),
+        "Models.Import manifest.files.name": (lambda n: imported(False, files=[{**manifest["files"][0], "name": n}]),
+                                              ANYTHING, INVALID),
+        "Models.List.page_token": (lambda n: registry.List(models.ListModelsRequest(page_token=n)), EMPTY, OK),
+        "Trainings.List.page_token": (lambda n: trainings.List(training.ListTrainingsRequest(page_token=n)), EMPTY, OK),
+        "Datasets.List.page_token": (lambda n: datasets.List(dataset.ListDatasetsRequest(page_token=n)), EMPTY, OK),
+        "Upload.display_name": (lambda n: upload(display_name=n), ANYTHING, INVALID),
+        "Upload.columns": (lambda n: upload(columns=[n, "b"]), ANYTHING, INVALID),
+        "Upload.missing_columns": (lambda n: upload(missing_columns=[n]), ANYTHING, INVALID),
+        "Train.columns": (lambda n: train_on_rows(columns=[n]), ANYTHING, INVALID),
+        "Train.feature_columns": (lambda n: train_on_rows(feature_columns=[n]), ANYTHING, INVALID),
+        "Train.context_columns": (lambda n: train_on_rows(context_columns=[n]), ANYTHING, INVALID),
+        "Train.preset.name": (lambda n: train_on_rows(preset={"name": n}), ANYTHING, INVALID),
         # gRPC's own protocol: whatever is not served is unknown, "" is the server, and only the message has a limit.
         "Health.Check.service": (lambda n: api.health.Check(api.healths.HealthCheckRequest(service=n)), ANYTHING,
                                  NOT_FOUND, OK, INVALID),
         "Health.Watch.service": (watched, ANYTHING, OK, INVALID),
     }
     return {field: (call, grammar, told or (NOT_FOUND,)) for field, (call, grammar, *told) in fields.items()}
+
+
+def _archive(manifest):
+    """What vouches for a version, without the version."""
+    text = json.dumps(manifest).encode()
+    digest = f"{hashlib.sha256(text).hexdigest()}  manifest.json\n".encode()
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        for name, member in (("manifest.sha256", digest), ("manifest.json", text)):
+            facts = tarfile.TarInfo(name)
+            facts.size = len(member)
+            archive.addfile(facts, io.BytesIO(member))
+    return content.getvalue()
 
 
 @trial("Hostile names in every field that takes one: INVALID_ARGUMENT that names the field, or NOT_FOUND where the name is "
@@ -127,10 +173,11 @@ def hostile_names(context):
     server = context.server("--workers", "1", "--data-root", files)
     server.train("m")
     api = Api(context, server)
+    manifest = json.loads((server.root / "models" / "m" / "1" / "manifest.json").read_text())
     tree = _tree(context.folder)
     each = context.count(40, 5000)
     sent = 0
-    fields = _fields(api)
+    fields = _fields(api, manifest)
     with Opened(outside) as opened:
         for field, (call, grammar, told) in fields.items():
             for _ in range(each):
