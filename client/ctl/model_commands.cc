@@ -103,6 +103,9 @@ absl::Status RunReload(Session& session, const ReloadFlags& flags) {
   for (const std::string& version : changes->added()) session.streams.out << "added " << version << "\n";
   for (const std::string& version : changes->removed()) session.streams.out << "removed " << version << "\n";
   for (const std::string& alias : changes->moved()) session.streams.out << "moved " << alias << "\n";
+  for (const v1::ReloadFailure& failure : changes->failed()) {
+    session.streams.out << "failed " << failure.model() << ": " << failure.error() << "\n";
+  }
   return absl::OkStatus();
 }
 

@@ -214,6 +214,13 @@ absl::Status Catalog::Unload(const VersionKey& key) {
   return absl::OkStatus();
 }
 
+absl::StatusOr<std::shared_ptr<const void>> Catalog::HoldFiles(const VersionKey& key) const {
+  absl::ReaderMutexLock lock(&mutex_);
+  const Record* record = Find(key);
+  if (record == nullptr) return UnknownVersion(key);
+  return record->files;
+}
+
 bool Catalog::IsUnused(const VersionKey& key, absl::Time since) const {
   // The record's, and the handle table's under its number: any other copy is a call's.
   constexpr int64_t kOwnHandles = 2;
@@ -223,7 +230,7 @@ bool Catalog::IsUnused(const VersionKey& key, absl::Time since) const {
   if (record == nullptr) return true;
   if (!model->second.aliases.ok() || !NamesOf(key.version, model->second.aliases).empty()) return false;
   if (record->pinned || record->info.state() == density::v1::LOADING) return false;
-  if (record->by_number->time() >= since) return false;
+  if (record->by_number->time() >= since || record->files.use_count() > 1) return false;
   return record->servable == nullptr ? record->last.expired() : record->servable.use_count() <= kOwnHandles;
 }
 

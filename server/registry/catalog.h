@@ -72,8 +72,10 @@ class Catalog {
   /// Takes a version out of memory. Waits until it is gone, unless calls in flight hold it. OK where it is not loaded;
   /// FAILED_PRECONDITION while it is loading; NOT_FOUND.
   absl::Status Unload(const VersionKey& key);
-  /// Whether nobody here would miss a version: no alias names it, nobody loaded it by hand, no call in flight holds it,
-  /// and since `since` none asked for it by its number.
+  /// Makes IsUnused say no for as long as what is returned lives: somebody reads the version's files. NOT_FOUND.
+  absl::StatusOr<std::shared_ptr<const void>> HoldFiles(const VersionKey& key) const;
+  /// Whether nobody here would miss a version: no alias names it, nobody loaded it by hand, no call in flight holds it
+  /// or its files, and since `since` none asked for it by its number.
   bool IsUnused(const VersionKey& key, absl::Time since) const;
 
   /// FAILED_PRECONDITION while in memory; NOT_FOUND.
@@ -94,6 +96,7 @@ class Catalog {
     std::weak_ptr<const Servable> last;        ///< the servable, while handles may hold it
     uint64_t generation = 0;                   ///< of the servable: how many were loaded
     bool pinned = false;
+    std::shared_ptr<const void> files = std::make_shared<char>();      ///< copies: HoldFiles
     std::shared_ptr<LastUse> by_number = std::make_shared<LastUse>();  ///< when it was asked for so
   };
   struct ModelRecord {

@@ -44,6 +44,7 @@ void ModelManager::LoadAll(absl::FunctionRef<bool()> stop) {
     const absl::StatusOr<Aliases> aliases = impl_->store.ReadAliases(name);
     impl_->catalog.SetAliases(name, impl_->store.hidden_root().In(aliases));
     impl_->LoadAliased(name, aliases);
+    impl_->FallBack(name, stop);
     impl_->Retire(name);
   }
 }
@@ -127,7 +128,15 @@ absl::StatusOr<density::v1::ReloadFromDiskResponse> ModelManager::ReloadFromDisk
   }
   density::v1::ReloadFromDiskResponse changes;
   for (const std::string& model : names) {
-    if (absl::Status status = impl_->Reload(model, retry_failed, changes); !status.ok()) return status;
+    if (absl::Status status = impl_->Reload(model, retry_failed, changes); !status.ok()) {
+      if (!name.empty()) return status;
+      status = impl_->store.hidden_root().In(status);
+      density::v1::ReloadFailure& failure = *changes.add_failed();
+      failure.set_model(model);
+      failure.set_error_code(static_cast<int>(status.code()));
+      failure.set_error(std::string(status.message()));
+      continue;
+    }
     impl_->Retire(model);
   }
   const int changed = changes.added_size() + changes.removed_size() + changes.moved_size();
@@ -143,7 +152,11 @@ absl::StatusOr<VersionExport> ModelManager::Export(std::string_view reference) c
   if (!parsed.ok()) return parsed.status();
   const absl::StatusOr<VersionKey> key = impl_->catalog.Resolve(*parsed);
   if (!key.ok()) return key.status();
-  return impl_->store.Export(key->name, key->version);
+  absl::StatusOr<std::shared_ptr<const void>> hold = impl_->catalog.HoldFiles(*key);
+  if (!hold.ok()) return hold.status();
+  absl::StatusOr<VersionExport> archive = impl_->store.Export(key->name, key->version);
+  if (archive.ok()) archive->Hold(*std::move(hold));
+  return archive;
 }
 
 absl::StatusOr<std::unique_ptr<VersionImport>> ModelManager::BeginImport(uint64_t max_bytes) {

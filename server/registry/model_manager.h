@@ -45,7 +45,8 @@ class ModelManager {
   ~ModelManager();
 
   /// Finds all stored versions and loads those that an alias names. What fails is kept as failed, with its reason; the
-  /// others are served. Ends before the next model where `stop` says so.
+  /// others are served. Where the newest version of a model fails, and `latest` was not set, `latest` leads to the
+  /// newest one that can be loaded. Ends before the next version where `stop` says so.
   void LoadAll(absl::FunctionRef<bool()> stop = [] { return false; });
 
   /// The version that `reference` (`name`, `name@3`, `name@alias`) names now. Takes no lock that loading holds.
@@ -69,11 +70,13 @@ class ModelManager {
   /// Takes up what other processes published, deleted or renamed in the store, for one model or, where `name` is empty,
   /// all. New versions are found, what aliases name now is loaded before they are followed, and what is deleted is
   /// unloaded. A version that cannot be loaded is in its state and in the log, and its aliases stay where they were.
-  /// INVALID_ARGUMENT; NOT_FOUND where `name` is neither stored nor known.
+  /// Of a model that is seen for the first time `latest` leads where LoadAll would lead it.
+  /// INVALID_ARGUMENT; NOT_FOUND where `name` is neither stored nor known; the disk's errors, which for all models are
+  /// among the answer's `failed`, one for each model.
   /// What failed before, or was unloaded by hand while an alias named it, is loaded only with `retry_failed`.
   absl::StatusOr<density::v1::ReloadFromDiskResponse> ReloadFromDisk(std::string_view name, bool retry_failed);
 
-  /// A version as an archive. NOT_FOUND; DATA_LOSS.
+  /// A version as an archive, which Retention leaves alone meanwhile. NOT_FOUND; DATA_LOSS.
   absl::StatusOr<VersionExport> Export(std::string_view reference) const;
   /// Begins to take an archive of at most `max_bytes`.
   absl::StatusOr<std::unique_ptr<VersionImport>> BeginImport(uint64_t max_bytes);

@@ -7,6 +7,7 @@
 #include <string>
 #include <utility>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
@@ -39,6 +40,9 @@ struct ModelManager::Impl {
   /// Follows the aliases of a model as they are on disk now; where one names a version that does not answer, it goes on
   /// to name the one that it named, while that answers.
   void FollowAliases(const std::string& name);
+  /// Where `latest` was not set and the newest version has failed to load: loads older ones, newest first, until one
+  /// answers, and leads `latest` there, as FollowAliases would have kept it there had it been loaded before.
+  void FallBack(const std::string& name, absl::FunctionRef<bool()> stop);
   /// Deletes versions of a model that need not stay.
   void Retire(const std::string& name);
 

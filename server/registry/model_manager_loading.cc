@@ -90,6 +90,8 @@ absl::Status ModelManager::Impl::Reload(const std::string& name, bool retry_fail
     // Before anything is unloaded: no alias leads to what is about to go.
     LoadAliased(name, store.ReadAliases(name), retry_failed);
     FollowAliases(name);
+    // Later it would undo what was unloaded by hand.
+    if (before.versions().empty()) FallBack(name, /*stop=*/[] { return false; });
   } else {
     catalog.SetAliases(name, Aliases());
   }
@@ -189,6 +191,31 @@ void ModelManager::Impl::LoadAliased(const std::string& name, const absl::Status
     }
     // The failure is in the version's state and in the log.
     LoadVersion({name, version}, /*pinned=*/false).IgnoreError();
+  }
+}
+
+void ModelManager::Impl::FallBack(const std::string& name, absl::FunctionRef<bool()> stop) {
+  const absl::StatusOr<bool> is_set = store.IsLatestSet(name);
+  if (!is_set.ok() || *is_set) return;
+  const ModelInfo model = catalog.Model(name);  // newest first
+  if (model.versions().empty() || model.versions(0).state() != density::v1::LOAD_FAILED) return;
+  const uint64_t newest = model.versions(0).version();
+  for (const VersionInfo& info : model.versions()) {
+    if (info.state() == density::v1::LOAD_FAILED) continue;
+    if (stop()) return;
+    if (!LoadVersion({name, info.version()}, /*pinned=*/false).ok()) continue;
+    {
+      absl::MutexLock lock(&following);
+      absl::StatusOr<Aliases> aliases = store.ReadAliases(name);
+      // Something came meanwhile; whoever brought it follows it.
+      if (!aliases.ok() || aliases->versions().at(kLatest) != newest) return;
+      (*aliases->mutable_versions())[kLatest] = info.version();
+      catalog.SetAliases(name, std::move(aliases));
+    }
+    events.Deliver();
+    Log(LogLevel::kWarning, "latest leads to an older version: the newest cannot be loaded",
+        {{"model", name}, {"version", info.version()}, {"newest", newest}});
+    return;
   }
 }
 

@@ -107,9 +107,8 @@ absl::StatusOr<std::vector<std::string>> ModelStore::Models() const {
   std::vector<std::string> models;
   for (std::string& name : *names) {
     if (!CheckModelName("name", name).ok()) continue;
-    const absl::StatusOr<std::vector<uint64_t>> versions = Versions(name);
-    if (versions.ok()) models.push_back(std::move(name));
-    if (!versions.ok() && !absl::IsNotFound(versions.status())) return versions.status();
+    // One that cannot be read must not hide the others: whoever looks at it learns why.
+    if (!absl::IsNotFound(Versions(name).status())) models.push_back(std::move(name));
   }
   return models;
 }

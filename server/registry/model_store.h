@@ -53,7 +53,7 @@ class ModelStore {
   /// number.
   absl::StatusOr<uint64_t> PublishImport(const VersionImport& import, std::string_view name);
 
-  /// Names of all models that have a version, sorted.
+  /// Names of all models that have a version, sorted; those whose folder cannot be read are among them.
   absl::StatusOr<std::vector<std::string>> Models() const;
   /// Versions of a model, ascending, damaged ones included. NOT_FOUND where it has none.
   absl::StatusOr<std::vector<uint64_t>> Versions(std::string_view name) const;
@@ -76,6 +76,8 @@ class ModelStore {
 
   /// Aliases of a model; `latest` is always there: the newest version unless it was set. NOT_FOUND; DATA_LOSS.
   absl::StatusOr<density::v1::Aliases> ReadAliases(std::string_view name) const;
+  /// Whether `latest` was set, rather than being the newest version by itself. DATA_LOSS.
+  absl::StatusOr<bool> IsLatestSet(std::string_view name) const;
   /// Compare-and-set. Setting what is set already changes nothing. NOT_FOUND (model or version), ABORTED (revision),
   /// INVALID_ARGUMENT (alias name), DATA_LOSS.
   absl::StatusOr<density::v1::Aliases> SetAlias(std::string_view name, std::string_view alias, uint64_t version,

@@ -60,6 +60,16 @@ absl::StatusOr<Aliases> ModelStore::ReadAliases(std::string_view name) const {
   return ToAliases(name, *record, *versions);
 }
 
+absl::StatusOr<bool> ModelStore::IsLatestSet(std::string_view name) const {
+  const absl::StatusOr<Aliases> aliases = ReadAliases(name);
+  if (!aliases.ok()) return aliases.status();
+  const absl::StatusOr<AliasRecord> record = ReadAliasRecord(name);
+  if (!record.ok()) return record.status();
+  const auto latest = record->versions.find(kLatest);
+  // One that names a version that is gone counts for nothing.
+  return latest != record->versions.end() && latest->second == aliases->versions().at(kLatest);
+}
+
 absl::StatusOr<Aliases> ModelStore::ChangeAliases(std::string_view name, std::optional<uint64_t> expected_revision,
                                                   const AliasChange& change) {
   // Before the lock: a model that is not there must not get a folder.

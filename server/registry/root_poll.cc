@@ -1,5 +1,8 @@
 #include "server/registry/root_poll.h"
 
+#include <map>
+#include <utility>
+
 #include "server/base/logging.h"
 
 namespace densityd::registry {
@@ -16,17 +19,37 @@ RootPoll::~RootPoll() {
 }
 
 void RootPoll::Run() {
-  bool failed = false;
   while (true) {
     {
       absl::MutexLock lock(&mutex_);
       if (mutex_.AwaitWithTimeout(absl::Condition(&stopping_), interval_)) return;
     }
-    const absl::Status status = models_.ReloadFromDisk(/*name=*/"", /*retry_failed=*/false).status();
-    // A disk that is away for hours needs one line, not thousands.
-    if (!status.ok() && !failed) Log(LogLevel::kWarning, "models not reloaded", {{"error", status.ToString()}});
-    failed = !status.ok();
+    Look();
   }
+}
+
+void RootPoll::Look() {
+  const absl::StatusOr<density::v1::ReloadFromDiskResponse> changes =
+      models_.ReloadFromDisk(/*name=*/"", /*retry_failed=*/false);
+  std::map<std::string, std::string> failures;
+  if (!changes.ok()) {
+    failures.emplace("", changes.status().ToString());
+  } else {
+    for (const density::v1::ReloadFailure& failure : changes->failed()) {
+      failures.emplace(failure.model(), failure.error());
+    }
+  }
+  // A disk that is away for hours needs one line, not thousands.
+  for (const auto& [model, error] : failures) {
+    if (failing_.count(model) > 0) continue;
+    Log(LogLevel::kWarning, "models not reloaded", {{"model", model}, {"error", error}});
+  }
+  std::set<std::string> failing;
+  for (const auto& [model, error] : failures) failing.insert(model);
+  for (const std::string& model : failing_) {
+    if (failing.count(model) == 0) Log(LogLevel::kInfo, "models are reloaded again", {{"model", model}});
+  }
+  failing_ = std::move(failing);
 }
 
 }  // namespace densityd::registry

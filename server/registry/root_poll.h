@@ -1,6 +1,8 @@
 // Looks again and again for what other processes did to the store.
 #pragma once
 
+#include <set>
+#include <string>
 #include <thread>
 
 #include "absl/base/thread_annotations.h"
@@ -11,7 +13,8 @@
 namespace densityd::registry {
 
 /// Calls ReloadFromDisk at an interval, on a thread of its own, until destroyed. Polling, because notification does not
-/// cross machines. What failed to load is not tried again by itself.
+/// cross machines. What failed to load is not tried again by itself. A model that cannot be read is logged when that
+/// begins and when it ends.
 class RootPoll {
  public:
   RootPoll(ModelManager& models, absl::Duration interval);
@@ -19,11 +22,14 @@ class RootPoll {
 
  private:
   void Run();
+  void Look();
 
   ModelManager& models_;
   const absl::Duration interval_;
   absl::Mutex mutex_;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  /// Of the thread: whose models could not be read at the last look; "" where that was so of the list of all.
+  std::set<std::string> failing_;
   std::thread thread_;
 };
 

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -18,6 +20,9 @@ class VersionExport {
   /// `manifest_text` and `digest_text` were verified; `folder` is the version's.
   VersionExport(FileSystem& files, std::string folder, const density::v1::ModelManifest& manifest,
                 const std::string& manifest_text, const std::string& digest_text);
+
+  /// Keeps `hold` as long as this lives.
+  void Hold(std::shared_ptr<const void> hold) { hold_ = std::move(hold); }
 
   /// The next bytes of the archive, at most `max_bytes` (at least 4096), and none at its end. DATA_LOSS where a file is
   /// not what the manifest says: what was read until then is no archive. NOT_FOUND where the version was deleted.
@@ -36,6 +41,7 @@ class VersionExport {
   bool in_file_ = false;  ///< its header was made
   bool ended_ = false;
   Sha256 sha_;
+  std::shared_ptr<const void> hold_;
 };
 
 }  // namespace densityd::registry

@@ -98,9 +98,12 @@ TEST_F(CtlTest, ReloadTellsWhatChanged) {
     response.add_added(request.model() + "@3");
     response.add_removed(request.model() + "@1");
     response.add_moved(request.model() + "@latest");
+    response.add_failed()->set_model("gas");
+    response.mutable_failed(0)->set_error("Permission denied");
     return grpc::Status::OK;
   };
-  EXPECT_EQ(Ctl({"reload", "power"}).out, "added power@3\nremoved power@1\nmoved power@latest\n");
+  EXPECT_EQ(Ctl({"reload", "power"}).out,
+            "added power@3\nremoved power@1\nmoved power@latest\nfailed gas: Permission denied\n");
 }
 
 TEST_F(CtlTest, ATokenIsReadFromAFile) {

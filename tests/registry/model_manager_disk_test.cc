@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <thread>
@@ -107,6 +108,48 @@ TEST_F(DiskTest, ThePollFindsThingsByItself) {
   const absl::Time end = absl::Now() + absl::Seconds(30);
   while (Mark("power") != 2 && absl::Now() < end) std::this_thread::yield();
   EXPECT_EQ(Mark("power"), 2);
+}
+
+TEST_F(DiskTest, AModelThatCannotBeReadHidesNoOther) {
+  Publish("gas", 2);
+  Publish("water", 3);
+  Reload();
+  const std::string gas = folder_.Path("models/gas");
+  std::filesystem::rename(gas, folder_.Path("tmp/gas"));
+  std::filesystem::create_symlink("gas", gas);  // a loop: an I/O error, as a failing disk gives
+  Publish("power", 4);
+  Publish("water", 5);
+  const auto changes = Reload("", /*retry_failed=*/false);
+  EXPECT_THAT(changes.added(), UnorderedElementsAre("power@2", "water@2")) << "before and behind it";
+  EXPECT_THAT(changes.removed(), IsEmpty());
+  ASSERT_EQ(changes.failed_size(), 1);
+  EXPECT_EQ(changes.failed(0).model(), "gas");
+  EXPECT_EQ(changes.failed(0).error_code(), static_cast<int>(StatusCode::kUnavailable));
+  EXPECT_THAT(changes.failed(0).error(), HasSubstr("models/gas"));
+  EXPECT_THAT(changes.failed(0).error(), ::testing::Not(HasSubstr(folder_.path())));
+  EXPECT_EQ(Mark("power"), 4);
+  EXPECT_EQ(Mark("water"), 5);
+  EXPECT_EQ(Mark("gas"), 2) << "what is loaded answers";
+  EXPECT_EQ(manager_->ReloadFromDisk("gas", true).status().code(), StatusCode::kUnavailable);
+  Start();
+  manager_->LoadAll();
+  EXPECT_EQ(Mark("power"), 4) << "after a restart, too";
+  EXPECT_EQ(Mark("water"), 5);
+  std::filesystem::remove(gas);
+  std::filesystem::rename(folder_.Path("tmp/gas"), gas);
+  EXPECT_THAT(Reload("", /*retry_failed=*/false).failed(), IsEmpty());
+  EXPECT_EQ(Mark("gas"), 2);
+}
+
+TEST_F(DiskTest, AFirstLookAtAModelFallsBackAsAStartDoes) {
+  Publish("gas", 2);
+  Publish("gas", 3);
+  densityd::testing::WriteFile(folder_.Path("models/gas/2/weights.safetensors"), "damaged");
+  Reload("", /*retry_failed=*/false);
+  EXPECT_EQ(Mark("gas"), 2);
+  ASSERT_TRUE(manager_->Unload("gas@1").ok());
+  Reload("", /*retry_failed=*/false);
+  EXPECT_EQ(State("gas@1"), density::v1::NOT_LOADED) << "by hand: no later look undoes that";
 }
 
 TEST_F(DiskTest, TwoManagersOfOneRootPublishBesideEachOtherAndSeeItAll) {

@@ -74,6 +74,40 @@ TEST_F(ModelManagerTest, ADamagedVersionIsReportedAndTheOthersAreServed) {
   EXPECT_EQ(manager_->Load("power").status().code(), StatusCode::kDataLoss);
 }
 
+TEST_F(ModelManagerTest, ARestartServesWhatWasServedWhereTheNewestVersionFails) {
+  Start();
+  for (int i = 1; i <= 3; ++i) ASSERT_TRUE(Train("power", i).ok());
+  const std::string third = folder_.Path("models/power/3/weights.safetensors");
+  const std::string good = densityd::testing::ReadFile(third);
+  for (int version : {2, 3}) {
+    const std::string folder = absl::StrCat("models/power/", version);
+    densityd::testing::WriteFile(folder_.Path(folder + "/weights.safetensors"), "damaged");
+  }
+  Start();
+  manager_->LoadAll();
+  EXPECT_EQ(Mark("power"), 1);
+  EXPECT_EQ(Mark("power@latest"), 1);
+  EXPECT_EQ(manager_->List()->front().aliases().versions().at("latest"), 1u) << "and says so";
+  EXPECT_EQ(AcquireCode("power@3"), StatusCode::kDataLoss);
+  ASSERT_TRUE(manager_->ReloadFromDisk("", /*retry_failed=*/false).ok());
+  EXPECT_EQ(Mark("power"), 1) << "the next look leaves it";
+  densityd::testing::WriteFile(third, good);
+  ASSERT_TRUE(manager_->ReloadFromDisk("", /*retry_failed=*/true).ok());
+  EXPECT_EQ(Mark("power"), 3);
+}
+
+TEST_F(ModelManagerTest, AnAliasThatWasSetIsNeverLedElsewhereByARestart) {
+  Start();
+  for (int i = 1; i <= 2; ++i) ASSERT_TRUE(Train("power", i).ok());
+  ASSERT_TRUE(SetAlias("power", "latest", 2).ok());
+  ASSERT_TRUE(SetAlias("power", "stable", 2).ok());
+  densityd::testing::WriteFile(folder_.Path("models/power/2/weights.safetensors"), "damaged");
+  Start();
+  manager_->LoadAll();
+  EXPECT_EQ(AcquireCode("power"), StatusCode::kDataLoss);
+  EXPECT_EQ(AcquireCode("power@stable"), StatusCode::kDataLoss);
+}
+
 TEST_F(ModelManagerTest, DamagedAliasesLeaveNumberedVersionsServable) {
   Publish("power", 1);
   densityd::testing::WriteFile(folder_.Path("models/power/aliases.json"), "damaged");

@@ -93,6 +93,24 @@ TEST_F(RetentionTest, WhatACallHoldsStaysUntilItEnds) {
   EXPECT_THAT(Stored(), ElementsAre(3, 4));
 }
 
+TEST_F(RetentionTest, WhatIsExportedStaysUntilItEnds) {
+  TrainTimes(1);
+  {
+    auto archive = manager_->Export("power@1");
+    ASSERT_TRUE(archive.ok()) << archive.status();
+    ASSERT_TRUE(archive->Next(4096).ok());
+    TrainTimes(3);
+    EXPECT_THAT(Stored(), ElementsAre(1, 3, 4));
+    for (bool more = true; more;) {
+      const auto piece = archive->Next(4096);
+      ASSERT_TRUE(piece.ok()) << piece.status();
+      more = !piece->empty();
+    }
+  }
+  Reload();
+  EXPECT_THAT(Stored(), ElementsAre(3, 4));
+}
+
 TEST_F(RetentionTest, WhatIsAskedForByItsNumberStaysForAWhile) {
   Start(100, {.keep = 2});
   TrainTimes(2);
