@@ -53,7 +53,8 @@ class Suite:
     @property
     def whole(self):
         """Whether everything is measured, so that what is absent is missed."""
-        return not (self.options.quick or self.options.only or getattr(self.options, "peers", None) is not None)
+        return not (self.options.quick or self.options.only or getattr(self.options, "peers", None) is not None
+                    or getattr(self.options, "peers_from", None))
 
     def wants(self, part):
         return not self.options.only or re.search(self.options.only, part) is not None
@@ -101,6 +102,8 @@ class Suite:
         arguments += ["--only", self.options.only] if self.options.only else []
         if getattr(self.options, "peers", None) is not None:
             arguments += ["--peers", ",".join(self.options.peers) or "none"]
+        if getattr(self.options, "peers_from", None):
+            arguments += ["--peers-from", str(self.options.peers_from)]
         content = {
             "suite": self.name,
             "command": shlex.join(["./scripts/bench", self.name, *arguments]),

@@ -29,7 +29,7 @@ MODELS = {
     "maf": ({"transforms": 5, "hidden": [512, 512], "preprocessing": LOGITS},
             {"steps": 1500, "batch_size": 128, "learning_rate": 1e-3}),
 }
-QUICK_STEPS = 20
+QUICK_STEPS = 30
 QUICK_ROWS = 3000
 
 

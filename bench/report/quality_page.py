@@ -8,7 +8,8 @@ INTRODUCTION = """# How good the densities are
 
 This page is written by `./scripts/bench report` from what `./scripts/bench quality` measured, and is not edited by hand.
 The tables are public; `--data-dir` names their folder, and `bench/quality/tables.py` says how each is read and split.
-`--check` compares a run with the bars below, `--quick` takes a minute, `--only PATTERN` measures a part.
+`--check` compares a run with the bars below and names each one that is missed; `--only PATTERN` measures a part; `--quick`
+takes two minutes and is one of the tests (`ctest -R bench_quality`).
 """
 
 TABLES = """## Tables
@@ -16,7 +17,8 @@ Mean log-likelihood, in nats per row, of rows that nobody trained on, with twice
 standardised; numbers that repeat have noise as wide as their resolution, for everybody the same. Both sides train the
 same flow ({transforms}; splines of 8 bins on [-5, 5]) with the same recipe: {steps} steps of 512 rows, Adam at 1e-3
 falling to 0 along a cosine, gradients clipped to a global norm of 5, one thread, the weights that were best on the
-validation rows. MAF: the mean of three trainings (lowest … highest) by each side, which differ by their seed.
+validation rows. MAF: the mean of three trainings (lowest … highest) by each side, which differ by their seed. Seconds are
+those of one training, with its validations.
 
 """
 
@@ -52,8 +54,10 @@ def _tables_section(run):
         for one in entry["presets"]:
             rows.append([entry["table"], str(entry["features"]), f"{entry['rows']:,}", PRESETS[one["preset"]],
                          _nats(one["densityd"]), _nats(one["zuko"]), _nats(entry["gaussian"]),
-                         number(one["steps"] / one["densityd"]["seconds"]), number(one["steps"] / one["zuko"]["seconds"])])
-    head = ["table", "columns", "rows", "flow", "densityd", "zuko", "Gaussian", "steps/s", "zuko, steps/s"]
+                         *(number(one[who]["seconds"]) for who in ("densityd", "zuko")),
+                         *(number(one["steps"] / one[who]["seconds"]) for who in ("densityd", "zuko"))])
+    head = ["table", "columns", "rows", "flow", "densityd", "zuko", "Gaussian", "seconds", "zuko, seconds", "steps/s",
+            "zuko, steps/s"]
     steps = run["tables"][0]["presets"][0]["steps"]
     return TABLES.format(transforms=run["flow"], steps=f"{steps:,}") + table(head, rows)
 

@@ -1,12 +1,19 @@
 """Generates and imports the Python messages and stubs of density.v1."""
 
 import atexit
+import importlib.util
 import pathlib
 import shutil
+import subprocess
 import sys
 import tempfile
 
-import grpc_tools.protoc
+
+def _compiler():
+    """grpc_tools', which makes what the installed grpc takes; where Debian has installed grpc, Debian's."""
+    if importlib.util.find_spec("grpc_tools"):
+        return [sys.executable, "-m", "grpc_tools.protoc"]
+    return ["protoc", f"--plugin=protoc-gen-grpc_python={shutil.which('grpc_python_plugin')}"]
 
 
 def import_protos(folder):
@@ -15,8 +22,6 @@ def import_protos(folder):
     target = tempfile.mkdtemp(prefix="density-protos-")
     atexit.register(shutil.rmtree, target, ignore_errors=True)
     protos = sorted(str(path) for path in pathlib.Path(folder, "density", "v1").glob("*.proto"))
-    include = pathlib.Path(grpc_tools.__file__).parent / "_proto"
-    arguments = ["protoc", f"-I{folder}", f"-I{include}", f"--python_out={target}", f"--grpc_python_out={target}"]
-    if grpc_tools.protoc.main(arguments + protos) != 0:
-        raise RuntimeError(f"protoc failed on {folder}")
+    subprocess.run([*_compiler(), f"-I{folder}", f"--python_out={target}", f"--grpc_python_out={target}", *protos],
+                   check=True)
     sys.path.insert(0, target)

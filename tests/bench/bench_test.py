@@ -11,14 +11,18 @@ import tempfile
 import unittest
 from unittest import mock
 
+import numpy
+
 SOURCE = pathlib.Path(os.environ["DENSITYD_SOURCE_DIR"])
 PROGRAMS = pathlib.Path(os.environ["DENSITYD_BINARY_DIR"]) / "bin"
 BENCH = SOURCE / "bench"
-sys.path[:0] = [str(BENCH / folder) for folder in ("common", "engine", "report")]
+sys.path[:0] = [str(BENCH / folder) for folder in ("common", "engine", "quality", "report")]
 
 import bars  # noqa: E402
 import comparison  # noqa: E402
 import report  # noqa: E402
+from earlier_run import EarlierRun  # noqa: E402
+from figures import area_under_curve  # noqa: E402
 from suite import Suite  # noqa: E402
 
 
@@ -201,7 +205,7 @@ class ReportTest(unittest.TestCase):
                        "presets": [{"preset": "glow", "parameters": 1234567, "steps": 2000, "batch": 64, "seconds": 90,
                                     "mean": -700.0, "error": 1.0, "bits": 1.28}]}})
         for expected in ("| power | 6 | 16,000 | MAF | -1.250 ± 0.062 (-1.500 … -1.000) | -1.500 ± 0.125 | "
-                         "-7.875 ± 0.500 | 300 | 100 |", "59,000 to train on",
+                         "-7.875 ± 0.500 | 10.0 | 30.0 | 300 | 100 |", "59,000 to train on",
                          "| Glow | 1,234,567 | 2,000 | 64 | 1.5 | -700 ± 1 | 1.280 |",
                          "| shuttle | 0.750 (0.500 … 1.000) | 0.750 (0.750 … 0.750) |", "| mean | 0.750 | 0.750 |",
                          "3,000 steps", "1 row, maf: 30.0"):
@@ -211,6 +215,51 @@ class ReportTest(unittest.TestCase):
     def test_what_was_not_run_is_said(self):
         page = self.page(service={"loads": []})
         self.assertIn("Not run: `./scripts/bench engine`, `./scripts/bench training`.", page)
+
+
+class QualityTest(unittest.TestCase):
+    """What the test `bench_quality`, which runs all of `./scripts/bench quality --quick`, does not show."""
+
+    DATA = pathlib.Path(__file__).parent / "data"
+
+    def test_a_density_that_is_worse_than_the_libraries_is_named_and_fails_the_check(self):
+        better = json.loads((self.DATA / "peers.json").read_text(encoding="utf-8"))
+        better["anomalies"][0]["areas"]["isolation forest"] = [1.0]
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder, "peers.json")
+            path.write_text(json.dumps(better), encoding="utf-8")
+            done = subprocess.run(
+                [sys.executable, "-B", BENCH / "quality" / "quality.py", "--quick", "--check", "--only=mammography",
+                 f"--programs={PROGRAMS}", f"--protos={SOURCE}/proto", f"--data-dir={self.DATA}",
+                 f"--peers-from={path}", f"--json={folder}/quality.json"],
+                capture_output=True, text=True, check=False, timeout=240)
+        self.assertEqual(done.returncode, 1, done.stdout + done.stderr)
+        self.assertRegex(done.stdout, r"MISSED area under the ROC curve .* mean of 1, isolation forest +-0\.\d+")
+        self.assertRegex(done.stdout, r"ok +area under the ROC curve .* mean of 1, local outlier factor")
+        self.assertIn("\n1 missed;", done.stdout)
+
+    def test_figures_of_other_rows_or_recipes_are_refused(self):
+        run = json.loads((self.DATA / "peers.json").read_text(encoding="utf-8"))
+        table, anomalies = run["tables"][0], run["anomalies"][0]
+        earlier = EarlierRun(self.DATA / "peers.json")
+        steps = table["presets"][0]["steps"]
+        self.assertEqual(earlier.zuko(table, "maf", None, steps, 1), table["presets"][0]["zuko"])
+        for what, change, arguments in (
+                ("no table power of 17", {"rows": 17}, ("maf", None, steps, 1)),
+                ("other rows of power", {"gaussian": {"mean": table["gaussian"]["mean"] + 0.01}}, ("maf", None, steps, 1)),
+                ("did not train maf on power in 7 steps", {}, ("maf", None, 7, 1)),
+                ("did not train naf", {}, ("naf", None, steps, 1))):
+            with self.subTest(what), self.assertRaisesRegex(ValueError, what):
+                earlier.zuko({**table, **change}, *arguments)
+        labels = numpy.ones(anomalies["anomalies"][0])
+        self.assertEqual(set(earlier.detectors(anomalies, 0, None, None, labels)),
+                         {"isolation forest", "local outlier factor"})
+        with self.assertRaisesRegex(ValueError, "other rows of mammography"):
+            earlier.detectors(anomalies, 0, None, None, labels[1:])
+
+    def test_the_area_under_the_curve_is_the_share_of_pairs_in_the_right_order(self):
+        self.assertEqual(area_under_curve([1, 2, 2, 3], [0, 0, 1, 1]), 3.5 / 4)
+        self.assertEqual(area_under_curve([3, 2, 1], [0, 0, 1]), 0)
 
 
 class ScriptsTest(unittest.TestCase):
