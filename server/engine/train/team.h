@@ -23,7 +23,9 @@ class Team {
 
   using Task = absl::FunctionRef<void(size_t item, size_t member)>;
   /// Calls task(i, m) once for each i < count, in any order, each on the thread of some member m < members(). Returns
-  /// when all have returned.
+  /// when all have returned; a thread that has not even woken by then is not waited for. Member m begins with the m-th
+  /// part of the items, so that what they work on stays in its core's caches from round to round, and then helps
+  /// others.
   void Run(size_t count, Task task);
 
  private:
@@ -31,11 +33,17 @@ class Team {
   void Work(size_t member);
 
   std::vector<std::thread> threads_;
+  // Of a member; each in a cache line of its own.
+  struct alignas(64) Share {
+    std::atomic<size_t> next = 0;  // item
+    size_t end = 0;
+  };
+
+  std::vector<Share> shares_;
   const Task* task_ = nullptr;
-  size_t count_ = 0;
-  std::atomic<size_t> next_ = 0;
-  std::atomic<uint32_t> round_ = 0;  // what the threads wait for
-  std::atomic<uint32_t> finished_ = 0;
+  std::atomic<bool> is_open_ = false;  // whether there may be items left
+  std::atomic<uint32_t> busy_ = 0;     // threads that have come to see, or work
+  std::atomic<uint32_t> round_ = 0;    // what the threads wait for
   std::atomic<bool> is_ending_ = false;
 };
 
