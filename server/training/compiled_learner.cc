@@ -155,10 +155,13 @@ absl::StatusOr<std::optional<double>> CompiledLearner::Step(absl::Span<const int
 }
 
 absl::StatusOr<engine::train::LossAndNorm> CompiledLearner::SumOverRanks(double loss) {
-  const absl::StatusOr<std::vector<double>> losses = ranks_->GatherNumber(loss);
+  // Without what masks keep at zero.
+  std::vector<absl::Span<float>> learnt;
+  for (const engine::train::Range& range : plan_->layout().ranges()) {
+    learnt.emplace_back(plan_->mutable_gradient() + range.begin, range.count);
+  }
+  const absl::StatusOr<std::vector<double>> losses = ranks_->Sum(learnt, loss);
   if (!losses.ok()) return losses.status();
-  absl::Status status = ranks_->Sum({plan_->mutable_gradient(), plan_->layout().size()});
-  if (!status.ok()) return status;
   return engine::train::LossAndNorm{std::accumulate(losses->begin(), losses->end(), 0.0), plan_->GradientNorm()};
 }
 

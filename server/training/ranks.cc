@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <climits>
 #include <cstdlib>
 #include <cstring>
 #include <limits>
@@ -30,6 +31,8 @@ constexpr char kHello[] = "densityd rank 1";
 constexpr char kWelcome[] = "welcome";
 constexpr char kRefusal[] = "refused";
 constexpr size_t kHelloLines = 6;
+// For so long a rank that waits looks out for what comes: to fall asleep and wake takes about as long.
+constexpr absl::Duration kLookOut = absl::Microseconds(100);
 // A stranger's silence must not keep the others waiting.
 constexpr absl::Duration kHelloTimeout = absl::Seconds(5);
 
@@ -185,6 +188,33 @@ absl::Status Introduce(const RankJoin& join, const Patience& patience, std::vect
   return absl::OkStatus();
 }
 
+// What a call has done to a queue.
+enum class Moved { kNone, kSome, kGone };
+
+template <typename Queue, typename Call>
+Moved Move(Queue& queue, const Call& call) {
+  if (queue.empty()) return Moved::kNone;
+  msghdr message = queue.Message();
+  const ssize_t bytes = RetryInterrupted([&] { return call(message); });
+  if (bytes > 0) {
+    queue.Drop(static_cast<size_t>(bytes));
+    return Moved::kSome;
+  }
+  return bytes < 0 && (errno == EAGAIN || errno == EWOULDBLOCK) ? Moved::kNone : Moved::kGone;
+}
+
+// Of the numbers of all pieces, one after the other, those in [begin, end).
+void ForEachPiece(absl::Span<const absl::Span<float>> pieces, uint64_t begin, uint64_t end,
+                  absl::FunctionRef<void(absl::Span<float>)> take) {
+  uint64_t first = 0;
+  for (const absl::Span<float>& piece : pieces) {
+    const uint64_t from = std::clamp(begin, first, first + piece.size());
+    const uint64_t to = std::clamp(end, first, first + piece.size());
+    if (from < to) take(piece.subspan(from - first, to - from));
+    first += piece.size();
+  }
+}
+
 }  // namespace
 
 absl::StatusOr<RankPlace> RankPlaceFromEnvironment() {
@@ -219,118 +249,129 @@ absl::StatusOr<std::unique_ptr<Ranks>> Ranks::Join(const RankJoin& join) {
 
 std::string Ranks::NameOf(uint32_t rank) const { return absl::StrCat("rank ", rank, " of ", size()); }
 
-absl::Status Ranks::Exchange(std::vector<Transfer> transfers) {
+msghdr Ranks::Queue::Message() {
+  msghdr message = {};
+  message.msg_iov = pieces_.data() + next_;
+  message.msg_iovlen = std::min<size_t>(pieces_.size() - next_, IOV_MAX);
+  return message;
+}
+
+void Ranks::Queue::Drop(size_t bytes) {
+  while (bytes > 0) {
+    iovec& piece = pieces_[next_];
+    const size_t of_piece = std::min(bytes, piece.iov_len);
+    piece.iov_base = static_cast<char*>(piece.iov_base) + of_piece;
+    piece.iov_len -= of_piece;
+    bytes -= of_piece;
+    if (piece.iov_len == 0) ++next_;
+  }
+}
+
+absl::Status Ranks::Exchange(absl::FunctionRef<void(Transfer&)> fill) {
+  std::vector<Transfer> transfers;
+  for (uint32_t rank = 0; rank < size(); ++rank) {
+    if (rank != rank_) fill(transfers.emplace_back(Transfer{rank, {}, {}}));
+  }
   std::vector<pollfd> waits;
   absl::Time last_word = absl::Now();
   while (true) {
+    bool has_moved = false;
     waits.clear();
-    for (const Transfer& transfer : transfers) {
-      const short events =
-          static_cast<short>((transfer.out.empty() ? 0 : POLLOUT) | (transfer.in_bytes > 0 ? POLLIN : 0));
-      // poll passes over what is below 0.
-      waits.push_back({events == 0 ? -1 : peers_[transfer.rank].get(), events, 0});
-    }
-    const bool is_done = std::all_of(waits.begin(), waits.end(), [](const pollfd& wait) { return wait.fd < 0; });
-    if (is_done) return absl::OkStatus();
-    RetryInterrupted([&] { return poll(waits.data(), waits.size(), /*milliseconds=*/1000); });
-    for (size_t i = 0; i < transfers.size(); ++i) {
-      Transfer& transfer = transfers[i];
-      const int fd = waits[i].fd;
-      if (fd < 0 || waits[i].revents == 0) continue;
-      ssize_t moved = 0;
-      if (transfer.in_bytes > 0 && (waits[i].revents & (POLLIN | POLLHUP | POLLERR)) != 0) {
-        moved = RetryInterrupted([&] { return recv(fd, transfer.in, transfer.in_bytes, 0); });
-        if (moved > 0) {
-          transfer.in += moved;
-          transfer.in_bytes -= static_cast<size_t>(moved);
-        } else if (moved == 0 || (errno != EAGAIN && errno != EWOULDBLOCK)) {
-          return absl::UnavailableError(absl::StrCat(NameOf(transfer.rank), " has ended; its own log says why"));
-        }
+    uint32_t waited_for = rank_;
+    for (Transfer& transfer : transfers) {
+      const int fd = peers_[transfer.rank].get();
+      // Sends before it receives: meanwhile the other one sends, too.
+      const Moved sent =
+          Move(transfer.out, [fd](const msghdr& message) { return sendmsg(fd, &message, MSG_NOSIGNAL); });
+      const Moved received = Move(transfer.in, [fd](msghdr& message) { return recvmsg(fd, &message, 0); });
+      if (sent == Moved::kGone || received == Moved::kGone) {
+        return absl::UnavailableError(absl::StrCat(NameOf(transfer.rank), " has ended; its own log says why"));
       }
-      if (!transfer.out.empty() && (waits[i].revents & (POLLOUT | POLLHUP | POLLERR)) != 0) {
-        moved = RetryInterrupted([&] { return send(fd, transfer.out.data(), transfer.out.size(), MSG_NOSIGNAL); });
-        if (moved > 0) {
-          transfer.out.remove_prefix(static_cast<size_t>(moved));
-        } else if (errno != EAGAIN && errno != EWOULDBLOCK) {
-          return absl::UnavailableError(absl::StrCat(NameOf(transfer.rank), " has ended; its own log says why"));
-        }
-      }
-      last_word = absl::Now();
+      has_moved |= sent == Moved::kSome || received == Moved::kSome;
+      if (transfer.out.empty() && transfer.in.empty()) continue;
+      const int events = (transfer.out.empty() ? 0 : POLLOUT) | (transfer.in.empty() ? 0 : POLLIN);
+      if (waits.empty()) waited_for = transfer.rank;
+      waits.push_back({fd, static_cast<short>(events), 0});
     }
-    if (absl::Now() - last_word < silence_timeout_) continue;
-    for (size_t i = 0; i < transfers.size(); ++i) {
-      if (waits[i].fd < 0) continue;
+    if (waits.empty()) return absl::OkStatus();
+    const absl::Time now = absl::Now();
+    if (has_moved) last_word = now;
+    if (now - last_word >= silence_timeout_) {
       return absl::UnavailableError(
-          absl::StrCat(NameOf(transfers[i].rank), " has said nothing for ", absl::FormatDuration(silence_timeout_)));
+          absl::StrCat(NameOf(waited_for), " has said nothing for ", absl::FormatDuration(silence_timeout_)));
+    }
+    if (now - last_word >= kLookOut) {
+      RetryInterrupted([&] { return poll(waits.data(), waits.size(), /*milliseconds=*/1000); });
     }
   }
 }
 
-absl::Status Ranks::Sum(absl::Span<float> numbers) {
-  // Each rank sums its part, then hands it to all.
-  const uint64_t own_begin = Begin(numbers.size(), rank_);
-  const uint64_t own_count = Begin(numbers.size(), rank_ + 1) - own_begin;
+absl::StatusOr<std::vector<double>> Ranks::Sum(absl::Span<const absl::Span<float>> pieces, double own) {
+  std::vector<double> all(size());
+  all[rank_] = own;
+  uint64_t count = 0;
+  for (const absl::Span<float>& piece : pieces) count += piece.size();
+  const uint64_t own_count = Begin(count, rank_ + 1) - Begin(count, rank_);
   received_.resize(own_count * size());
-  const auto bytes_of = [&](uint32_t rank) {
-    const uint64_t begin = Begin(numbers.size(), rank);
-    return std::string_view(reinterpret_cast<const char*>(numbers.data() + begin),
-                            (Begin(numbers.size(), rank + 1) - begin) * sizeof(float));
+  // Each rank sums its part, then hands it to all.
+  const auto add_part = [&](uint32_t rank, Queue& queue) {
+    ForEachPiece(pieces, Begin(count, rank), Begin(count, rank + 1),
+                 [&](absl::Span<float> piece) { queue.Add(piece.data(), piece.size() * sizeof(float)); });
   };
-  std::vector<Transfer> transfers;
-  for (uint32_t rank = 0; rank < size(); ++rank) {
-    if (rank == rank_) continue;
-    char* in = reinterpret_cast<char*>(received_.data() + own_count * rank);
-    transfers.push_back({rank, bytes_of(rank), in, own_count * sizeof(float)});
-  }
-  if (absl::Status status = Exchange(std::move(transfers)); !status.ok()) return status;
-  float* own = numbers.data() + own_begin;
-  std::copy_n(own, own_count, received_.begin() + static_cast<std::ptrdiff_t>(own_count * rank_));
-  std::copy_n(received_.begin(), own_count, own);
-  for (uint32_t rank = 1; rank < size(); ++rank) {
-    const float* of_rank = received_.data() + own_count * rank;
-    for (uint64_t i = 0; i < own_count; ++i) own[i] += of_rank[i];
-  }
-  transfers.clear();
-  for (uint32_t rank = 0; rank < size(); ++rank) {
-    if (rank == rank_) continue;
-    const std::string_view theirs = bytes_of(rank);
-    transfers.push_back({rank, bytes_of(rank_), const_cast<char*>(theirs.data()), theirs.size()});
-  }
-  return Exchange(std::move(transfers));
+  absl::Status status = Exchange([&](Transfer& transfer) {
+    transfer.out.Add(&own, sizeof(own));
+    transfer.in.Add(&all[transfer.rank], sizeof(own));
+    add_part(transfer.rank, transfer.out);
+    transfer.in.Add(received_.data() + own_count * transfer.rank, own_count * sizeof(float));
+  });
+  if (!status.ok()) return status;
+  float* received = received_.data();
+  ForEachPiece(pieces, Begin(count, rank_), Begin(count, rank_ + 1), [&](absl::Span<float> mine) {
+    // The sum so far stands where rank 0's numbers came in, until it is this rank's turn.
+    const float* sum = rank_ == 0 ? mine.data() : received;
+    for (uint32_t rank = 1; rank < size(); ++rank) {
+      const float* next = rank == rank_ ? mine.data() : received + own_count * rank;
+      float* to = rank < rank_ ? received : mine.data();
+      for (size_t i = 0; i < mine.size(); ++i) to[i] = sum[i] + next[i];
+      sum = to;
+    }
+    received += mine.size();
+  });
+  status = Exchange([&](Transfer& transfer) {
+    add_part(rank_, transfer.out);
+    add_part(transfer.rank, transfer.in);
+  });
+  if (!status.ok()) return status;
+  return all;
 }
 
 absl::StatusOr<std::vector<std::string>> Ranks::Gather(std::string_view own) {
   const uint64_t own_size = own.size();
   std::vector<uint64_t> sizes(size());
-  std::vector<Transfer> transfers;
-  for (uint32_t rank = 0; rank < size(); ++rank) {
-    if (rank == rank_) continue;
-    transfers.push_back({rank, std::string_view(reinterpret_cast<const char*>(&own_size), sizeof(own_size)),
-                         reinterpret_cast<char*>(&sizes[rank]), sizeof(uint64_t)});
-  }
-  if (absl::Status status = Exchange(std::move(transfers)); !status.ok()) return status;
+  absl::Status status = Exchange([&](Transfer& transfer) {
+    transfer.out.Add(&own_size, sizeof(own_size));
+    transfer.in.Add(&sizes[transfer.rank], sizeof(own_size));
+  });
+  if (!status.ok()) return status;
   std::vector<std::string> all(size());
   all[rank_] = std::string(own);
-  transfers.clear();
-  for (uint32_t rank = 0; rank < size(); ++rank) {
-    if (rank == rank_) continue;
-    all[rank].resize(sizes[rank]);
-    transfers.push_back({rank, own, all[rank].data(), all[rank].size()});
-  }
-  if (absl::Status status = Exchange(std::move(transfers)); !status.ok()) return status;
+  status = Exchange([&](Transfer& transfer) {
+    all[transfer.rank].resize(sizes[transfer.rank]);
+    transfer.out.Add(own.data(), own.size());
+    transfer.in.Add(all[transfer.rank].data(), all[transfer.rank].size());
+  });
+  if (!status.ok()) return status;
   return all;
 }
 
 absl::StatusOr<std::vector<double>> Ranks::GatherNumber(double own) {
   std::vector<double> all(size());
   all[rank_] = own;
-  std::vector<Transfer> transfers;
-  for (uint32_t rank = 0; rank < size(); ++rank) {
-    if (rank == rank_) continue;
-    transfers.push_back({rank, std::string_view(reinterpret_cast<const char*>(&own), sizeof(own)),
-                         reinterpret_cast<char*>(&all[rank]), sizeof(double)});
-  }
-  if (absl::Status status = Exchange(std::move(transfers)); !status.ok()) return status;
+  absl::Status status = Exchange([&](Transfer& transfer) {
+    transfer.out.Add(&own, sizeof(own));
+    transfer.in.Add(&all[transfer.rank], sizeof(own));
+  });
+  if (!status.ok()) return status;
   return all;
 }
 

@@ -1,6 +1,9 @@
 // The processes that train one flow together, and what they tell each other.
 #pragma once
 
+#include <sys/socket.h>
+#include <sys/uio.h>
+
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -8,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
@@ -58,27 +62,44 @@ class Ranks {
   /// This rank's part of `count` things that are shared out in order: [Begin(count, rank()), Begin(count, rank() + 1)).
   uint64_t Begin(uint64_t count, uint32_t rank) const { return count * rank / size(); }
 
-  /// Replaces `numbers`, of the same length everywhere, by their sums over the ranks, added in the order of the ranks:
-  /// the same bits everywhere and every time.
-  absl::Status Sum(absl::Span<float> numbers);
+  /// Replaces the numbers of `pieces`, which are as many and as long everywhere, by their sums over the ranks, added in
+  /// the order of the ranks: the same bits everywhere and every time. Returns GatherNumber(`own`), which comes with
+  /// them.
+  absl::StatusOr<std::vector<double>> Sum(absl::Span<const absl::Span<float>> pieces, double own);
   /// What every rank has given, in the order of the ranks.
   absl::StatusOr<std::vector<std::string>> Gather(std::string_view own);
   /// The same for one number of each.
   absl::StatusOr<std::vector<double>> GatherNumber(double own);
 
  private:
-  // Bytes that go out to a rank and come in from it at the same time.
+  // Pieces of memory whose bytes are sent, or received, one after the other.
+  class Queue {
+   public:
+    void Add(const void* begin, size_t bytes) {
+      if (bytes > 0) pieces_.push_back({const_cast<void*>(begin), bytes});
+    }
+    bool empty() const { return next_ == pieces_.size(); }
+    // As many pieces as one call takes.
+    msghdr Message();
+    void Drop(size_t bytes);
+
+   private:
+    std::vector<iovec> pieces_;
+    size_t next_ = 0;
+  };
+
+  // What goes out to a rank and comes in from it at the same time.
   struct Transfer {
     uint32_t rank = 0;
-    std::string_view out;
-    char* in = nullptr;
-    size_t in_bytes = 0;
+    Queue out;
+    Queue in;
   };
 
   Ranks(const RankPlace& place, absl::Duration silence_timeout)
       : rank_(place.rank), silence_timeout_(silence_timeout), peers_(place.world_size) {}
 
-  absl::Status Exchange(std::vector<Transfer> transfers);
+  // One to each of the others, of whom `fill` says what goes and comes.
+  absl::Status Exchange(absl::FunctionRef<void(Transfer&)> fill);
   std::string NameOf(uint32_t rank) const;
 
   const uint32_t rank_;

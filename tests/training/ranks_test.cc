@@ -59,7 +59,12 @@ TEST(RanksTest, SumsAreAddedInTheOrderOfTheRanks) {
       AsRanks(size, [&](Ranks& ranks) {
         std::vector<float> numbers(count);
         for (size_t i = 0; i < count; ++i) numbers[i] = NumberOf(ranks.rank(), i);
-        ASSERT_TRUE(ranks.Sum(absl::MakeSpan(numbers)).ok());
+        // In pieces, some of them empty.
+        const size_t cut = count / 3;
+        const absl::Span<float> all = absl::MakeSpan(numbers);
+        const auto given = ranks.Sum({all.first(cut), all.subspan(cut, 0), all.subspan(cut)}, 0.5 * ranks.rank());
+        ASSERT_TRUE(given.ok()) << given.status();
+        for (uint32_t rank = 0; rank < size; ++rank) EXPECT_EQ((*given)[rank], 0.5 * rank);
         for (size_t i = 0; i < count; ++i) {
           float expected = NumberOf(0, i);
           for (uint32_t rank = 1; rank < size; ++rank) expected += NumberOf(rank, i);
