@@ -15,6 +15,8 @@ constexpr int64_t kSpinNanoseconds = 50'000;
 /// After this many spins for nothing, only every kRetrySpin-th wait begins with one.
 constexpr uint32_t kFutileSpins = 8;
 constexpr uint32_t kRetrySpin = 64;
+/// Where events come faster than they can be dealt with, rows are computed in between after so long.
+constexpr absl::Duration kLongestTake = absl::Milliseconds(10);
 
 int64_t MonotonicNanoseconds() {
   const gpr_timespec now = gpr_now(GPR_CLOCK_MONOTONIC);
@@ -152,8 +154,10 @@ bool RowWorker::Take(bool all) {
   // handed out a moment later where another thread is at its connection.
   constexpr int kLooks = 2;
   constexpr int kLooksForMessages = 8;
-  const bool patient = environment_->message_patience > absl::ZeroDuration();
-  const int64_t end = patient ? MonotonicNanoseconds() + absl::ToInt64Nanoseconds(environment_->message_patience) : 0;
+  const absl::Duration patience = environment_->message_patience;
+  const int64_t begin = MonotonicNanoseconds();
+  const int64_t end = begin + absl::ToInt64Nanoseconds(patience);
+  const int64_t latest = begin + absl::ToInt64Nanoseconds(std::max(kLongestTake, patience));
   for (int empty = 0; all || reads_.has_new();) {
     switch (LookAt(gpr_inf_past(GPR_CLOCK_REALTIME))) {
       case Look::kClosed:
@@ -163,10 +167,12 @@ bool RowWorker::Take(bool all) {
         break;
       case Look::kEvent:
         empty = 0;
-        break;
+        if (MonotonicNanoseconds() < latest) continue;
+        reads_.Settle();
+        return true;
     }
     if (empty < (reads_.has_new() ? kLooksForMessages : kLooks)) continue;
-    if (!patient || !reads_.has_new() || MonotonicNanoseconds() >= end) break;
+    if (!reads_.has_new() || MonotonicNanoseconds() >= end) break;
   }
   reads_.Settle();
   return true;

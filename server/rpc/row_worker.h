@@ -94,12 +94,13 @@ class RowWorker {
   Look LookAt(gpr_timespec deadline);
   /// Waits for an event; false when the queue is closed and empty.
   bool Await();
-  /// Takes what has come until it is known which of the calls that arrived have their message; false when the queue is
-  /// closed and empty.
+  /// As long: takes what has come until it is known which of the calls that arrived have their message; false when the
+  /// queue is closed and empty.
   bool TakeMessages();
   /// Spins for a short while, if that was worth it lately.
   Look Spin();
-  /// Handles everything that has arrived; false when the queue is closed and empty.
+  /// Handles everything that has arrived, or what can be in some milliseconds; false when the queue is closed and
+  /// empty.
   bool Drain();
   /// The one or the other.
   bool Take(bool all);

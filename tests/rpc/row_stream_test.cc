@@ -373,9 +373,9 @@ TEST(RowStreamAdmission, AStreamUnderWayWaitsForRoomInTheQueueAndANewOneIsTurned
   });
   server.probe().AwaitRuns(1);
   const auto context = Context();
-  const auto reader = server.estimator().StreamSample(context.get(), SampleOf(10));
+  const auto reader = server.estimator().StreamSample(context.get(), SampleOf(100'000, 100'000));
   server.Sync();
-  // Between two tiles a worker looks at what came; the chunks have many.
+  // Between two tiles a worker looks at what came; the chunks have many, and room for another one is far.
   for (int tile = 0; tile < 100; ++tile) {
     server.probe().ReleaseOne();
     server.probe().AwaitRuns(2 + tile);
