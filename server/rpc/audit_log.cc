@@ -35,10 +35,20 @@ absl::Status AuditLog::CheckWritable() {
   return Annotate(Append(""), "--audit-log");
 }
 
-absl::Status AuditLog::Append(const std::string& line) {
+bool AuditLog::EndsInsideLine() const {
+  const absl::StatusOr<uint64_t> size = files_->Size(file_);
+  if (!size.ok() || *size == 0) return false;
+  const absl::StatusOr<std::string> last = files_->ReadRange(file_, *size - 1, 1);
+  return last.ok() && *last != "\n";
+}
+
+absl::Status AuditLog::Append(std::string line) {
   absl::StatusOr<std::unique_ptr<WritableFile>> file = files_->OpenForAppend(file_);
   if (!file.ok()) return file.status();
+  if (may_end_inside_line_ && EndsInsideLine()) line.insert(0, 1, '\n');
+  may_end_inside_line_ = true;
   if (absl::Status status = (*file)->Append(line); !status.ok()) return status;
+  may_end_inside_line_ = false;
   return (*file)->Close();
 }
 

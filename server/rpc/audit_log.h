@@ -35,16 +35,21 @@ class AuditLog {
   /// Whether the file can be written: to be asked before serving. OK without file.
   absl::Status CheckWritable();
 
-  /// Writes one line. Where that fails the line goes to the server's log, with the reason.
+  /// Writes one line. Where that fails the line goes to the server's log, with the reason, and what got into the file
+  /// of it is a line of its own.
   void Record(const AuditRecord& record);
 
  private:
-  absl::Status Append(const std::string& line);
+  absl::Status Append(std::string line) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  /// Whether a full disk, or a crash, has left the beginning of a line at the file's end.
+  bool EndsInsideLine() const;
 
   FileSystem* const files_;
   const std::string file_;
   const Clock* const clock_;
   absl::Mutex mutex_;  ///< keeps lines whole
+  /// A server before this one, or this one's last record, may have left half a line.
+  bool may_end_inside_line_ ABSL_GUARDED_BY(mutex_) = true;
 };
 
 }  // namespace densityd::rpc
