@@ -92,14 +92,23 @@ Tensor Residual::FixedPoint(const Weights& weights, const Tensor& z, const Tenso
   const double change = std::max(tolerance_ * std::min(1.0, (1 - contraction) / contraction), 8 * epsilon);
   // Enough from any start, with a margin for rounding.
   const int64_t steps = 100 + static_cast<int64_t>(2 * std::log(change * 1e-3) / std::log(contraction));
-  Tensor x = z.detach();
-  Tensor done = torch::zeros({z.size(0)}, z.options().dtype(torch::kBool));
+  const Tensor start = z.detach();
+  const Tensor scale = start.abs().amax(1, /*keepdim=*/true).clamp_min(1);  // so that no square overflows
+  Tensor x = start;
+  Tensor done = torch::zeros({start.size(0)}, start.options().dtype(torch::kBool));
+  Tensor last_length = torch::full({start.size(0)}, std::numeric_limits<double>::infinity(), start.options());
   for (int64_t step = 0; step < steps && !done.all().item<bool>(); ++step) {
-    const Tensor next = z.detach() - network_->Compute(weights, x, context).value;
-    const Tensor ends = ((next - x).abs() <= change * (1 + next.abs())).all(1);
+    const Tensor next = start - network_->Compute(weights, x, context).value;
+    const Tensor way = next - x;
+    const Tensor ends = (way.abs() <= change * (1 + next.abs())).all(1);
+    // Each way is shorter than the one before, but for rounding: where it is not, no more digits are to be had. A large
+    // column's rounding errors reach all others, of which none may ever come as close as asked.
+    const Tensor length = (way / scale).square().sum(1).sqrt();
+    const Tensor stalls = (length >= last_length).logical_and(length.isfinite());
     // A row that has converged stays, so that it does not depend on its neighbours.
     x = torch::where(done.unsqueeze(1), x, next);
-    done = done.logical_or(ends);
+    done = done.logical_or(ends).logical_or(stalls);
+    last_length = length;
   }
   return x.masked_fill(done.logical_not().unsqueeze(1), std::numeric_limits<double>::quiet_NaN());
 }

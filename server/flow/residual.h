@@ -12,8 +12,8 @@ namespace densityd::flow {
 /// z = x + g(x, c) with a contractive g (i-ResNet, Behrmann et al. 2019; Residual Flow, Chen et al. 2019). Registers
 /// `network`. log|det(I + dg/dx)| is exact for few columns, and otherwise the power series
 /// sum_k (-1)^(k+1) / k tr(J^k), truncated, its traces estimated with Rademacher probes: the same for every row and
-/// call, and fresh ones in training. x is the fixed point of x = z - g(x), which always converges; it is
-/// differentiable.
+/// call, and fresh ones in training. x is the fixed point of x = z - g(x), which always converges, to `tolerance` or to
+/// what rounding leaves of the row's digits; it is differentiable.
 class Residual final : public Transform {
  public:
   /// Precondition: `spec` is checked and has its defaults.
