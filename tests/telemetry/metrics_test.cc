@@ -2,8 +2,14 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
 
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "server/telemetry/metrics_endpoint.h"
 
@@ -99,6 +105,38 @@ TEST(MetricsEndpoint, RefusesATakenPort) {
   const auto second = MetricsEndpoint::Start(address, std::make_shared<Metrics>(1));
   EXPECT_EQ(second.status().code(), absl::StatusCode::kUnavailable);
   EXPECT_THAT(std::string(second.status().message()), HasSubstr(address));
+}
+
+/// A connection to the port; -1 where there is none.
+int Connect(int port) {
+  const int connection = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_in address = {};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(static_cast<uint16_t>(port));
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  const timeval patience = {20, 0};
+  setsockopt(connection, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+  if (connect(connection, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0) return connection;
+  close(connection);
+  return -1;
+}
+
+TEST(MetricsEndpoint, AnswersBesideConnectionsThatSayNothing) {
+  const auto endpoint = MetricsEndpoint::Start("127.0.0.1:0", std::make_shared<Metrics>(1));
+  ASSERT_TRUE(endpoint.ok()) << endpoint.status();
+  std::vector<int> silent;
+  for (int i = 0; i < 32; ++i) silent.push_back(Connect((*endpoint)->port()));
+  // One that begins a request and never ends it is no better.
+  const std::string_view half = "GET /metrics HTTP/1.1\r\n";
+  EXPECT_EQ(send(silent.front(), half.data(), half.size(), MSG_NOSIGNAL), static_cast<ssize_t>(half.size()));
+  const int scraper = Connect((*endpoint)->port());
+  const std::string_view request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n";
+  ASSERT_EQ(send(scraper, request.data(), request.size(), MSG_NOSIGNAL), static_cast<ssize_t>(request.size()));
+  char answer[16] = {};
+  EXPECT_GT(recv(scraper, answer, sizeof(answer), 0), 0) << "no answer";
+  EXPECT_THAT(std::string(answer, 12), "HTTP/1.1 200");
+  close(scraper);
+  for (const int connection : silent) close(connection);
 }
 
 }  // namespace
