@@ -128,7 +128,8 @@ void AddLimits(CLI::App& app, Flags& flags) {
   bytes("--max-message-bytes", server.limits.max_message_bytes, "Largest request and answer");
   bytes("--max-queued-bytes", server.max_queued_bytes,
         "Memory of row requests and of their answers until these are sent, a sixth of it for what lies beside them");
-  bytes("--max-model-bytes", flags.max_model_bytes, "Memory of loaded models; 0: three quarters of the machine's");
+  bytes("--max-model-bytes", flags.max_model_bytes,
+        "Memory of loaded models; 0: three quarters of the machine's, or of its control group's (a container)");
   bytes("--max-dataset-bytes", flags.max_dataset_bytes, "Largest uploaded dataset");
   bytes("--max-import-bytes", server.max_import_bytes, "Largest imported model");
   app.add_option("--max-uploads", server.max_uploads, "Datasets that are uploaded at the same time")

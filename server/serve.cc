@@ -17,6 +17,7 @@
 #include "server/base/file_system.h"
 #include "server/base/hidden_root.h"
 #include "server/base/logging.h"
+#include "server/base/machine_memory.h"
 #include "server/base/strings.h"
 #include "server/engine/compile.h"
 #include "server/registry/model_manager.h"
@@ -47,10 +48,6 @@ namespace {
 constexpr absl::Duration kControlGrace = absl::Seconds(5);
 /// From SIGTERM on: what they have for a checkpoint (TrainingManagerOptions::stop_grace), and a little.
 constexpr absl::Duration kTrainingsEnd = absl::Seconds(32);
-
-uint64_t DefaultModelBytes() {
-  return static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<uint64_t>(sysconf(_SC_PAGESIZE)) / 4 * 3;
-}
 
 absl::Status CheckMetricsAddress(const Flags& flags) {
   if (flags.metrics_address.empty() || flags.server.insecure_beyond_loopback ||
@@ -198,7 +195,7 @@ absl::Status Serve(const Flags& given) {
     metrics->OnVersion(info);
     health.OnModelChanged(info.name());
   };
-  const uint64_t max_model_bytes = flags.max_model_bytes > 0 ? flags.max_model_bytes : DefaultModelBytes();
+  const uint64_t max_model_bytes = flags.max_model_bytes > 0 ? flags.max_model_bytes : MachineMemory() / 4 * 3;
   registry::ModelManager models(*store, rpc::MakeLoader(PlansOf(flags, *store), flags.device, *metrics),
                                 max_model_bytes, {on_change}, {.keep = flags.replica ? 0 : flags.keep_versions});
   models.LoadAll([&signals] { return signals.requested(); });
