@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes docs/images/models/*.png: what each preset makes of a known density of two columns.
+"""Makes docs/images/models/*.png: what each preset makes of a known density of two columns (`glow`: and two of noise).
 
 Each preset is trained through `Train` on rows of two moons (`circular_nsf`: a wave around a circle), and drawn as
 exp(log p) on a grid beside samples. Under each stands how far it is from the truth: the mean of log p_true - log p, in
@@ -62,6 +62,20 @@ class TwoMoons:
         return _log_mean_exp(-squares / 2) - numpy.log(2 * numpy.pi * self.deviation**2)
 
 
+class TwoMoonsAndNoise(TwoMoons):
+    """Two moons in the first two of four columns, standard normal noise in the others. Pictures show where these are 0."""
+
+    noise = 2
+
+    def draw(self, count, random):
+        return numpy.concatenate([super().draw(count, random), random.normal(size=(count, self.noise))], axis=1)
+
+    def log_prob(self, rows):
+        """By the midpoint rule along the arcs: (N,), nats."""
+        noise = rows[:, 2:]
+        return super().log_prob(rows[:, :2]) - ((noise**2 + numpy.log(2 * numpy.pi)) / 2).sum(axis=1)
+
+
 class WaveOnTorus:
     """Two angles: the first is uniform, the second one follows its sine, blurred by a wrapped normal distribution."""
 
@@ -107,6 +121,9 @@ MODELS = {
     "sylvester": Model(training={"learning_rate": 5e-3}),
     "realnvp_image": Model({"levels": 1, "transforms": 8, "image": {"channels": 1, "height": 1, "width": 2},
                             "hidden": [32], "no_standardize": True}),
+    # It squeezes: four pixels are its smallest image.
+    "glow": Model({"levels": 1, "transforms": 16, "image": {"channels": 1, "height": 2, "width": 2}, "hidden": [32],
+                   "no_standardize": True}, truth=TwoMoonsAndNoise()),
     "residual": Model(),
     "ffjord": Model({"hidden": [64, 64]}, {"steps": 400, "learning_rate": 5e-3, "validation_interval": 100}),
     "flow_matching": Model(training={"steps": 8000, "validation_interval": 2000}),
@@ -114,10 +131,11 @@ MODELS = {
 
 
 def _grid(truth):
-    """Points (GRID * GRID, 2), row by row from the top."""
+    """Points (GRID * GRID, columns), row by row from the top; columns of noise are 0."""
     (left, right), (bottom, top) = truth.box
     x, y = numpy.meshgrid(numpy.linspace(left, right, GRID), numpy.linspace(top, bottom, GRID))
-    return numpy.stack([x.ravel(), y.ravel()], axis=1)
+    points = numpy.stack([x.ravel(), y.ravel()], axis=1)
+    return numpy.pad(points, ((0, 0), (0, getattr(truth, "noise", 0))))
 
 
 def _draw(title, truth, log_prob, samples, path):
