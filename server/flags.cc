@@ -64,6 +64,10 @@ void AddTrainings(CLI::App& app, Flags& flags) {
       ->check(CLI::Range(1, 1024))
       ->capture_default_str()
       ->group("Trainings");
+  app.add_option("--max-queued-trainings", flags.max_queued_trainings, "Trainings that may wait for their turn")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str()
+      ->group("Trainings");
   app.add_option("--max-training-memory", flags.max_training_memory,
                  "Memory of a training's process; requests may ask for less; 0: no limit")
       ->transform(CLI::AsSizeValue(false))

@@ -32,6 +32,7 @@ struct Flags {
   double max_training_seconds = 0;   ///< 0: no limit
   double training_stall_seconds = 120;
   int training_attempts = 3;
+  uint64_t max_queued_trainings = 1000;
   uint64_t keep_trainings = 200;  ///< 0: all
   double slow_seconds = 1;
   double handshake_seconds = 10;

@@ -142,6 +142,7 @@ absl::StatusOr<std::unique_ptr<training::TrainingManager>> OpenTrainings(const F
   options.max_limits.set_memory_bytes(flags.max_training_memory);
   options.max_limits.set_seconds(flags.max_training_seconds);
   options.max_deaths = flags.training_attempts;
+  options.max_queued = flags.max_queued_trainings;
   options.keep_finished = flags.keep_trainings;
   return training::TrainingManager::Open(
       FileSystem::Real(), datasets, std::move(options),

@@ -123,6 +123,16 @@ absl::StatusOr<Training> TrainingManager::Impl::Start(const TrainRequest& reques
     if (!before.ok()) return before.status();
     if (before->has_value()) return **std::move(before);
   }
+  {
+    absl::MutexLock lock(&mutex_);
+    // With those that are being recorded, this one among them.
+    if (queue_.size() + arriving_datasets_.size() > options_.max_queued) {
+      return ResourceExhausted("trainings",
+                               absl::StrCat(queue_.size(), " trainings wait, and ", options_.max_queued,
+                                            " may (--max-queued-trainings): come back when some have run, or cancel "
+                                            "those that nobody needs"));
+    }
+  }
   return Record(request, digest);
 }
 
@@ -171,13 +181,15 @@ absl::StatusOr<Training> TrainingManager::Impl::Cancel(std::string_view id) {
     return FailedPrecondition("training", id,
                               absl::StrCat("has already ended: ", density::v1::TrainingState_Name(training.state())));
   }
-  // First: from here on a server that starts ends the training.
-  if (const absl::Status status = store_.RequestCancel(id); !status.ok()) {
-    Log(LogLevel::kError, "a cancellation is not durable: a restart now would forget it",
-        {{"training", std::string(id)}, {"error", ToStd(status.message())}});
-  }
   bool was_queued = false;
   {
+    absl::MutexLock one_at_a_time(&cancelling_);
+    // First: from here on a server that starts ends the training.
+    if (!IsCancelled(training.id())) {
+      if (const absl::Status status = store_.RequestCancel(id); !status.ok()) {
+        return Annotate(status, "the training goes on: its cancellation could not be recorded");
+      }
+    }
     absl::MutexLock lock(&mutex_);
     const auto entry = entries_.find(id);
     if (entry == entries_.end()) return NotFound("training", id, "no such training");
@@ -188,6 +200,7 @@ absl::StatusOr<Training> TrainingManager::Impl::Cancel(std::string_view id) {
   if (!was_queued) return (*live)->Get();
   training.set_state(density::v1::CANCELLED);
   Finish(**live, training);
+  ForgetOld();
   return (*live)->Get();
 }
 

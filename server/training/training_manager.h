@@ -26,7 +26,8 @@ struct TrainingManagerOptions {
   absl::Duration stall = absl::Seconds(120);      ///< silence of a process after which its training is `stalled`
   density::v1::TrainingLimits max_limits;         ///< most that a training may ask for, and the default; 0: none
   int max_deaths = 3;          ///< processes of one training that may die in a row without getting further
-  size_t keep_finished = 200;  ///< trainings that have ended and are remembered; 0: all
+  size_t max_queued = 1000;    ///< trainings that may wait; those that an earlier server left wait in any case
+  size_t keep_finished = 200;  ///< trainings that have ended and are remembered, the last to end; 0: all
 };
 
 /// Runs trainings, each in a process of its own that outlives a crash of the server. Valid transitions of a training:
@@ -56,13 +57,15 @@ class TrainingManager {
   /// Checks the request (everything that can be known without the whole data), records it durably and queues it.
   /// With an idempotency key that was used before, returns the training of then, or ALREADY_EXISTS where the request is
   /// another one. INVALID_ARGUMENT with the field, NOT_FOUND (dataset, file, version), FAILED_PRECONDITION (a file, and
-  /// no data root), RESOURCE_EXHAUSTED (disk).
+  /// no data root), RESOURCE_EXHAUSTED (disk, or as many wait as may).
   absl::StatusOr<density::v1::Training> Start(const density::v1::TrainRequest& request);
 
   absl::StatusOr<density::v1::Training> Get(std::string_view id) const;
   /// Newest first; `model` empty: all.
   std::vector<density::v1::Training> List(std::string_view model) const;
-  /// FAILED_PRECONDITION when it has ended. The training may still be RUNNING when this returns; it ends CANCELLED.
+  /// FAILED_PRECONDITION when it has ended. The training may still be RUNNING when this returns; it ends CANCELLED,
+  /// whatever happens to the server. Where that cannot be promised, because the disk does not take it, the training
+  /// goes on: the errors of FileSystem.
   absl::StatusOr<density::v1::Training> Cancel(std::string_view id);
 
   /// Calls `watcher` with the current state and then with every change, in order, until the returned token is

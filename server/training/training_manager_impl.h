@@ -84,7 +84,7 @@ class TrainingManager::Impl {
   bool IsStopping() const ABSL_LOCKS_EXCLUDED(mutex_);
   // Completes, records and shows a final state.
   void Finish(LiveTraining& live, density::v1::Training final_state);
-  // Forgets the oldest trainings that have ended, down to the number that is kept.
+  // Forgets the trainings that ended first, down to the number that is kept.
   void ForgetOld();
   void AddEntry(const TrainingJob& job, RunRecord record, density::v1::Training training)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -96,6 +96,8 @@ class TrainingManager::Impl {
   const TrainingManagerOptions options_;
   const OnPublished on_published_;
 
+  // Held while a cancellation is recorded, so that none takes back what another one has promised.
+  absl::Mutex cancelling_ ABSL_ACQUIRED_BEFORE(mutex_);
   mutable absl::Mutex mutex_;
   std::map<std::string, Entry, std::less<>> entries_ ABSL_GUARDED_BY(mutex_);
   TrainingQueue queue_ ABSL_GUARDED_BY(mutex_);

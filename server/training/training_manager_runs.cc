@@ -148,7 +148,8 @@ void TrainingManager::Impl::WriteRun(const std::string& id, const RunRecord& rec
 
 bool TrainingManager::Impl::IsCancelled(const std::string& id) const {
   absl::MutexLock lock(&mutex_);
-  return entries_.find(id)->second.cancelled;
+  const auto entry = entries_.find(id);
+  return entry != entries_.end() && entry->second.cancelled;
 }
 
 bool TrainingManager::Impl::IsStopping() const {
@@ -181,6 +182,10 @@ void TrainingManager::Impl::ForgetOld() {
   ended.erase(
       std::remove_if(ended.begin(), ended.end(), [](const Training& training) { return !IsFinal(training.state()); }),
       ended.end());
+  // By their end: one that waited or ran for long is not forgotten the moment that somebody hears of its end.
+  std::stable_sort(ended.begin(), ended.end(), [](const Training& a, const Training& b) {
+    return FromTimestamp(a.end_time()) > FromTimestamp(b.end_time());
+  });
   for (size_t i = options_.keep_finished; i < ended.size(); ++i) {
     const std::string& id = ended[i].id();
     {

@@ -1,6 +1,7 @@
 // The order in which trainings that wait are started.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <set>
 #include <string>
@@ -19,6 +20,7 @@ class TrainingQueue {
   void Add(const density::v1::Training& training) { waiting_.insert(KeyOf(training)); }
   /// Whether it was there.
   bool Remove(const density::v1::Training& training) { return waiting_.erase(KeyOf(training)) > 0; }
+  size_t size() const { return waiting_.size(); }
   bool empty() const { return waiting_.empty(); }
   /// Removes the first and returns its id. Precondition: !empty().
   std::string Take() { return std::get<2>(waiting_.extract(waiting_.begin()).value()); }

@@ -145,7 +145,11 @@ absl::Status TrainingStore::WriteRun(std::string_view id, const RunRecord& recor
 }
 
 absl::Status TrainingStore::RequestCancel(std::string_view id) {
-  return WriteFileAtomically(*files_, Folder(id) + kCancelFile, "", TemporaryPath(id));
+  const std::string path = Folder(id) + kCancelFile;
+  absl::Status status = WriteFileAtomically(*files_, path, "", TemporaryPath(id));
+  // It may be there, but not for sure: then it should not be.
+  if (!status.ok()) files_->Remove(path).IgnoreError();
+  return status;
 }
 
 absl::StatusOr<bool> TrainingStore::IsCancelRequested(std::string_view id) const {

@@ -160,6 +160,73 @@ TEST_F(TrainingManagerTest, ACancelledTrainingStopsAndStaysCancelled) {
   EXPECT_EQ(manager().Cancel(started->id).status().code(), absl::StatusCode::kFailedPrecondition);
 }
 
+TEST_F(TrainingManagerTest, ACancellationThatCannotBeRecordedIsRefusedAndTheTrainingGoesOn) {
+  const auto running = Start("hang");
+  const auto waiting = Start("hang");
+  running->recorder.WaitForStep();
+  for (const std::string& id : {running->id, waiting->id}) {
+    // A folder in the place of the file is an I/O error, as a failing disk gives.
+    const std::string path = fixture_.TrainingFolder(id) + "/cancel";
+    std::filesystem::create_directories(path + "/full");
+    const absl::Status status = manager().Cancel(id).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable) << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr("goes on"));
+    std::filesystem::remove_all(path);
+  }
+  EXPECT_EQ(manager().Get(running->id)->state(), RUNNING);
+  EXPECT_EQ(manager().Get(waiting->id)->state(), QUEUED);
+  EXPECT_EQ(manager().Cancel(waiting->id)->state(), CANCELLED);
+  ASSERT_TRUE(manager().Cancel(running->id).ok());
+  EXPECT_EQ(running->recorder.WaitForEnd().state(), CANCELLED);
+}
+
+TEST_F(TrainingManagerTest, ACancelledTrainingCanBeCancelledAgainWhateverTheDiskSays) {
+  fixture_.options.stop_grace = absl::Seconds(2);
+  fixture_.Open();
+  const auto started = Start("stubborn");
+  started->recorder.WaitForStep();
+  ASSERT_TRUE(manager().Cancel(started->id).ok());
+  const std::string path = fixture_.TrainingFolder(started->id) + "/cancel";
+  std::filesystem::remove(path);
+  std::filesystem::create_directories(path + "/full");
+  EXPECT_TRUE(manager().Cancel(started->id).ok());
+}
+
+TEST_F(TrainingManagerTest, NoMoreWaitThanMay) {
+  fixture_.options.max_queued = 2;
+  fixture_.Open();
+  const auto running = Start("hang");
+  running->recorder.WaitForStep();
+  TrainRequest request = SmallRequest("publish");
+  request.set_idempotency_key("key");
+  const std::string first = manager().Start(request)->id();
+  ASSERT_TRUE(manager().Start(SmallRequest("publish")).ok());
+  const absl::Status refused = manager().Start(SmallRequest("publish")).status();
+  EXPECT_EQ(refused.code(), absl::StatusCode::kResourceExhausted) << refused;
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("--max-queued-trainings"));
+  EXPECT_EQ(manager().List("").size(), 3);
+  EXPECT_EQ(manager().Start(request)->id(), first) << "which is no new one";
+  ASSERT_TRUE(manager().Cancel(first).ok());
+  EXPECT_TRUE(manager().Start(SmallRequest("publish")).ok());
+  ASSERT_TRUE(manager().Cancel(running->id).ok());
+}
+
+TEST_F(TrainingManagerTest, CancelledOnesThatNeverRanAreForgottenLikeOthers) {
+  fixture_.options.keep_finished = 2;
+  fixture_.Open();
+  const auto running = Start("hang");
+  running->recorder.WaitForStep();
+  std::vector<std::string> ids;
+  for (int i = 0; i < 5; ++i) ids.push_back(manager().Start(SmallRequest("publish"))->id());
+  for (const std::string& id : {ids[4], ids[3], ids[2], ids[1], ids[0]}) ASSERT_TRUE(manager().Cancel(id).ok());
+  EXPECT_EQ(manager().List("").size(), 3) << "the two that were cancelled last, and the one that runs";
+  EXPECT_TRUE(manager().Get(ids[0]).ok());
+  EXPECT_TRUE(manager().Get(ids[1]).ok());
+  EXPECT_EQ(FileSystem::Real().List(fixture_.root() + "/trainings")->size(), 3);
+  ASSERT_TRUE(manager().Cancel(running->id).ok());
+  running->recorder.WaitForEnd();
+}
+
 TEST_F(TrainingManagerTest, AProcessThatIgnoresTheRequestToStopIsKilled) {
   fixture_.options.stop_grace = absl::Milliseconds(20);
   fixture_.Open();
