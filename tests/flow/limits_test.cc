@@ -104,6 +104,12 @@ TEST(Limits, OfUnivariateMaps) {
   EXPECT_FALSE(spline("parameterization: SOFT_CLIP min_width: 0.1"));
 }
 
+TEST(Limits, OfReflections) {
+  EXPECT_TRUE(Accepts("householder { reflections: 2 }"));
+  EXPECT_TRUE(Accepts("householder { reflections: 1024 }"));
+  EXPECT_FALSE(Accepts("householder { reflections: 1026 }"));
+}
+
 TEST(Limits, OfWholeFlows) {
   const auto accepts = [](const std::string& text) {
     FlowSpec spec;

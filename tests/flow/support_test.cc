@@ -144,6 +144,23 @@ TEST(Support, FollowsSqueezesAndWhatASplitLeaves) {
   EXPECT_FALSE(accepts(chain("features: 4", 2, "split {}", 0)));
 }
 
+TEST(Support, ACircularSplineTurnsWhatLiesOnItsCircle) {
+  const auto support = [](const std::string& box) {
+    density::v1::FlowSpec spec;
+    const std::string text = "features: 2 base { product { groups { columns: 0 base { uniform_box { " + box +
+                             " } } } groups { columns: 1 base { standard_normal {} } } } } layers { elementwise { "
+                             "univariate { rational_quadratic_spline { bound: 3 circular: 0 } } } }";
+    EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(text, &spec)) << text;
+    return DataSupport(spec);
+  };
+  const auto is_circle = [](const Interval& values) { return values.low == -3 && values.high == 3; };
+  EXPECT_TRUE(is_circle(support("low: -3 high: 3")[0]));
+  EXPECT_TRUE(is_circle(support("low: -1 high: 2")[0]));
+  EXPECT_FALSE(is_circle(support("low: -3 high: 4")[0]));
+  EXPECT_FALSE(is_circle(support("low: -4 high: 3")[0]));
+  EXPECT_FALSE(is_circle(support("low: -3 high: 3")[1]));
+}
+
 TEST(Support, FollowsAFittedStandardisationAndNoLearntLayer) {
   density::v1::FlowSpec spec = Chain({"kind: LOG", "kind: EXP"});
   const auto with = [&](const std::string& between) {
