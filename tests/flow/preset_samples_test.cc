@@ -41,14 +41,18 @@ density::v1::Preset SmallPreset(const std::string& name) {
   return preset;
 }
 
-/// The preset with random weights.
-std::shared_ptr<Flow> Random(const density::v1::Preset& preset, uint64_t seed = 7) {
-  const auto spec = ExpandPreset(preset, preset.has_image() ? 4 : 3, 0);
-  EXPECT_TRUE(spec.ok()) << spec.status();
-  auto flow = Build(*spec);
-  Randomise(*flow, 0.2, seed);
+std::shared_ptr<Flow> Random(const density::v1::FlowSpec& spec, uint64_t seed = 7, double deviation = 0.2) {
+  auto flow = Build(spec);
+  Randomise(*flow, deviation, seed);
   flow->eval();
   return flow;
+}
+
+density::v1::FlowSpec SpecOf(const density::v1::Preset& preset) {
+  const auto& image = preset.image();
+  const auto spec = ExpandPreset(preset, preset.has_image() ? image.height() * image.width() : 3, 0);
+  EXPECT_TRUE(spec.ok()) << spec.status();
+  return *spec;
 }
 
 Tensor SampleOf(Flow& flow, int64_t rows) {
@@ -107,18 +111,37 @@ double TwoSampleProbability(const Tensor& a, const Tensor& b) {
   return (1 + (energy(shuffled) >= actual).sum().item<double>()) / (1 + kPermutations);
 }
 
+/// Of samples and rejection samples of `flow`.
+double SamplesProbability(Flow& flow) {
+  const torch::NoGradGuard no_grad;
+  const Tensor sample = SampleOf(flow, 2000);
+  return TwoSampleProbability(sample.narrow(0, 0, kSample), RejectionSample(flow, sample));
+}
+
 class PresetSamplesTest : public testing::TestWithParam<std::string> {};
 
 TEST_P(PresetSamplesTest, FollowTheDensityInAllColumnsTogether) {
-  const torch::NoGradGuard no_grad;
-  const auto flow = Random(SmallPreset(GetParam()));
-  const Tensor sample = SampleOf(*flow, 2000);
-  const Tensor expected = RejectionSample(*flow, sample);
-  EXPECT_GT(TwoSampleProbability(sample.narrow(0, 0, kSample), expected), 0.001);
+  EXPECT_GT(SamplesProbability(*Random(SpecOf(SmallPreset(GetParam())))), 0.001);
 }
 
 INSTANTIATE_TEST_SUITE_P(Presets, PresetSamplesTest, testing::ValuesIn(PresetNames()),
                          [](const auto& info) { return info.param; });
+
+// What a split gives to the base depends on what it leaves to the layers behind it.
+TEST(TwoLevelSamplesTest, OfColumnsFollowTheDensityInAllTogether) {
+  const std::string network = "conditioner { mlp { hidden: 10 activation: TANH } }";
+  const auto flow = Random(ParseSpec("features: 4 layers { coupling { " + network + " } } layers { split { " + network +
+                                     " } } layers { coupling { " + network + " } }"));
+  EXPECT_GT(SamplesProbability(*flow), 0.001);
+}
+
+TEST(TwoLevelSamplesTest, OfPixelsFollowTheDensityInAllTogether) {
+  density::v1::Preset preset = SmallPreset("realnvp_image");
+  preset.set_levels(2);
+  preset.mutable_image()->set_height(4);
+  // Eight pixels: weights closer to the identity's, so that enough of what is proposed is taken.
+  EXPECT_GT(SamplesProbability(*Random(SpecOf(preset), /*seed=*/7, /*deviation=*/0.08)), 0.001);
+}
 
 // So that the test above says something.
 TEST(TwoSampleTest, NoticesRowsThatFollowAnotherDensity) {
@@ -137,8 +160,8 @@ TEST(TwoSampleTest, NoticesRowsThatFollowAnotherDensity) {
 TEST(TwoSampleTest, NoticesSamplesOfOtherWeights) {
   const torch::NoGradGuard no_grad;
   for (const std::string name : {"realnvp", "maf", "nsf_ar"}) {
-    const auto flow = Random(SmallPreset(name));
-    const auto other = Random(SmallPreset(name), /*seed=*/700);
+    const auto flow = Random(SpecOf(SmallPreset(name)));
+    const auto other = Random(SpecOf(SmallPreset(name)), /*seed=*/700);
     const Tensor expected = RejectionSample(*other, SampleOf(*other, 2000));
     EXPECT_LE(TwoSampleProbability(SampleOf(*flow, kSample), expected), 0.001) << name;
   }
