@@ -68,6 +68,8 @@ BARS = {
     "training_maf_128": _at_least("training", "steps/s / zuko's, MAF, batch 128", 7),
     "training_nsf_ar_128": _at_least("training", "steps/s / zuko's, NSF, autoregressive, batch 128", 10),
     "training_share": _at_least("training", "useful rate of a step / oneDNN 512^3, batch 512", 0.70),
+    "training_threads": _at_least("training", "steps/s by two threads / by one", 1.7),
+    "training_ranks": _at_least("training", "steps/s by two ranks of this machine / by one", 1.6),
     "training_spline_forward": _at_most("training", "spline of a step, forward", 5, "ns per element"),
     "training_spline_backward": _at_most("training", "spline of a step, backward", 8, "ns per element"),
 }

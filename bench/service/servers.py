@@ -43,14 +43,15 @@ def python_alternative(core, protos):
 
 
 @contextlib.contextmanager
-def densityd(core, binary, *flags):
-    """densityd with one worker and an empty root. Yields (port, pid, port of its metrics)."""
-    with tempfile.TemporaryDirectory(prefix="densityd-bench-") as folder:
+def densityd(core, binary, *flags, folder=None, environment=None):
+    """densityd with one worker and an empty root, in `folder` where one is given. `core` is as taskset has it.
+    Yields (port, pid, port of its metrics)."""
+    with (contextlib.nullcontext(folder) if folder else tempfile.TemporaryDirectory(prefix="densityd-bench-")) as folder:
         port_file = pathlib.Path(folder, "port")
         command = [str(binary), "--root", f"{folder}/root", "--address", "127.0.0.1:0", "--metrics-address",
                    "127.0.0.1:0", "--workers", "1", "--port-file", str(port_file), "--log-level", "error",
                    "--lame-duck", "0", "--drain-timeout", "1", *flags]
-        with _process(core, command) as child:
+        with _process(core, command, env=environment) as child:
             deadline = time.monotonic() + 60
             while not (port_file.exists() and port_file.read_text(encoding="utf-8").strip()):
                 if child.poll() is not None or time.monotonic() > deadline:
@@ -94,7 +95,11 @@ class Control:
         self._channel.close()
 
     def train(self, model, rows, options, **flow):
-        """Trains to the end on `rows` (float32, (N, D), or the name of a file below --data-root); `flow` is preset= or
+        """Trains to the end; as start."""
+        return self.wait(self.start(model, rows, options, **flow))
+
+    def start(self, model, rows, options, **flow):
+        """Begins to train on `rows` (float32, (N, D), or the name of a file below --data-root); `flow` is preset= or
         spec=. Returns the Training."""
         from density.v1 import matrix_pb2, training_pb2  # pylint: disable=import-outside-toplevel
 
@@ -102,11 +107,16 @@ class Control:
             "rows": matrix_pb2.Matrix(rows=len(rows), cols=rows.shape[1], f32_le=rows.astype("<f4").tobytes())}
         request = training_pb2.TrainRequest(
             model=model, options=training_pb2.TrainingOptions(**options), **data, **flow)
-        training = self._estimator.Train(request)
+        return self._estimator.Train(request)
+
+    def wait(self, training):
+        """The Training when it has ended."""
+        from density.v1 import training_pb2  # pylint: disable=import-outside-toplevel
+
         for training in self._trainings.Watch(training_pb2.WatchTrainingRequest(id=training.id)):
             pass
         if training.state != training_pb2.SUCCEEDED:
-            raise RuntimeError(f"the training of {model} failed: {training.error}")
+            raise RuntimeError(f"the training of {training.model} failed: {training.error}")
         return training
 
     def log_prob(self, model, rows):
