@@ -5,6 +5,7 @@
 #include <numbers>
 
 #include "density/v1/flow_spec.pb.h"
+#include "server/flow/rounded_ends.h"
 
 namespace densityd::flow {
 namespace {
@@ -60,8 +61,8 @@ MappedNumber ShapeNumber(const ColumnForm& form, double y) {
       return {below - above, form.log_width - below - above};
     }
     case Shape::kCircle:
-      if (!(y >= form.low && y <= form.high)) return kOutside;
-      return {y, 0};
+      if (!IsWithin(y, form.low, form.high)) return kOutside;
+      return {WithinEnds(y, form.low, form.high), 0};
     case Shape::kLinear:
       break;
   }

@@ -20,7 +20,7 @@ struct ColumnForm {
     kLog,         ///< u = log(y - low)
     kYeoJohnson,  ///< see flow_spec.proto
     kLogit,       ///< u = logit((y - low) / (high - low))
-    kCircle,      ///< u = y within [low, high], both ends included
+    kCircle,      ///< u = y within [low, high], both ends included (rounded_ends.h)
   };
   Shape shape = Shape::kLinear;
   bool is_whole = false;      ///< y = x + 1/2, and x = floor(y)

@@ -3,6 +3,8 @@
 #include <limits>
 #include <utility>
 
+#include "server/flow/rounded_ends_tensor.h"
+
 namespace densityd::flow {
 namespace {
 
@@ -62,8 +64,10 @@ MappedColumns ToShape(const Group& group, const Tensor& y) {
       const Tensor above = LogInside(group.high - y, outside);
       return Guarded(outside, below - above, torch::log(group.high - group.low) - below - above);
     }
-    default:
-      return Guarded((y < group.low).logical_or(y > group.high), y, torch::zeros_like(y));
+    default: {
+      const Tensor angle = WithinEnds(y, group.low, group.high);
+      return Guarded((angle < group.low).logical_or(angle > group.high), angle, torch::zeros_like(y));
+    }
   }
 }
 

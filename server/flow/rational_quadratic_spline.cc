@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "server/flow/rounded_ends_tensor.h"
+
 namespace densityd::flow {
 
 // A number's bin, each field (N, K): its lower left corner, its size, and the slopes at its two knots.
@@ -36,7 +38,8 @@ RationalQuadraticSpline::RationalQuadraticSpline(const density::v1::RationalQuad
       half_turn_(circular && spec.circle() == density::v1::RationalQuadraticSpline::HALF_TURN),
       circular_(circular && !half_turn_) {}
 
-MappedColumns RationalQuadraticSpline::Inverse(const Tensor& x, const Tensor& theta) const {
+MappedColumns RationalQuadraticSpline::Inverse(const Tensor& numbers, const Tensor& theta) const {
+  const Tensor x = OnCircle(numbers);
   const Tensor clamped = x.clamp(-bound_, bound_);
   const Tensor inside = half_turn_ ? Turned(clamped, HalfTurn(clamped)) : clamped;
   const Bin bin = FindBin(inside, theta, /*numbers_are_x=*/true);
@@ -48,7 +51,8 @@ MappedColumns RationalQuadraticSpline::Inverse(const Tensor& x, const Tensor& th
   return WithTails(x, {circular_ ? Turned(z, theta.select(-1, 3 * bins_)) : z, bin.LogSlope(t)});
 }
 
-MappedColumns RationalQuadraticSpline::Forward(const Tensor& z, const Tensor& theta) const {
+MappedColumns RationalQuadraticSpline::Forward(const Tensor& numbers, const Tensor& theta) const {
+  const Tensor z = OnCircle(numbers);
   const Tensor clamped = z.clamp(-bound_, bound_);
   const Tensor inside = circular_ ? Turned(clamped, -theta.select(-1, 3 * bins_)) : clamped;
   const Bin bin = FindBin(inside, theta, /*numbers_are_x=*/false);
@@ -62,6 +66,10 @@ MappedColumns RationalQuadraticSpline::Forward(const Tensor& z, const Tensor& th
   const Tensor t = (2 * c / (-b - discriminant.sqrt())).clamp(0, 1);
   const Tensor x = (bin.x + t * bin.width).clamp(-bound_, bound_);
   return WithTails(z, {half_turn_ ? Turned(x, HalfTurn(x)) : x, -bin.LogSlope(t)});
+}
+
+Tensor RationalQuadraticSpline::OnCircle(const Tensor& numbers) const {
+  return circular_ || half_turn_ ? WithinEnds(numbers, -bound_, bound_) : numbers;
 }
 
 Tensor RationalQuadraticSpline::Shares(const Tensor& raw, double minimum) const {

@@ -15,7 +15,7 @@ namespace densityd::flow {
 /// whose two ends are one point, theta has two numbers more, from which follow
 ///   - the slope at both ends, as those at the inner knots, from theta[3K-1];
 ///   - a turn t = theta[3K] of the circle: z = s(x) + t, brought back into [-B, B] by whole turns of 2 B.
-/// All-zero theta is the identity.
+/// All-zero theta is the identity. What is on a circle, rounded_ends.h says.
 class RationalQuadraticSpline final : public Univariate {
  public:
   /// Precondition: `spec` is checked and has its defaults.
@@ -25,6 +25,9 @@ class RationalQuadraticSpline final : public Univariate {
 
  private:
   struct Bin;
+  // Numbers of a circle that rounding has put beyond its ends, at the ends; other numbers, and those of an interval, as
+  // they are.
+  Tensor OnCircle(const Tensor& numbers) const;
   // Sizes of the bins as shares of the interval, from K raw numbers each.
   Tensor Shares(const Tensor& raw, double minimum) const;
   Tensor Knots(const Tensor& raw, double minimum) const;

@@ -11,6 +11,7 @@
 #include "server/base/errors.h"
 #include "server/flow/column_map.h"
 #include "server/flow/columns.h"
+#include "server/flow/rounded_ends.h"
 #include "server/flow/row_shape.h"
 
 namespace densityd::flow {
@@ -26,8 +27,6 @@ using density::v1::Univariate;
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 /// Of a spline that does not say.
 constexpr double kDefaultBound = 3;
-/// pi, and what rounding may add.
-constexpr double kLargestAngle = std::numbers::pi * (1 + 1e-12);
 
 using Box = std::vector<Interval>;
 
@@ -36,6 +35,10 @@ double Sigmoid(double z, double alpha) { return (1 / (1 + std::exp(-z)) - alpha)
 double Logit(double z, double alpha) {
   const double shrunk = std::clamp(alpha + (1 - 2 * alpha) * z, 0.0, 1.0);
   return std::log(shrunk) - std::log1p(-shrunk);
+}
+
+bool IsWithinInterval(const Interval& interval, double low, double high) {
+  return IsWithin(interval.low, low, high) && IsWithin(interval.high, low, high);
 }
 
 Interval Scaled(Interval interval, double scale, double shift) {
@@ -114,8 +117,7 @@ void MapStandardize(const Standardize& standardize, Box& box) {
 absl::Status MapPreprocessing(const Preprocessing& preprocessing, const std::string& field, Box& box) {
   for (int j = 0; j < preprocessing.columns_size(); ++j) {
     const ColumnForm form = FormOf(preprocessing.columns(j));
-    const bool on_circle = box[j].low >= -kLargestAngle && box[j].high <= kLargestAngle;
-    if (form.shape == ColumnForm::Shape::kCircle && !on_circle) {
+    if (form.shape == ColumnForm::Shape::kCircle && !IsWithinInterval(box[j], -std::numbers::pi, std::numbers::pi)) {
       return InvalidArgument(absl::StrCat(field, ".columns[", j, "].kind"),
                              absl::StrCat("CIRCULAR needs a flow that stays within [-pi, pi] in this column, such as "
                                           "the preset circular_nsf; the layers between it and the base give values "
@@ -146,9 +148,8 @@ void MapLearnt(const Layer& layer, const RowShape& shape, Box& box) {
   if (univariate != nullptr) {
     const auto& spline = univariate->rational_quadratic_spline();
     const double bound = spline.bound() == 0 ? kDefaultBound : spline.bound();
-    const Interval circle = {-bound, bound};
     for (int64_t column : CircularColumns(*univariate, AllColumns(static_cast<int64_t>(box.size())))) {
-      if (box[column].low >= circle.low && box[column].high <= circle.high) mapped[column] = circle;
+      if (IsWithinInterval(box[column], -bound, bound)) mapped[column] = {-bound, bound};
     }
   }
   box = std::move(mapped);

@@ -6,7 +6,7 @@
 
 namespace densityd::flow {
 
-/// Uniform on [low, high] in each of D columns. Registers nothing.
+/// Uniform on [low, high] in each of D columns, the ends as rounded_ends.h says. Registers nothing.
 class UniformBox final : public BaseDistribution {
  public:
   /// Precondition: `spec` is checked and has its defaults.
@@ -16,6 +16,9 @@ class UniformBox final : public BaseDistribution {
   Tensor FromNoise(const Tensor& noise, const Tensor& context) override;
 
  private:
+  // (N, D); false for NaN.
+  Tensor IsOutside(const Tensor& z) const;
+
   const double low_;
   const double high_;
   const int64_t features_;

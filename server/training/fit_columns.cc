@@ -6,6 +6,7 @@
 #include "server/base/strings.h"
 #include "server/flow/column_map.h"
 #include "server/flow/fit_preprocessing.h"
+#include "server/flow/rounded_ends.h"
 #include "server/flow/support.h"
 
 namespace densityd::training {
@@ -70,9 +71,7 @@ absl::Status CheckWithinDensity(const TrainingData& data, const FlowSpec& fitted
     for (size_t i = 0; i < rows->rows * width; ++i) {
       const size_t column = i % width;
       if (column >= data.features) continue;
-      // As the training sees it: pi is larger in float32.
-      const auto x = static_cast<float>(rows->values[i]);
-      if (x >= static_cast<float>(support[column].low) && x <= static_cast<float>(support[column].high)) continue;
+      if (flow::IsWithin(rows->values[i], support[column].low, support[column].high)) continue;
       return InvalidArgument(
           "feature_columns",
           absl::StrCat(

@@ -153,6 +153,22 @@ TEST(UniformBox, HasNoDensityOutside) {
   EXPECT_EQ(log_prob[3].item<double>(), -std::numeric_limits<double>::infinity());
 }
 
+TEST(UniformBox, HasTheSameEndsInBothPrecisions) {
+  const auto flow =
+      Build(ParseSpec("features: 1 layers { permutation {} } base { uniform_box { low: -3.141592653589793 high: "
+                      "3.141592653589793 } }"));
+  const auto pi = static_cast<float>(M_PI);
+  const Tensor x = torch::tensor({pi, -pi, std::nextafterf(pi, 4)}, torch::kFloat32).unsqueeze(1);
+  for (const torch::Dtype dtype : {torch::kFloat64, torch::kFloat32}) {
+    flow->to(dtype);
+    const Tensor log_prob = flow->LogProb(x.to(dtype), Tensor());
+    const Tensor by_column = flow->LogProbByColumn(x.to(dtype), Tensor()).squeeze(1);
+    EXPECT_TRUE(torch::equal(log_prob, by_column));
+    for (int64_t row : {0, 1}) EXPECT_NEAR(log_prob[row].item<double>(), -std::log(2 * M_PI), 1e-6);
+    EXPECT_EQ(log_prob[2].item<double>(), -std::numeric_limits<double>::infinity());
+  }
+}
+
 TEST(UniformBox, IsFlatInside) {
   const auto flow = Build(ParseSpec("features: 2 layers { permutation {} } base { uniform_box { low: -1 high: 3 } }"));
   const Tensor x = torch::tensor({{0.0, 2.5}, {-0.5, 9.0}}, torch::kFloat64).requires_grad_();

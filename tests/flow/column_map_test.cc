@@ -93,6 +93,18 @@ TEST(ColumnMap, BothEndsOfACircleAreOnIt) {
   EXPECT_EQ(MapToBase(form, 360).log_slope, MapToBase(form, 90).log_slope);
 }
 
+// As float32 pi is larger than it is.
+TEST(ColumnMap, PiOfFloat32IsTheEndOfTheCircle) {
+  const ColumnForm form = FormOf(Parse("kind: CIRCULAR"));
+  const auto pi = static_cast<float>(M_PI);
+  ASSERT_GT(pi, M_PI);
+  for (double sign : {-1.0, 1.0}) {
+    EXPECT_EQ(MapToBase(form, sign * pi).value, sign * M_PI);
+    EXPECT_EQ(MapToBase(form, sign * pi).log_slope, MapToBase(form, 1).log_slope);
+    EXPECT_EQ(MapToBase(form, sign * std::nextafterf(pi, 4)).log_slope, -kInfinity);
+  }
+}
+
 TEST(ColumnMap, AnIntervalWithoutAFloat32IsKeptInFloat64) {
   const ColumnForm form = FormOf(Parse("scaling: LOGIT low: 1e9 high: 1000000001"));
   for (double z : {-1e300, -50.0, 0.0, 50.0, 1e300}) {

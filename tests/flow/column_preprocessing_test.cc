@@ -103,6 +103,22 @@ TEST(PreprocessingTransform, BothEndsOfACircleAreOnIt) {
   for (int64_t row : {3, 4}) EXPECT_EQ(slope[row].item<double>(), -kInfinity) << row;
 }
 
+TEST(PreprocessingTransform, PiOfFloat32IsTheEndOfTheCircle) {
+  for (const torch::Dtype dtype : {torch::kFloat64, torch::kFloat32}) {
+    Preprocessing transform(Columns("columns { kind: CIRCULAR scaling: NONE }"));
+    transform.eval();
+    transform.to(dtype);
+    const auto pi = static_cast<float>(M_PI);
+    const Tensor x = torch::tensor({pi, -pi, std::nextafterf(pi, 4), NAN}, torch::kFloat32).unsqueeze(1).to(dtype);
+    const Mapped z = transform.Inverse(x, Tensor());
+    EXPECT_EQ(z.value[0].item<double>(), torch::tensor(M_PI, dtype).item<double>());
+    EXPECT_EQ(z.value[1].item<double>(), torch::tensor(-M_PI, dtype).item<double>());
+    EXPECT_TRUE(z.log_abs_det.slice(0, 0, 2).isfinite().all().item<bool>());
+    EXPECT_EQ(z.log_abs_det[2].item<double>(), -kInfinity);
+    EXPECT_TRUE(z.value[3].isnan().all().item<bool>());
+  }
+}
+
 TEST(PreprocessingTransform, WhatIsNoNumberStaysNone) {
   Preprocessing transform(Columns());
   transform.eval();
