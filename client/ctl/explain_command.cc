@@ -80,7 +80,7 @@ class TextReport final : public Report {
       SortByUnusualness(columns);
       auto impossible = Impossible(rows, row, columns);
       if (!impossible.ok()) return impossible.status();
-      SayMostUnusual(out_, columns, *impossible);
+      SayMostUnusual(out_, answer.log_prob[row], columns, *impossible);
       PrintColumns(out_, columns, top_);
     }
     return absl::OkStatus();

@@ -50,7 +50,7 @@ void SortByUnusualness(std::vector<ExplainedColumn>& columns) {
                    [&](const ExplainedColumn& a, const ExplainedColumn& b) { return key(a) < key(b); });
 }
 
-void SayMostUnusual(std::ostream& out, const std::vector<ExplainedColumn>& columns,
+void SayMostUnusual(std::ostream& out, double log_prob, const std::vector<ExplainedColumn>& columns,
                     const std::vector<ExplainedColumn>& impossible) {
   for (const ExplainedColumn& column : impossible) {
     Say(out, column, ", which the model rules out");
@@ -62,7 +62,9 @@ void SayMostUnusual(std::ostream& out, const std::vector<ExplainedColumn>& colum
   }
   if (!unknown.empty()) {
     out << "Nothing can be said of " << absl::StrJoin(unknown, ", ")
-        << ": given the other columns no value is possible\n";
+        << (log_prob == -kInfinity
+                ? ": given the other columns no value is possible\n"
+                : ": log p is not a number at values of theirs, since numbers on the way overflow\n");
   } else if (impossible.empty() && !columns.empty()) {
     Say(out, columns.front(), "");
     out << " (p = " << Probability(columns.front()) << ")\n";

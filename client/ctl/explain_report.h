@@ -29,9 +29,10 @@ struct ExplainedColumn {
 /// The most unusual first; those of which nothing can be said last.
 void SortByUnusualness(std::vector<ExplainedColumn>& columns);
 
-/// In words: the most unusual one of `columns`, which are sorted. Where there are `impossible` ones, these, and of
-/// which columns nothing can be said for that reason. `impossible` may have columns that `columns` has not.
-void SayMostUnusual(std::ostream& out, const std::vector<ExplainedColumn>& columns,
+/// In words: the most unusual one of `columns`, which are sorted, of a row with this log p. Where there are
+/// `impossible` ones, these. Of which columns nothing can be said, and why. `impossible` may have columns that
+/// `columns` has not.
+void SayMostUnusual(std::ostream& out, double log_prob, const std::vector<ExplainedColumn>& columns,
                     const std::vector<ExplainedColumn>& impossible);
 
 /// The first `top` columns, one per line; 0: all.

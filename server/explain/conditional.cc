@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "server/explain/first_panels.h"
+#include "server/flow/rounded_ends.h"
 
 namespace densityd::explain {
 namespace {
@@ -26,7 +27,7 @@ bool CanBe(double value, const ColumnRange& range) {
   if (range.values != nullptr) {
     return std::any_of(range.values->begin(), range.values->end(), [&](double one) { return IsSame(one, value); });
   }
-  if (range.is_circle) return value >= range.support_low && value <= range.support_high;
+  if (range.is_circle) return flow::IsWithin(value, range.support_low, range.support_high);
   return value > range.support_low && value < range.support_high;
 }
 
@@ -48,16 +49,22 @@ struct Conditional::Sums {
 };
 
 Conditional::Conditional(double value, double log_density, const ColumnRange& range, const QuadratureOptions& options)
-    : value_(value),
-      value_low_(range.is_whole ? CellLow(value) : value),
-      value_high_(range.is_whole ? CellHigh(value) : value),
+    : value_(range.is_circle ? flow::WithinEnds(value, range.support_low, range.support_high) : value),
+      value_low_(range.is_whole ? CellLow(value_) : value_),
+      value_high_(range.is_whole ? CellHigh(value_) : value_),
       log_density_(log_density),
       range_(range),
       options_(options),
       shift_(log_density),
       left_step_(range.is_whole ? std::ceil(range.spread) : range.spread),
       right_step_(left_step_) {
-  if (range.values == nullptr) panels_ = FirstPanels(value, range);
+  if (range.values == nullptr) panels_ = FirstPanels(value_, range);
+  if (std::isnan(log_density)) GiveUp();
+}
+
+void Conditional::GiveUp() {
+  is_unknown_ = true;
+  panels_.clear();
 }
 
 double Conditional::Noise(double log_density) const {
@@ -71,7 +78,7 @@ bool Conditional::HasAllValues() const {
 }
 
 void Conditional::Want(std::vector<double>& nodes) {
-  if (range_.values != nullptr && log_densities_.empty()) {
+  if (range_.values != nullptr && log_densities_.empty() && !is_unknown_) {
     nodes.insert(nodes.end(), range_.values->begin(), range_.values->end());
   }
   const size_t begin = nodes.size();
@@ -82,6 +89,9 @@ void Conditional::Want(std::vector<double>& nodes) {
 }
 
 void Conditional::Take(absl::Span<const double> log_density) {
+  if (std::any_of(log_density.begin(), log_density.end(), [](double number) { return std::isnan(number); })) {
+    return GiveUp();
+  }
   if (range_.values != nullptr) {
     log_densities_.assign(log_density.begin(), log_density.end());
     return;
@@ -277,6 +287,7 @@ ColumnAnswer Conditional::AnswerOfValues() const {
 }
 
 ColumnAnswer Conditional::Answer() const {
+  if (is_unknown_) return {kNaN, kNaN, kNaN, kNaN, kNaN, kNaN};
   if (range_.values != nullptr) return AnswerOfValues();
   const Sums sums = Sum();
   // A density at the value alone is a peak that no point was near to.

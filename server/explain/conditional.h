@@ -46,7 +46,8 @@ struct QuadratureOptions {
 ///
 /// There is no distribution of a column where the density is zero whatever its value is, since another column has one
 /// that cannot be. Then its quantiles and `error` are NaN; so are `surprise` and `tail_probability`, unless the
-/// column's own value cannot be either.
+/// column's own value cannot be either. Where the density of the row, or of a point that its integral needs, is not a
+/// number, since numbers on the way overflow, all of an answer is NaN.
 struct ColumnAnswer {
   double surprise = 0;          ///< -log p(x_j | x_-j), nats; infinity where x_j cannot be
   double tail_probability = 0;  ///< 2 min(P(X_j <= x_j | x_-j), P(X_j >= x_j | x_-j)), at most 1; 0 where x_j cannot be
@@ -59,12 +60,12 @@ struct ColumnAnswer {
 /// One row and column. Not thread-safe.
 class Conditional {
  public:
-  /// `value` is x_j, `log_density` is log p(x) of the row as it is, in nats.
+  /// `value` is x_j, `log_density` is log p(x) of the row as it is, in nats, or NaN.
   Conditional(double value, double log_density, const ColumnRange& range, const QuadratureOptions& options);
 
   /// Appends to `nodes` the values of column j at which log p is wanted next. Nothing when it is done.
   void Want(std::vector<double>& nodes);
-  /// Takes log p at those values, in the same order.
+  /// Takes log p at those values, in the same order; NaN where it is not a number.
   void Take(absl::Span<const double> log_density);
 
   /// Precondition: Want appended nothing.
@@ -87,6 +88,8 @@ class Conditional {
   void Cut();
   /// The angle of a point of the circle that was cut; other numbers as they are.
   double Unwind(double x) const;
+  /// Ends the search: there is no answer.
+  void GiveUp();
   /// The answer where the density is zero everywhere.
   ColumnAnswer NoAnswer() const;
   ColumnAnswer AnswerOfValues() const;
@@ -106,6 +109,7 @@ class Conditional {
   double left_step_;  ///< width of the next panel on the left, and right
   double right_step_;
   bool is_cut_ = false;
+  bool is_unknown_ = false;            ///< a density is not a number
   std::vector<double> log_densities_;  ///< at range_.values
 };
 

@@ -1,11 +1,7 @@
 #include "server/explain/explainer.h"
 
 #include <algorithm>
-#include <cmath>
 #include <utility>
-
-#include "absl/strings/str_cat.h"
-#include "server/base/errors.h"
 
 namespace densityd::explain {
 namespace {
@@ -29,13 +25,7 @@ Explainer::Explainer(std::vector<double> rows, size_t features, std::vector<uint
   answers_.resize(count * columns_.size());
 }
 
-absl::Status Explainer::Take(absl::Span<const double> log_prob) {
-  for (size_t i = 0; i < log_prob.size(); ++i) {
-    if (std::isnan(log_prob[i])) {
-      return InternalError(absl::StrCat("the density of a point that differs from row ", origin_[i],
-                                        " in one column at most is not a number"));
-    }
-  }
+void Explainer::Take(absl::Span<const double> log_prob) {
   if (log_prob_.empty()) {
     log_prob_.assign(log_prob.begin(), log_prob.end());
   } else {
@@ -47,25 +37,16 @@ absl::Status Explainer::Take(absl::Span<const double> log_prob) {
   points_.clear();
   origin_.clear();
   Ask();
-  return absl::OkStatus();
 }
 
 void Explainer::Ask() {
-  do {
-    for (Active& one : active_) {
-      nodes_.clear();
-      one.conditional.Want(nodes_);
-      one.wanted = nodes_.size();
-      if (one.wanted == 0) answers_[one.answer] = one.conditional.Answer();
-      AddPoints(one.answer / columns_.size(), columns_[one.answer % columns_.size()], nodes_);
-    }
-    active_.erase(std::remove_if(active_.begin(), active_.end(), [](const Active& one) { return one.wanted == 0; }),
-                  active_.end());
-    // As columns need fewer points, or are done, others begin, so that batches stay large.
-    while (begun_ < answers_.size() && (origin_.empty() || origin_.size() + kFirstPoints <= options_.batch_points)) {
-      Begin();
-    }
-  } while (origin_.empty() && begun_ < answers_.size());
+  for (Active& one : active_) Go(one);
+  active_.erase(std::remove_if(active_.begin(), active_.end(), [](const Active& one) { return one.wanted == 0; }),
+                active_.end());
+  // As columns need fewer points, or are done, others begin, so that batches stay large.
+  while (begun_ < answers_.size() && (origin_.empty() || origin_.size() + kFirstPoints <= options_.batch_points)) {
+    Begin();
+  }
 }
 
 void Explainer::Begin() {
@@ -73,17 +54,29 @@ void Explainer::Begin() {
   const size_t j = begun_ % columns_.size();
   QuadratureOptions quadrature;
   quadrature.tolerance = options_.tolerance;
-  quadrature.noise = options_.noise;
+  quadrature.noise = options_.noise + (errors_.empty() ? 0 : errors_[row]);
   quadrature.noise_per_nat = options_.noise_per_nat;
   quadrature.max_nodes = options_.max_nodes_per_column;
   active_.push_back(
       {begun_, Conditional(rows_[row * features_ + columns_[j]], log_prob_[row], ranges_[j], quadrature)});
-  Active& one = active_.back();
+  ++begun_;
+  Go(active_.back());
+  if (active_.back().wanted == 0) active_.pop_back();
+}
+
+void Explainer::Go(Active& one) {
   nodes_.clear();
   one.conditional.Want(nodes_);
   one.wanted = nodes_.size();
-  AddPoints(row, columns_[j], nodes_);
-  ++begun_;
+  if (one.wanted == 0) answers_[one.answer] = one.conditional.Answer();
+  AddPoints(one.answer / columns_.size(), columns_[one.answer % columns_.size()], nodes_);
+}
+
+std::optional<size_t> Explainer::ChangedColumn(size_t point) const {
+  for (size_t column = 0; column < features_; ++column) {
+    if (points_[point * features_ + column] != rows_[origin_[point] * features_ + column]) return column;
+  }
+  return std::nullopt;
 }
 
 void Explainer::AddPoints(size_t row, size_t column, absl::Span<const double> values) {

@@ -5,15 +5,16 @@
 //   Explainer explainer(rows, features, columns, ranges, options);
 //   while (!explainer.is_done()) {
 //     ... log_prob = log p at explainer.points() ...
-//     status = explainer.Take(log_prob);
+//     explainer.Take(log_prob);
 //   }
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
+#include <utility>
 #include <vector>
 
-#include "absl/status/status.h"
 #include "absl/types/span.h"
 #include "server/explain/conditional.h"
 
@@ -35,15 +36,23 @@ class Explainer {
             const ExplainOptions& options);
 
   bool is_done() const { return origin_.empty(); }
+  size_t features() const { return features_; }
+  /// Whether the points are the rows as they are, which is so at the beginning.
+  bool asks_rows() const { return log_prob_.empty(); }
   /// Points x whose log p is wanted, (n, D) row-major. Point i differs from row origin()[i] in one column at most, and
   /// shares its context.
   absl::Span<const double> points() const { return points_; }
   absl::Span<const uint32_t> origin() const { return origin_; }
+  /// The column in which point `point` differs from its row.
+  std::optional<size_t> ChangedColumn(size_t point) const;
 
-  /// Takes log p of the points, (n), in nats; -infinity outside of the support. INTERNAL where one is NaN.
-  absl::Status Take(absl::Span<const double> log_prob);
+  /// How far log p of each row, and of points along its columns, may be off, (N), nats: estimates have standard errors.
+  /// Precondition: asks_rows. Without it: 0, beside the noise of the options.
+  void SetErrors(std::vector<double> errors) { errors_ = std::move(errors); }
+  /// Takes log p of the points, (n), in nats; -infinity outside of the support, NaN where it is not a number.
+  void Take(absl::Span<const double> log_prob);
 
-  /// log p of the rows, (N), nats. Precondition of both: is_done.
+  /// log p of the rows, (N), nats, or NaN. Precondition of both: is_done.
   const std::vector<double>& log_prob() const { return log_prob_; }
   /// (N, J), row-major.
   const std::vector<ColumnAnswer>& answers() const { return answers_; }
@@ -58,6 +67,8 @@ class Explainer {
 
   void Begin();
   void Ask();
+  /// Adds the points that `one` wants next, or takes its answer.
+  void Go(Active& one);
   /// Row `row` with column `column` replaced by each of `values`.
   void AddPoints(size_t row, size_t column, absl::Span<const double> values);
 
@@ -71,6 +82,7 @@ class Explainer {
   std::vector<Active> active_;
   size_t begun_ = 0;  ///< pairs of row and column that were begun
   std::vector<double> nodes_;
+  std::vector<double> errors_;  ///< of the rows; empty: none
   std::vector<double> log_prob_;
   std::vector<ColumnAnswer> answers_;
 };

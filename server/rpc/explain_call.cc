@@ -54,6 +54,11 @@ absl::Status ExplainCall::QueuePoints() {
   span.rows = points;
   span.input = {explainer.points().data(), NumberType::kFloat64, points, features};
   span.log = {log_prob_.data(), NumberType::kFloat64, points, 1};
+  const bool with_error = explainer.asks_rows() && info.is_estimate;
+  if (with_error) {
+    errors_.resize(points);
+    span.output = {errors_.data(), NumberType::kFloat64, points, 1};
+  }
   if (context_cols > 0 && context_.size() == context_cols) {
     span.context = {context_.data(), NumberType::kFloat64, 1, context_cols};
   } else if (context_cols > 0) {
@@ -64,7 +69,8 @@ absl::Status ExplainCall::QueuePoints() {
     }
     span.context = {contexts_.data(), NumberType::kFloat64, points, context_cols};
   }
-  return Queue(engine::Op::kLogProb, (explain_.rows.span.rows + points) * (features + context_cols + 1));
+  return Queue(with_error ? engine::Op::kLogProbWithError : engine::Op::kLogProb,
+               (explain_.rows.span.rows + points) * (features + context_cols + 1));
 }
 
 absl::Status ExplainCall::Queue(engine::Op wanted, size_t held) {
@@ -92,14 +98,21 @@ void ExplainCall::Done(absl::Status status) {
 
 void ExplainCall::OnOtherEvent(Event event) {
   if (event != Event::kAlarm) return;
-  const absl::Status status = computed_.ok() ? Continue() : computed_;
+  absl::Status status = computed_;
+  if (status.ok()) {
+    // Once more points are queued, or the answer is sent, this is another worker's, or gone.
+    status = Continue();
+  } else if (op != engine::Op::kLogProbByColumn) {
+    status = OfRequest(status, *explain_.explainer);
+  }
   if (!status.ok()) Answer(status);
 }
 
 absl::Status ExplainCall::Continue() {
   explain_.rows.model->series().OnRows(op, span.rows);
   if (op == engine::Op::kLogProbByColumn) return QueuePoints();
-  if (absl::Status status = explain_.explainer->Take(log_prob_); !status.ok()) return status;
+  if (op == engine::Op::kLogProbWithError) explain_.explainer->SetErrors(std::move(errors_));
+  explain_.explainer->Take(log_prob_);
   if (!explain_.explainer->is_done()) return QueuePoints();
   FillExplanation(explain_, EncodingOf(request_.rows()), response_);
   Answer(absl::OkStatus());

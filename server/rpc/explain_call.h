@@ -2,6 +2,8 @@
 //
 //   arrived -> [terms of the chain rule] -> (points queued -> computed -> taken)* -> answered
 //
+// The first points are the rows themselves. Where log p is an estimate, they come with its standard error.
+//
 // To the scheduler each round is a request of the same caller, so that others get their share. Done of a round may run
 // on any worker; an alarm brings the call back to its own, whose queue the next round goes to.
 #pragma once
@@ -46,6 +48,7 @@ class ExplainCall final : public serving::RowJob, public MessageCall {
   density::v1::ExplainResponse response_;
   ExplainRequest explain_;
   std::vector<double> log_prob_;  ///< of the points
+  std::vector<double> errors_;    ///< of log p of the rows, where it is an estimate
   std::vector<double> context_;   ///< of each row, (N, C), where rows differ in it
   std::vector<double> contexts_;  ///< of each point
   grpc::Alarm alarm_;

@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <numeric>
+#include <optional>
 #include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "server/base/bad_row.h"
 #include "server/base/errors.h"
 #include "server/engine/rows.h"
 #include "server/rpc/matrix.h"
@@ -47,15 +49,16 @@ void PrepareChain(ExplainRequest& prepared, density::v1::ExplainResponse& respon
 /// Numbers of the points of one round, about: 16 MiB.
 constexpr size_t kBatchNumbers = size_t{2} << 20;
 
-explain::ExplainOptions Options(NumberType precision, size_t features) {
+explain::ExplainOptions Options(NumberType precision, size_t features, double solver_noise) {
   explain::ExplainOptions options;
   options.batch_points = std::clamp<size_t>(kBatchNumbers / features, 1, options.batch_points);
+  options.noise = solver_noise;
   if (precision == NumberType::kFloat64) {
     options.tolerance = 1e-6;
   } else {
     // What float32 plans promise (docs/engine.md) is the difference from float64. Between neighbouring points it is
     // about a tenth of that.
-    options.noise = 1e-5;
+    options.noise += 1e-5;
     options.noise_per_nat = 1e-6;
   }
   return options;
@@ -94,9 +97,22 @@ absl::StatusOr<ExplainRequest> PrepareExplain(const density::v1::ExplainRequest&
   for (uint32_t column : *columns) ranges.push_back(known[column]);
   if (request.chain_rule()) PrepareChain(prepared, response);
   prepared.columns = *columns;
-  prepared.explainer = std::make_unique<explain::Explainer>(
-      std::move(x), features, *std::move(columns), std::move(ranges), Options(prepared.rows.precision, features));
+  prepared.explainer =
+      std::make_unique<explain::Explainer>(std::move(x), features, *std::move(columns), std::move(ranges),
+                                           Options(prepared.rows.precision, features, model.solver_noise()));
   return prepared;
+}
+
+absl::Status OfRequest(const absl::Status& status, const explain::Explainer& explainer) {
+  const std::optional<BadRow> bad = BadRowOf(status);
+  if (!bad || bad->row >= explainer.origin().size()) return status;
+  const uint32_t row = explainer.origin()[bad->row];
+  const std::optional<size_t> column = explainer.ChangedColumn(bad->row);
+  if (!column) return InvalidRow("rows", row, bad->message);
+  const double value = explainer.points()[bad->row * explainer.features() + *column];
+  return InvalidRow("rows", row,
+                    absl::StrCat("column ", *column, " cannot be explained, for log p has no value with ", value,
+                                 " in its place: ", bad->message, ". Leave the column out (`columns`), or the row"));
 }
 
 void FillExplanation(const ExplainRequest& request, density::v1::Encoding encoding,

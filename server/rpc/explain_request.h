@@ -30,6 +30,10 @@ absl::StatusOr<ExplainRequest> PrepareExplain(const density::v1::ExplainRequest&
                                               const registry::ModelManager& models, const RowLimits& limits,
                                               density::v1::ExplainResponse& response);
 
+/// An error of the explainer's points as one of the request's rows: where log p of a point cannot be computed, the row
+/// and the column that cannot be explained, and the value that was tried. Other errors as they are.
+absl::Status OfRequest(const absl::Status& status, const explain::Explainer& explainer);
+
 /// Writes the answer. Precondition: explainer->is_done().
 void FillExplanation(const ExplainRequest& request, density::v1::Encoding encoding,
                      density::v1::ExplainResponse& response);

@@ -5,6 +5,7 @@
 #include "server/base/errors.h"
 #include "server/base/logging.h"
 #include "server/base/strings.h"
+#include "server/flow/solver_noise.h"
 #include "server/rpc/column_ranges.h"
 
 namespace densityd::rpc {
@@ -34,7 +35,7 @@ engine::LazyPlan::Make Float64Maker(const PlanSource& source, const std::string&
 ServedModel::ServedModel(std::shared_ptr<const engine::Plan> float32, std::shared_ptr<const engine::LazyPlan> float64,
                          TailProbability tail_probability, std::vector<explain::ColumnRange> column_ranges,
                          std::vector<flow::ContextColumn> context_columns, flow::ChainOrder chain_order,
-                         std::shared_ptr<telemetry::ModelSeries> series)
+                         std::shared_ptr<telemetry::ModelSeries> series, double solver_noise)
     : float32_(std::move(float32)),
       lazy_float64_(float64.get()),
       float64_(std::move(float64)),
@@ -42,7 +43,8 @@ ServedModel::ServedModel(std::shared_ptr<const engine::Plan> float32, std::share
       column_ranges_(std::move(column_ranges)),
       context_columns_(std::move(context_columns)),
       chain_order_(std::move(chain_order)),
-      series_(std::move(series)) {}
+      series_(std::move(series)),
+      solver_noise_(solver_noise) {}
 
 size_t ServedModel::memory_bytes() const { return float32_->info().bytes + float64_->info().bytes; }
 
@@ -65,10 +67,10 @@ registry::Loader MakeLoader(PlanSource source, std::string device, telemetry::Me
     if (!float32.ok()) return OfStoredSpec(float32.status());
     auto float64 = std::make_shared<engine::LazyPlan>(source.float64_info(stored.manifest.spec()),
                                                       Float64Maker(source, device, stored.name, stored.version));
-    return std::make_shared<ServedModel>(*std::move(float32), std::move(float64), *std::move(tail_probability),
-                                         ColumnRanges(stored.manifest),
-                                         flow::ContextColumns(stored.manifest.spec().context_encoding()),
-                                         flow::ChainOrderOf(stored.manifest.spec()), metrics.ForModel(stored.name));
+    return std::make_shared<ServedModel>(
+        *std::move(float32), std::move(float64), *std::move(tail_probability), ColumnRanges(stored.manifest),
+        flow::ContextColumns(stored.manifest.spec().context_encoding()), flow::ChainOrderOf(stored.manifest.spec()),
+        metrics.ForModel(stored.name), flow::SolverNoise(stored.manifest.spec()));
   };
 }
 

@@ -28,7 +28,7 @@ class ServedModel final : public registry::Servable {
   ServedModel(std::shared_ptr<const engine::Plan> float32, std::shared_ptr<const engine::LazyPlan> float64,
               TailProbability tail_probability, std::vector<explain::ColumnRange> column_ranges,
               std::vector<flow::ContextColumn> context_columns, flow::ChainOrder chain_order,
-              std::shared_ptr<telemetry::ModelSeries> series);
+              std::shared_ptr<telemetry::ModelSeries> series, double solver_noise);
 
   size_t memory_bytes() const override;
   std::string plan_name() const override;
@@ -53,6 +53,8 @@ class ServedModel final : public registry::Servable {
   const std::vector<flow::ContextColumn>& context_columns() const { return context_columns_; }
   /// In which order of columns the density factors, or why in none.
   const flow::ChainOrder& chain_order() const { return chain_order_; }
+  /// How far log p may be off where layers solve differential equations, nats.
+  double solver_noise() const { return solver_noise_; }
   telemetry::ModelSeries& series() const { return *series_; }
 
  private:
@@ -64,6 +66,7 @@ class ServedModel final : public registry::Servable {
   std::vector<flow::ContextColumn> context_columns_;
   flow::ChainOrder chain_order_;
   std::shared_ptr<telemetry::ModelSeries> series_;
+  double solver_noise_;
 };
 
 /// Where plans come from: the engine and the store, or what a test puts in their place. Thread-safe.

@@ -8,6 +8,7 @@
 #include <sstream>
 
 #include "absl/strings/str_cat.h"
+#include "server/base/bad_row.h"
 #include "server/base/logging.h"
 #include "server/base/strings.h"
 
@@ -42,6 +43,17 @@ TEST(ErrorsTest, InvalidRowNamesTheRow) {
   const auto detail = DetailOf<google::rpc::BadRequest>(status);
   ASSERT_TRUE(detail.has_value());
   EXPECT_EQ(detail->field_violations(0).field(), "rows[17]");
+}
+
+TEST(ErrorsTest, WhatInvalidRowWasGivenIsFoundAgain) {
+  const auto bad = BadRowOf(Annotate(InvalidRow("layers[2].rows", 17, "column 2 is NaN"), "chunk 3"));
+  ASSERT_TRUE(bad.has_value());
+  EXPECT_EQ(bad->row, 17);
+  EXPECT_EQ(bad->message, "column 2 is NaN");
+  for (const absl::Status& other : {absl::OkStatus(), InvalidArgument("rows", "row 3 is bad"),
+                                    InvalidArgument("columns[two]", "is no number"), absl::InvalidArgumentError("x")}) {
+    EXPECT_FALSE(BadRowOf(other).has_value()) << other;
+  }
 }
 
 TEST(ErrorsTest, TextsThatAreNoUtf8OrEndlessGetThrough) {

@@ -24,7 +24,7 @@ class CtlExplainTest : public CtlTest {
       response.mutable_model()->set_version(3);
       const auto rows = request.rows().rows();
       for (uint64_t row = 0; row < rows; ++row) {
-        Append(-7.25, *response.mutable_log_prob()->mutable_f64_le());
+        Append(impossible_.empty() ? -7.25 : log_prob_, *response.mutable_log_prob()->mutable_f64_le());
         // The last column is the most unusual one.
         for (const uint32_t column : request.columns()) {
           if (!impossible_.empty()) {
@@ -81,7 +81,8 @@ class CtlExplainTest : public CtlTest {
     Append(is_only ? 0.25 : none, *response.mutable_error()->mutable_f64_le());
   }
 
-  std::set<uint32_t> impossible_;  ///< not empty: of every row
+  std::set<uint32_t> impossible_;                               ///< not empty: of every row
+  double log_prob_ = -std::numeric_limits<double>::infinity();  ///< of such rows
   int calls_ = 0;
   bool has_order_ = true;
 };
@@ -130,7 +131,10 @@ TEST_F(CtlExplainTest, NamesAllColumnsThatAreImpossible) {
 TEST_F(CtlExplainTest, SaysSoWhereNothingCanBeSaid) {
   impossible_ = {7};
   EXPECT_THAT(Ctl({"explain", "power"}, "a,b,month\n5,-3,1\n").out,
-              AllOf(HasSubstr("\nNothing can be said of a, b:"), Not(HasSubstr("nan"))));
+              AllOf(HasSubstr("\nNothing can be said of a, b: given the other columns"), Not(HasSubstr("nan"))));
+  log_prob_ = std::numeric_limits<double>::quiet_NaN();
+  EXPECT_THAT(Ctl({"explain", "power"}, "a,b,month\n5,-3,1\n").out,
+              HasSubstr("\nNothing can be said of a, b: log p is not a number at values of theirs"));
 }
 
 TEST_F(CtlExplainTest, WritesOneLinePerRowAndColumn) {

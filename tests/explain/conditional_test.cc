@@ -220,6 +220,23 @@ TEST(ConditionalTest, ACircleIsCutOppositeToItsMean) {
   }
 }
 
+// As float32 pi is larger than it is.
+TEST(ConditionalTest, PiOfFloat32IsTheEndOfACircle) {
+  const double pi = static_cast<float>(M_PI);
+  for (double mean : {0.3, 2.0, -2.9}) {
+    const LogDensity1 density = [mean](double t) { return 2 * std::cos(t - mean); };
+    const auto expected = Explain1(M_PI, density, Circle(-M_PI, M_PI)).answer;
+    const auto answer = Explain1(pi, density, Circle(-M_PI, M_PI)).answer;
+    EXPECT_NEAR(answer.surprise, expected.surprise, 1e-6) << mean;
+    EXPECT_NEAR(answer.tail_probability, expected.tail_probability, 1e-6) << mean;
+    EXPECT_NEAR(answer.median, expected.median, 1e-6) << mean;
+  }
+  const auto nothing = Explain1(
+                           pi, [](double) { return -kInfinity; }, Circle(-M_PI, M_PI))
+                           .answer;
+  EXPECT_TRUE(std::isnan(nothing.surprise));
+}
+
 TEST(ConditionalTest, ACircleWithoutADirectionHasAnAnswerToo) {
   const auto answer = Explain1(
                           1, [](double) { return 0.0; }, Circle(-M_PI, M_PI))

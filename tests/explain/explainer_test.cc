@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <limits>
+#include <optional>
 #include <vector>
 
 #include "gtest/gtest.h"
@@ -42,8 +43,15 @@ std::vector<double> NormalDensity(const Explainer& explainer) {
   return log_prob;
 }
 
+void ExpectNoAnswer(const ColumnAnswer& answer) {
+  for (double number :
+       {answer.surprise, answer.tail_probability, answer.median, answer.lower, answer.upper, answer.error}) {
+    EXPECT_TRUE(std::isnan(number)) << number;
+  }
+}
+
 void RunToEnd(Explainer& explainer) {
-  while (!explainer.is_done()) ASSERT_TRUE(explainer.Take(NormalDensity(explainer)).ok());
+  while (!explainer.is_done()) explainer.Take(NormalDensity(explainer));
 }
 
 std::vector<ColumnRange> Ranges() {
@@ -104,7 +112,7 @@ TEST(ExplainerTest, PointsDifferFromTheirRowInOneColumnAtMost) {
       }
       ASSERT_GE(same, kFeatures - 1);
     }
-    ASSERT_TRUE(explainer.Take(NormalDensity(explainer)).ok());
+    explainer.Take(NormalDensity(explainer));
   }
 }
 
@@ -114,7 +122,7 @@ TEST(ExplainerTest, BatchesAreBoundedAndDoNotChangeTheAnswer) {
   Explainer small(kRows, kFeatures, kAll, Ranges(), options);
   while (!small.is_done()) {
     ASSERT_LE(small.origin().size(), 1000u);
-    ASSERT_TRUE(small.Take(NormalDensity(small)).ok());
+    small.Take(NormalDensity(small));
   }
   Explainer large(kRows, kFeatures, kAll, Ranges(), {});
   RunToEnd(large);
@@ -139,7 +147,7 @@ TEST(ExplainerTest, AValueThatCannotBeLeavesNothingToSayOfTheOthers) {
     for (size_t i = 0; i < log_prob.size(); ++i) {
       if (explainer.points()[i * kFeatures + 1] <= 0) log_prob[i] = -std::numeric_limits<double>::infinity();
     }
-    ASSERT_TRUE(explainer.Take(log_prob).ok());
+    explainer.Take(log_prob);
   }
   for (size_t j : {0, 2}) {
     EXPECT_TRUE(std::isnan(explainer.answers()[j].surprise));
@@ -157,13 +165,72 @@ TEST(ExplainerTest, AValueThatCannotBeLeavesNothingToSayOfTheOthers) {
   EXPECT_NEAR(impossible.upper, possible.upper, 1e-3);
 }
 
-TEST(ExplainerTest, NotANumberIsAnErrorThatNamesTheRow) {
+TEST(ExplainerTest, ARowWithoutALogPHasNoAnswerAndItsNeighboursHaveTheirs) {
+  Explainer all(kRows, kFeatures, kAll, Ranges(), {});
+  RunToEnd(all);
   Explainer explainer(kRows, kFeatures, kAll, Ranges(), {});
-  std::vector<double> log_prob(4, 0);
-  log_prob[2] = std::numeric_limits<double>::quiet_NaN();
-  const absl::Status status = explainer.Take(log_prob);
-  EXPECT_EQ(status.code(), absl::StatusCode::kInternal);
-  EXPECT_NE(status.message().find("row 2"), std::string::npos);
+  while (!explainer.is_done()) {
+    std::vector<double> log_prob = NormalDensity(explainer);
+    for (size_t i = 0; i < log_prob.size(); ++i) {
+      if (explainer.origin()[i] == 2) log_prob[i] = std::numeric_limits<double>::quiet_NaN();
+    }
+    explainer.Take(log_prob);
+  }
+  EXPECT_TRUE(std::isnan(explainer.log_prob()[2]));
+  for (size_t i = 0; i < explainer.answers().size(); ++i) {
+    if (i / kFeatures == 2) {
+      ExpectNoAnswer(explainer.answers()[i]);
+    } else {
+      EXPECT_EQ(explainer.answers()[i].surprise, all.answers()[i].surprise);
+      EXPECT_EQ(explainer.answers()[i].error, all.answers()[i].error);
+    }
+  }
+}
+
+TEST(ExplainerTest, RowsWithoutALogPAreAnsweredAtOnce) {
+  Explainer explainer(kRows, kFeatures, kAll, Ranges(), {});
+  explainer.Take(std::vector<double>(4, std::numeric_limits<double>::quiet_NaN()));
+  EXPECT_TRUE(explainer.is_done());
+  for (const ColumnAnswer& answer : explainer.answers()) ExpectNoAnswer(answer);
+}
+
+// As where numbers overflow far out: the integral over the column is not known, others are.
+TEST(ExplainerTest, AColumnWhoseIntegralMeetsNoNumberHasNoAnswer) {
+  std::vector<ColumnRange> ranges = Ranges();
+  ranges[1].max = 50;
+  Explainer explainer(kRows, kFeatures, kAll, ranges, {});
+  while (!explainer.is_done()) {
+    std::vector<double> log_prob = NormalDensity(explainer);
+    for (size_t i = 0; i < log_prob.size(); ++i) {
+      if (explainer.points()[i * kFeatures + 1] > 30) log_prob[i] = std::numeric_limits<double>::quiet_NaN();
+    }
+    explainer.Take(log_prob);
+  }
+  for (size_t i = 0; i < explainer.answers().size(); ++i) {
+    if (i % kFeatures == 1) {
+      ExpectNoAnswer(explainer.answers()[i]);
+    } else {
+      EXPECT_TRUE(std::isfinite(explainer.answers()[i].surprise));
+    }
+  }
+}
+
+// Without an end of its own, the last column of all would be left at zero.
+TEST(ExplainerTest, AColumnWithoutAPlaceHasNoAnswer) {
+  std::vector<ColumnRange> ranges = Ranges();
+  ranges[2].is_whole = true;
+  ranges[2].support_low = 0.5;
+  ranges[2].support_high = 0.75;
+  Explainer explainer({10, -2, 0.5}, kFeatures, {2}, {ranges[2]}, {});
+  RunToEnd(explainer);
+  EXPECT_TRUE(std::isnan(explainer.answers()[0].median));
+}
+
+TEST(ExplainerTest, SaysInWhichColumnAPointDiffers) {
+  Explainer explainer(kRows, kFeatures, {2}, {Ranges()[2]}, {});
+  EXPECT_EQ(explainer.ChangedColumn(3), std::nullopt);
+  explainer.Take(NormalDensity(explainer));
+  EXPECT_EQ(explainer.ChangedColumn(3), 2);
 }
 
 }  // namespace

@@ -122,9 +122,7 @@ class FlowGridTest : public testing::TestWithParam<GridCase> {
       Tensor points = torch::empty({static_cast<int64_t>(explainer.origin().size()), 2}, torch::kFloat64);
       std::copy(explainer.points().begin(), explainer.points().end(), points.data_ptr<double>());
       const Tensor log_prob = flow_->LogProb(points, Tensor()).contiguous();
-      const absl::Status status = explainer.Take({log_prob.data_ptr<double>(), explainer.origin().size()});
-      EXPECT_TRUE(status.ok()) << status;
-      if (!status.ok()) return {};
+      explainer.Take({log_prob.data_ptr<double>(), explainer.origin().size()});
     }
     return explainer.answers();
   }

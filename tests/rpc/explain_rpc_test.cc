@@ -17,6 +17,7 @@ using density::v1::ExplainResponse;
 using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::StartsWith;
 
 class ExplainRpcTest : public ::testing::Test {
  protected:
@@ -145,6 +146,72 @@ TEST_F(ExplainRpcTest, TooMuchAtOnceIsRefusedBeforeAnythingIsComputed) {
   EXPECT_EQ(server_.probe().rows(), 0u);
   const auto one = [](ExplainRequest& request) { request.add_columns(0); };
   EXPECT_TRUE(Explain("normal", std::vector<float>(2 * 2049), one).ok());
+}
+
+// The row itself has a log p; the integral over its column asks beyond it.
+TEST_F(ExplainRpcTest, APointThatCannotBeComputedIsToldAsARowAndColumnOfTheRequest) {
+  const auto far = static_cast<float>(kFakeFarthest);
+  for (const int first : {0, 40}) {
+    std::vector<float> values(2 * first, 0.5);
+    values.insert(values.end(), {0.25, far});
+    const grpc::Status status = Explain("normal", values);
+    EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+    EXPECT_THAT(status.error_message(),
+                AllOf(StartsWith("rows: row " + std::to_string(first) + ": column 1 cannot be explained"),
+                      HasSubstr("with 1e+06 in its place"), HasSubstr("is too far out for the fake")));
+    // The other column can.
+    EXPECT_TRUE(Explain("normal", values, [](ExplainRequest& request) { request.add_columns(0); }).ok());
+  }
+}
+
+TEST_F(ExplainRpcTest, ARowThatCannotBeComputedIsNamed) {
+  const grpc::Status status = Explain("normal", {0, 0, 0, 2 * static_cast<float>(kFakeFarthest)});
+  EXPECT_EQ(status.error_message(), "rows: row 1: is too far out for the fake");
+}
+
+TEST_F(ExplainRpcTest, ARowWhoseLogPIsNotANumberHasNoAnswersAndItsNeighboursHaveTheirs) {
+  ASSERT_TRUE(Explain("normal", {0, -2 * static_cast<float>(kFakeFarthest), 0.5, -2}).ok());
+  EXPECT_TRUE(std::isnan(response_.log_prob().values(0)));
+  for (const density::v1::Matrix* matrix : {&response_.surprise(), &response_.tail_probability(), &response_.median(),
+                                            &response_.lower(), &response_.upper(), &response_.error()}) {
+    for (int i = 0; i < 4; ++i) EXPECT_EQ(std::isnan(matrix->values(i)), i < 2) << i;
+  }
+  EXPECT_NEAR(response_.surprise().values(3), 2 + 0.5 * std::log(2 * M_PI), 2e-3);
+}
+
+// The standard error of an estimated log p is |x_0| / 10.
+TEST_F(ExplainRpcTest, TheErrorOfAnEstimateIsInTheErrorOfItsRow) {
+  server_.Publish("estimate", kFakeEstimateFeatures);
+  ASSERT_TRUE(Explain("estimate", {}, [](ExplainRequest& request) {
+                *request.mutable_rows() = Rows(kFakeEstimateFeatures, {2, 0, 0.5, 1, 0, 0, 0.5, 1});
+              }).ok());
+  for (int i = 0; i < 4; ++i) {
+    EXPECT_NEAR(response_.error().values(i), 0.2, 0.05) << i;
+    EXPECT_LT(response_.error().values(4 + i), 2e-3) << i;
+    EXPECT_NEAR(response_.median().values(i), 0, 0.05);
+  }
+}
+
+// Tolerances of 1e-3 and more leave no three digits of an integral: more points would cost, and give nothing.
+TEST_F(ExplainRpcTest, ASolversToleranceIsInTheErrorAndSavesPoints) {
+  const auto solved_to = [this](const std::string& name, double tolerance) {
+    server_.Publish(name, 2, /*context=*/0, /*calibrated=*/true, [tolerance](density::v1::FlowSpec& spec) {
+      auto& layer = *spec.mutable_layers(0)->mutable_continuous();
+      layer.set_atol(tolerance);
+      layer.set_rtol(tolerance);
+    });
+    const uint64_t before = server_.probe().rows();
+    EXPECT_TRUE(Explain(name, {0.5, -2}, [](ExplainRequest& request) {
+                  request.set_precision(density::v1::PRECISION_FLOAT64);
+                }).ok());
+    return server_.probe().rows() - before;
+  };
+  const uint64_t exact = solved_to("exact", 1e-12);
+  EXPECT_LT(response_.error().values(0), 1e-6);
+  const uint64_t coarse = solved_to("coarse", 1e-3);
+  EXPECT_GT(response_.error().values(0), 1e-3);
+  EXPECT_LT(response_.error().values(0), 0.1);
+  EXPECT_LT(coarse, exact);
 }
 
 TEST_F(ExplainRpcTest, AModelWithoutRangesCannotBeExplained) {

@@ -3,7 +3,10 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <utility>
+
+#include "server/base/errors.h"
 
 namespace densityd::rpc {
 namespace {
@@ -93,19 +96,23 @@ absl::Status FakePlan::Run(engine::Op op, absl::Span<const engine::RowSpan> span
   for (const engine::RowSpan& span : spans) rows += span.rows;
   probe_->OnRun(spans.size(), rows);
   for (const engine::RowSpan& span : spans) {
-    for (size_t row = 0; row < span.rows; ++row) RunRow(op, span, row);
+    for (size_t row = 0; row < span.rows; ++row) {
+      if (absl::Status status = RunRow(op, span, row); !status.ok()) return status;
+    }
   }
   return absl::OkStatus();
 }
 
-void FakePlan::RunRow(engine::Op op, const engine::RowSpan& span, size_t row) const {
+absl::Status FakePlan::RunRow(engine::Op op, const engine::RowSpan& span, size_t row) const {
   const size_t context_row = span.context.rows == 1 ? 0 : row;
   double log_prob = 0;
   for (size_t c = 0; c < info_.context_features; ++c) log_prob -= Read(span.context, context_row, c);
   for (size_t j = 0; j < info_.features; ++j) {
     const double x =
         op == engine::Op::kSample ? FakeSample(span.seed, span.first_row + row, j) : Read(span.input, row, j);
-    log_prob -= x * x / 2;
+    const bool is_far = std::abs(x) > kFakeFarthest && std::abs(x) < 10 * kFakeFarthest;
+    if (is_far && x > 0) return InvalidRow("rows", span.first_row + row, "is too far out for the fake");
+    log_prob -= is_far ? std::numeric_limits<double>::quiet_NaN() : x * x / 2;
     if (op == engine::Op::kSample) Write(x, span.output, row, j);
     if (op == engine::Op::kInverse) Write(2 * x, span.output, row, j);
     if (op == engine::Op::kForward) Write(x / 2, span.output, row, j);
@@ -117,6 +124,7 @@ void FakePlan::RunRow(engine::Op op, const engine::RowSpan& span, size_t row) co
   if (op == engine::Op::kInverse) log_prob = log_abs_det;
   if (op == engine::Op::kForward) log_prob = -log_abs_det;
   Write(log_prob, span.log, row, 0);
+  return absl::OkStatus();
 }
 
 double FakeSample(uint64_t seed, uint64_t row, size_t column) {

@@ -45,6 +45,9 @@ class PlanProbe {
 /// From so many columns on log p is an estimate, with the standard error |x_0| / 10.
 inline constexpr size_t kFakeEstimateFeatures = 4;
 
+/// Rows with a number between this and ten times as much are refused; the negative of such a number makes log p NaN.
+inline constexpr double kFakeFarthest = 1e6;
+
 /// log p(x | c) = -sum x^2 / 2 - sum c; z = 2 x; the sample of (seed, row, column) is FakeSample.
 class FakePlan final : public engine::Plan {
  public:
@@ -54,7 +57,7 @@ class FakePlan final : public engine::Plan {
   absl::Status Run(engine::Op op, absl::Span<const engine::RowSpan> spans, engine::Workspace& workspace) const override;
 
  private:
-  void RunRow(engine::Op op, const engine::RowSpan& span, size_t row) const;
+  absl::Status RunRow(engine::Op op, const engine::RowSpan& span, size_t row) const;
 
   engine::PlanInfo info_;
   std::shared_ptr<PlanProbe> probe_;
