@@ -289,6 +289,8 @@ TEST(FitPreprocessing, RowsOutsideASupportAreToldWithTheirNumber) {
   EXPECT_THAT(refusal("kind: CATEGORICAL categories: [1, 2]", 3), HasSubstr("2 categories"));
   EXPECT_THAT(refusal("kind: CIRCULAR low: 0 high: 360", 361), HasSubstr("[0, 360]"));
   EXPECT_EQ(refusal("scaling: STANDARD", -1e9), "");
+  // An angle of a table of float32.
+  EXPECT_EQ(refusal("kind: CIRCULAR", static_cast<float>(std::numbers::pi)), "");
 }
 
 TEST(FitPreprocessing, NamedEntriesFindTheirColumns) {
