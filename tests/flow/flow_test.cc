@@ -131,6 +131,33 @@ TEST(Spline, IsTheIdentityOutsideItsIntervalAndKeepsTheInterval) {
   EXPECT_GT(MaxAbs(z - x), 0.1);
 }
 
+// As float32 pi is larger than it is.
+TEST(Spline, PiOfFloat32IsTheEndOfACircle) {
+  density::v1::Preset preset;
+  preset.set_name("circular_nsf");
+  preset.set_transforms(2);
+  preset.add_hidden(8);
+  preset.set_no_standardize(true);
+  const auto spec = ExpandPreset(preset, 2, 0);
+  ASSERT_TRUE(spec.ok()) << spec.status();
+  const auto flow = Build(*spec);
+  Randomise(*flow, 0.5);
+  const auto pi = static_cast<float>(M_PI);
+  const Tensor x = torch::tensor({{pi, 1.0F}, {0.5F, -pi}, {-pi, pi}}, torch::kFloat32).to(torch::kFloat64);
+  const Tensor at = x.clone().requires_grad_();
+  const Tensor log_prob = flow->LogProb(at, Tensor());
+  const Tensor at_end = x.clamp(-M_PI, M_PI).requires_grad_();
+  EXPECT_LE(MaxAbs(log_prob - flow->LogProb(at_end, Tensor())), 1e-6);
+  // Its slope is that of the end, too.
+  const Tensor score = torch::autograd::grad({log_prob.sum()}, {at})[0];
+  EXPECT_LE(MaxAbs(score - torch::autograd::grad({flow->LogProb(at_end, Tensor()).sum()}, {at_end})[0]), 1e-5);
+  flow->to(torch::kFloat32);
+  EXPECT_LE(MaxAbs(flow->LogProb(x.to(torch::kFloat32), Tensor()) - log_prob), 1e-4);
+  flow->to(torch::kFloat64);
+  // There and back, up to a whole turn.
+  EXPECT_LE(MaxAbs(torch::sin((flow->Inverse(flow->Forward(x, Tensor()).value, Tensor()).value - x) / 2)), 1e-6);
+}
+
 TEST(Spline, StaysInvertibleAtParametersOfAnySize) {
   const auto flow =
       Build(ParseSpec("features: 1 layers { elementwise { univariate { rational_quadratic_spline {} } } }"));
