@@ -1,3 +1,4 @@
+#include <functional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -14,6 +15,8 @@ namespace {
 using density::v1::FlowSpec;
 using density::v1::Standardize;
 
+constexpr int64_t kRowsAtOnce = 4096;
+
 void Fill(const Tensor& numbers, google::protobuf::RepeatedField<double>& field) {
   if (!field.empty()) return;
   const Tensor contiguous = numbers.cpu().contiguous();
@@ -21,10 +24,20 @@ void Fill(const Tensor& numbers, google::protobuf::RepeatedField<double>& field)
   field.Add(begin, begin + contiguous.numel());
 }
 
+// Some rows after the other: LibTorch's own reductions go through all of them for each column, and rows that do not fit
+// into memory would be read as often.
+Tensor SumOf(const Tensor& rows, const std::function<Tensor(const Tensor&)>& map) {
+  Tensor sum = torch::zeros({rows.size(1)}, rows.options().dtype(torch::kFloat64));
+  for (const Tensor& some : rows.split(kRowsAtOnce)) sum += map(some.to(torch::kFloat64)).sum(0);
+  return sum;
+}
+
 absl::Status Fit(const Tensor& rows, const std::string& field, Standardize& standardize) {
-  const Tensor values = rows.to(torch::kFloat64);
-  Tensor mean = values.mean(0);
-  Tensor deviation = values.std(0, /*unbiased=*/false);
+  const auto count = static_cast<double>(rows.size(0));
+  // Differences from the first row: columns far from 0 would lose their digits otherwise.
+  const Tensor origin = rows[0].to(torch::kFloat64);
+  Tensor mean = origin + SumOf(rows, [&](const Tensor& some) { return some - origin; }) / count;
+  Tensor deviation = (SumOf(rows, [&](const Tensor& some) { return (some - mean).square(); }) / count).sqrt();
   for (int64_t column : standardize.unchanged()) {
     mean[column] = 0;
     deviation[column] = 1;

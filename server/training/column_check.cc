@@ -40,6 +40,30 @@ bool HasNoise(const std::vector<bool>& dequantised, size_t column) {
   return column < dequantised.size() && dequantised[column];
 }
 
+// Of one column.
+struct Moments {
+  double rows = 0;
+  double low = std::numeric_limits<double>::infinity();
+  double high = -std::numeric_limits<double>::infinity();
+  // Differences from the first value: a column far from 0 would lose its digits otherwise.
+  double origin = 0;
+  double sum = 0;
+  double mean = 0;
+  double squares = 0;  // over the rows
+
+  void Add(double value) {
+    if (std::isnan(value)) return;
+    if (rows++ == 0) origin = value;
+    low = std::min(low, value);
+    high = std::max(high, value);
+    sum += value - origin;
+  }
+  double Mean() const { return rows == 0 ? 0 : origin + sum / rows; }
+  void AddSquare(double value) {
+    if (!std::isnan(value)) squares += (value - mean) * (value - mean) / rows;
+  }
+};
+
 bool AgreeInEveryRow(absl::Span<const double> values, absl::Span<const Column> columns, size_t a, size_t b,
                      double sign) {
   for (size_t begin = 0; begin < values.size(); begin += columns.size()) {
@@ -52,31 +76,23 @@ bool AgreeInEveryRow(absl::Span<const double> values, absl::Span<const Column> c
 
 }  // namespace
 
-Column Summarize(absl::Span<const double> values, size_t cols, size_t column) {
-  double rows = 0;
-  double low = std::numeric_limits<double>::infinity();
-  double high = -low;
-  // Differences from the first value: a column far from 0 would lose its digits otherwise.
-  double origin = 0;
-  double sum = 0;
-  for (size_t i = column; i < values.size(); i += cols) {
-    if (std::isnan(values[i])) continue;
-    if (rows++ == 0) origin = values[i];
-    low = std::min(low, values[i]);
-    high = std::max(high, values[i]);
-    sum += values[i] - origin;
+std::vector<Column> Summarize(absl::Span<const double> values, size_t cols) {
+  std::vector<Moments> moments(cols);
+  for (size_t row = 0; row < values.size(); row += cols) {
+    for (size_t i = 0; i < cols; ++i) moments[i].Add(values[row + i]);
   }
-  const double mean = rows == 0 ? 0 : origin + sum / rows;
-  double squares = 0;
-  for (size_t i = column; i < values.size(); i += cols) {
-    if (!std::isnan(values[i])) squares += (values[i] - mean) * (values[i] - mean) / rows;
+  for (Moments& of_column : moments) of_column.mean = of_column.Mean();
+  for (size_t row = 0; row < values.size(); row += cols) {
+    for (size_t i = 0; i < cols; ++i) moments[i].AddSquare(values[row + i]);
   }
-  Column summary;
-  summary.set_min(low);
-  summary.set_max(high);
-  summary.set_mean(mean);
-  summary.set_stddev(std::sqrt(squares));
-  return summary;
+  std::vector<Column> summaries(cols);
+  for (size_t i = 0; i < cols; ++i) {
+    summaries[i].set_min(moments[i].low);
+    summaries[i].set_max(moments[i].high);
+    summaries[i].set_mean(moments[i].mean);
+    summaries[i].set_stddev(std::sqrt(moments[i].squares));
+  }
+  return summaries;
 }
 
 absl::Status CheckNotConstant(absl::Span<const Column> columns, size_t features, const std::vector<bool>& dequantised) {

@@ -11,9 +11,9 @@
 
 namespace densityd::training {
 
-/// Range and moments of column `column` of `values` (rows, cols), row-major and not empty. Missing numbers (NaN) do not
-/// count.
-density::v1::Column Summarize(absl::Span<const double> values, size_t cols, size_t column);
+/// Range and moments of each column of `values` (rows, cols), row-major and not empty. Missing numbers (NaN) do not
+/// count. Goes through the rows twice, whatever the number of columns: they need not fit into memory.
+std::vector<density::v1::Column> Summarize(absl::Span<const double> values, size_t cols);
 
 /// INVALID_ARGUMENT for `feature_columns` or `context_columns` with the first column that takes one value only.
 /// `columns` summarise `features` modelled columns, then context. Modelled column i is not looked at where

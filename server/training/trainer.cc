@@ -280,6 +280,8 @@ RowTensors RandomRows(const RowTensors& rows, int64_t count, uint64_t seed) {
   const Permutation order(seed, kStartStream, /*part=*/0, static_cast<uint64_t>(rows.rows()));
   std::vector<int64_t> indices(static_cast<size_t>(count));
   for (size_t i = 0; i < indices.size(); ++i) indices[i] = static_cast<int64_t>(order(i));
+  // From the first to the last: rows that do not fit into memory are then read once.
+  std::sort(indices.begin(), indices.end());
   return rows.Select(indices);
 }
 

@@ -174,11 +174,10 @@ absl::StatusOr<TrainingData> PrepareData(const SourceData& source, const ColumnS
   if (!view.ok()) return view.status();
   data.validation = *std::move(view);
 
-  std::vector<Column> summaries;
+  std::vector<Column> summaries = Summarize(data.train.values, order.size());
   for (size_t i = 0; i < order.size(); ++i) {
-    summaries.push_back(Summarize(data.train.values, order.size(), i));
-    summaries.back().set_name(columns.names[order[i]]);
-    *(i < data.features ? data.schema.add_features() : data.schema.add_context()) = summaries.back();
+    summaries[i].set_name(columns.names[order[i]]);
+    *(i < data.features ? data.schema.add_features() : data.schema.add_context()) = summaries[i];
   }
   status = CheckNotConstant(summaries, data.features, dequantised);
   if (status.ok()) status = CheckNotDuplicated(data.train.values, summaries, data.features, dequantised);

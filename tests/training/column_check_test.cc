@@ -28,10 +28,8 @@ Rows MakeRows(size_t rows, const std::vector<std::function<double(size_t)>>& col
   for (size_t row = 0; row < rows; ++row) {
     for (const auto& column : columns) made.values.push_back(column(row));
   }
-  for (size_t i = 0; i < columns.size(); ++i) {
-    made.columns.push_back(Summarize(made.values, columns.size(), i));
-    made.columns.back().set_name("c" + std::to_string(i));
-  }
+  made.columns = Summarize(made.values, columns.size());
+  for (size_t i = 0; i < columns.size(); ++i) made.columns[i].set_name("c" + std::to_string(i));
   return made;
 }
 
@@ -39,7 +37,11 @@ double Wave(size_t row) { return std::sin(static_cast<double>(row) * 1.7); }
 double OtherWave(size_t row) { return std::cos(static_cast<double>(row) * 0.3); }
 
 TEST(SummarizeTest, GivesRangeAndMoments) {
-  const Column column = Summarize(std::vector<double>{1, 9, 3, 9, 5, 9}, 2, 0);
+  const std::vector<Column> columns = Summarize(std::vector<double>{1, 9, 3, std::nan(""), 5, 8}, 2);
+  EXPECT_EQ(columns[1].min(), 8);
+  EXPECT_EQ(columns[1].mean(), 8.5);
+  EXPECT_EQ(columns[1].stddev(), 0.5);
+  const Column& column = columns[0];
   EXPECT_EQ(column.min(), 1);
   EXPECT_EQ(column.max(), 5);
   EXPECT_DOUBLE_EQ(column.mean(), 3);
@@ -49,7 +51,7 @@ TEST(SummarizeTest, GivesRangeAndMoments) {
 TEST(SummarizeTest, KeepsTheSpreadOfALargeOffset) {
   std::vector<double> values;
   for (int i = 0; i < 1000; ++i) values.push_back(1e12 + (i % 2));
-  EXPECT_NEAR(Summarize(values, 1, 0).stddev(), 0.5, 1e-6);
+  EXPECT_NEAR(Summarize(values, 1)[0].stddev(), 0.5, 1e-6);
 }
 
 TEST(CheckNotConstantTest, NamesTheColumnAndItsRole) {
