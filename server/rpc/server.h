@@ -45,8 +45,8 @@ struct ServerOptions {
   int max_uploads = 16;  ///< datasets that are uploaded at the same time
   size_t max_queued_rows = 4 << 20;
   size_t max_queued_bytes = size_t{2} << 30;  ///< a sixth of it is for what lies beside requests and answers
-  serving::QuotaLimits client_limits;  ///< of clients without a quota of their own (Grant)
-  int max_concurrent_streams = 256;    ///< calls at once on one connection
+  serving::QuotaLimits client_limits;         ///< of clients without a quota of their own (Grant)
+  int max_concurrent_streams = 256;           ///< calls at once on one connection
   ConnectionLimits connections;
   absl::Duration handshake_timeout = absl::Seconds(10);  ///< TLS and HTTP/2 together
   absl::Duration max_connection_idle = absl::Minutes(30);
