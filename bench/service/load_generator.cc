@@ -3,7 +3,6 @@
 #include <grpcpp/grpcpp.h>
 #include <unistd.h>
 
-#include <chrono>
 #include <cmath>
 #include <fstream>
 #include <sstream>
@@ -172,7 +171,8 @@ class Run {
 
   /// Polls instead of blocking, unless it may sleep: the next start must not be late because of a sleeping thread.
   bool NextWithin(absl::Time next, void** tag, bool* ok) {
-    const auto until = options_.sleeps ? absl::ToChronoTime(next) : std::chrono::system_clock::time_point::min();
+    const gpr_timespec until =
+        options_.sleeps ? grpc::TimePoint(absl::ToChronoTime(next)).raw_time() : gpr_inf_past(GPR_CLOCK_REALTIME);
     return queue_.AsyncNext(tag, ok, until) == grpc::CompletionQueue::GOT_EVENT;
   }
 
