@@ -44,6 +44,7 @@ class TwoMoons:
 
     box = ((-1.6, 2.6), (-1.1, 1.6))
     deviation = 0.1
+    noise = 0  # columns beside the two that are drawn
 
     @staticmethod
     def _arcs(angle):
@@ -81,6 +82,7 @@ class WaveOnTorus:
 
     box = ((-numpy.pi, numpy.pi), (-numpy.pi, numpy.pi))
     deviation = 0.35
+    noise = 0
 
     def draw(self, count, random):
         first = random.uniform(-numpy.pi, numpy.pi, count)
@@ -135,7 +137,7 @@ def _grid(truth):
     (left, right), (bottom, top) = truth.box
     x, y = numpy.meshgrid(numpy.linspace(left, right, GRID), numpy.linspace(top, bottom, GRID))
     points = numpy.stack([x.ravel(), y.ravel()], axis=1)
-    return numpy.pad(points, ((0, 0), (0, getattr(truth, "noise", 0))))
+    return numpy.pad(points, ((0, 0), (0, truth.noise)))
 
 
 def _draw(title, truth, log_prob, samples, path):

@@ -2,7 +2,7 @@
 //
 // What a request held is kept by the allocator for the next one, which need not fit into it: messages come in pieces,
 // and become blocks. Near the ceiling, where what is kept would come on top of what is in use, it goes back to the
-// system instead, some times a second.
+// system instead, as it is freed or some milliseconds later.
 #pragma once
 
 #include <thread>

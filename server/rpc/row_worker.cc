@@ -167,12 +167,12 @@ bool RowWorker::Take(bool all) {
         break;
       case Look::kEvent:
         empty = 0;
-        if (MonotonicNanoseconds() < latest) continue;
-        reads_.Settle();
-        return true;
+        break;
     }
+    const int64_t now = MonotonicNanoseconds();
+    if (now >= latest) break;
     if (empty < (reads_.has_new() ? kLooksForMessages : kLooks)) continue;
-    if (!reads_.has_new() || MonotonicNanoseconds() >= end) break;
+    if (!reads_.has_new() || now >= end) break;
   }
   reads_.Settle();
   return true;

@@ -26,7 +26,7 @@ namespace densityd::training {
 namespace {
 
 // What a rank says first: kHello, token, rank, number of ranks, the port that it listens at, agreement; one a line.
-constexpr char kHello[] = "densityd rank 1";
+constexpr char kHello[] = "densityd rank 2";
 // What rank 0 answers: kWelcome, then "address port" of each other rank; or kRefusal, then why.
 constexpr char kWelcome[] = "welcome";
 constexpr char kRefusal[] = "refused";

@@ -29,16 +29,16 @@ class Team {
   void Run(size_t count, Task task);
 
  private:
-  void Serve(size_t member);
-  void Work(size_t member);
-
-  std::vector<std::thread> threads_;
   // Of a member; each in a cache line of its own.
   struct alignas(64) Share {
     std::atomic<size_t> next = 0;  // item
     size_t end = 0;
   };
 
+  void Serve(size_t member);
+  void Work(size_t member);
+
+  std::vector<std::thread> threads_;
   std::vector<Share> shares_;
   const Task* task_ = nullptr;
   std::atomic<bool> is_open_ = false;  // whether there may be items left
