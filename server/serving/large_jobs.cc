@@ -69,8 +69,9 @@ absl::Status LargeJobs::GiveUp(const RowJob& job, const PlanCost& cost, absl::Ti
   if (!reason.ok() || job.deadline == absl::InfiniteFuture()) return reason;
   const RowJob::Progress& progress = job.progress_;
   const size_t tiles = (job.span.rows - progress.next_row - 1) / progress.tile_rows + 1;
-  const double seconds = cost[static_cast<size_t>(job.op)].Seconds(progress.tile_rows, now) *
-                         static_cast<double>((tiles - 1) / static_cast<size_t>(workers) + 1);
+  const size_t rounds = (tiles - 1) / static_cast<size_t>(workers) + 1;
+  const double seconds =
+      cost[static_cast<size_t>(job.op)].Seconds(progress.tile_rows, now) * static_cast<double>(rounds);
   return CheckInTime(job, now + absl::Seconds(seconds));
 }
 
