@@ -168,11 +168,12 @@ absl::StatusOr<TrainingData> PrepareData(const SourceData& source, const ColumnS
   data.features = columns.features.size();
   data.context_features = columns.context.size();
   data.sha256 = hash.HexDigest();
-  absl::StatusOr<SelectedRows> view = ViewOf(*std::move(train), order.size());
-  if (view.ok()) data.train = *std::move(view);
-  if (view.ok()) view = ViewOf(*std::move(validation), order.size());
-  if (!view.ok()) return view.status();
-  data.validation = *std::move(view);
+  absl::StatusOr<SelectedRows> train_view = ViewOf(*std::move(train), order.size());
+  if (!train_view.ok()) return train_view.status();
+  data.train = *std::move(train_view);
+  absl::StatusOr<SelectedRows> validation_view = ViewOf(*std::move(validation), order.size());
+  if (!validation_view.ok()) return validation_view.status();
+  data.validation = *std::move(validation_view);
 
   std::vector<Column> summaries = Summarize(data.train.values, order.size());
   for (size_t i = 0; i < order.size(); ++i) {
