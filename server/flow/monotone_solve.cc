@@ -1,5 +1,6 @@
 #include "server/flow/monotone_solve.h"
 
+#include <cmath>
 #include <limits>
 
 namespace densityd::flow {
@@ -10,6 +11,12 @@ constexpr int kMaxSteps = 200;
 double Epsilon(const Tensor& numbers) {
   return numbers.scalar_type() == torch::kFloat32 ? std::numeric_limits<float>::epsilon()
                                                   : std::numeric_limits<double>::epsilon();
+}
+
+// Such that exp of it times a number that is no larger is finite.
+double LargestExponent(const Tensor& numbers) {
+  return 0.5 * std::log(numbers.scalar_type() == torch::kFloat32 ? std::numeric_limits<float>::max()
+                                                                 : std::numeric_limits<double>::max());
 }
 
 Tensor Find(const std::function<MappedColumns(const Tensor&)>& map, const Tensor& target, Tensor low, Tensor high) {
@@ -26,9 +33,13 @@ Tensor Find(const std::function<MappedColumns(const Tensor&)>& map, const Tensor
     const Tensor usable = (newton > low).logical_and(newton < high).logical_and(torch::full_like(done, step % 3 != 0));
     const Tensor next = torch::where(usable, newton, low + (high - low) / 2);
     const Tensor size = torch::maximum(low.abs(), high.abs()) * tolerance;
+    const Tensor found = (newton - root).abs() <= size;
+    const Tensor closed = (high - low <= size).logical_or(excess == 0);
+    // The root of a bracket that closed is as it is: where the map is flat Newton's method leads far from it.
+    const Tensor last = torch::where(found.logical_and(closed.logical_not()), torch::clamp(newton, low, high), root);
     // What is found stays: the middle of a bracket that Newton's method left wide may be far from it.
-    done = done.logical_or((newton - root).abs() <= size).logical_or(high - low <= size).logical_or(excess == 0);
-    root = torch::where(done, root, next);
+    root = torch::where(done, root, torch::where(found.logical_or(closed), last, next));
+    done = done.logical_or(found).logical_or(closed);
     if (done.all().item<bool>()) break;
   }
   // Where an input was not a number.
@@ -44,9 +55,12 @@ Tensor SolveMonotone(const std::function<MappedColumns(const Tensor&)>& map, con
     const torch::NoGradGuard no_grad;
     root = Find(map, target.detach(), low.detach(), high.detach());
   }
-  // One more step of Newton's method, which has the derivatives of the root.
+  // A step of Newton's method has the derivatives of the root; its length, which is none, is taken from it. Flat places
+  // have slopes whose reciprocal is more than the number type holds.
   const MappedColumns mapped = map(root);
-  return root - (mapped.value - target) * (-mapped.log_slope.detach()).exp();
+  const Tensor reciprocal = (-mapped.log_slope.detach()).clamp_max(LargestExponent(root)).exp();
+  const Tensor newton = (mapped.value - target) * reciprocal;
+  return root - (newton - newton.detach());
 }
 
 }  // namespace densityd::flow

@@ -1,10 +1,11 @@
 // Properties that hold for every transform, with and without context, at random weights.
-#include <cmath>
+#include <random>
 #include <string>
 #include <vector>
 
 #include "gtest/gtest.h"
 #include "server/flow/spec.h"
+#include "tests/flow/context_rows.h"
 #include "tests/flow/flow_testing.h"
 #include "tests/flow/transform_cases.h"
 
@@ -13,29 +14,11 @@ namespace {
 
 constexpr int64_t kRows = 40;
 
-// Rows of the context: each column of what its encoding takes, missing and unknown values among them.
-Tensor ContextOf(const density::v1::FlowSpec& spec) {
-  Tensor context = Normal({kRows, spec.context_features()}, 11);
-  const auto& columns = spec.context_encoding().columns();
-  for (int j = 0; j < columns.size(); ++j) {
-    Tensor column = context.select(1, j);
-    if (columns[j].kind() == density::v1::ColumnPreprocessing::CIRCULAR) {
-      column.copy_(columns[j].low() + (columns[j].high() - columns[j].low()) * column.sigmoid());
-    }
-    for (int64_t row = 0; row < kRows; ++row) {
-      // Codes() has one more than the encodings know.
-      if (columns[j].categories_size() > 0) column[row] = Codes()[row % Codes().size()];
-      if (columns[j].accept_missing() && row % 3 == 1) column[row] = std::nan("");
-    }
-  }
-  return context;
-}
-
 class TransformTest : public testing::TestWithParam<TransformCase> {
  protected:
   TransformTest() : flow_(Build(SpecOf(GetParam()))) {
     Randomise(*flow_, 0.25);
-    if (GetParam().context > 0) context_ = ContextOf(flow_->spec());
+    context_ = ContextOf(flow_->spec(), kRows, 11);
     // In training integers get noise, and encodings of the context leave values out.
     if (GetParam().rounds() || flow_->spec().has_context_encoding()) flow_->eval();
   }
@@ -66,6 +49,19 @@ class TransformTest : public testing::TestWithParam<TransformCase> {
         break;
     }
     return normal;
+  }
+
+  // Tiny and huge numbers, (1, D) each: of one magnitude in all columns, and of another in each.
+  std::vector<Tensor> ExtremeRows() const {
+    const std::vector<double> numbers = Extremes(GetParam().support);
+    std::vector<Tensor> rows;
+    for (double number : numbers) rows.push_back(torch::full({1, GetParam().features}, number, torch::kFloat64));
+    std::mt19937_64 random(17);
+    for (int i = 0; i < 12; ++i) {
+      rows.push_back(torch::empty({1, GetParam().features}, torch::kFloat64));
+      for (int64_t j = 0; j < GetParam().features; ++j) rows.back()[0][j] = numbers[random() % numbers.size()];
+    }
+    return rows;
   }
 
   Mapped Inverse(const Tensor& x) const { return flow_->Inverse(x, context_); }
@@ -120,18 +116,18 @@ TEST_P(TransformTest, Float32AgreesWithFloat64) {
 TEST_P(TransformTest, TinyAndHugeInputsGiveFiniteNumbersAndGradients) {
   for (const torch::Dtype dtype : {torch::kFloat64, torch::kFloat32}) {
     flow_->to(dtype);
-    for (double number : Extremes(GetParam().support)) {
-      const Tensor x = torch::full({1, GetParam().features}, number, dtype).requires_grad_();
+    for (const Tensor& numbers : ExtremeRows()) {
+      const Tensor x = numbers.to(dtype).requires_grad_();
       const Tensor context = context_.defined() ? context_.narrow(0, 0, 1).to(dtype) : context_;
       const Tensor log_prob = flow_->LogProb(x, context);
-      EXPECT_TRUE(log_prob.isfinite().all().item<bool>()) << number << " " << log_prob;
+      EXPECT_TRUE(log_prob.isfinite().all().item<bool>()) << numbers << " " << log_prob;
       std::vector<Tensor> inputs = flow_->parameters();
       inputs.push_back(x);
       for (const Tensor& gradient : torch::autograd::grad({log_prob.sum()}, inputs, {}, {}, false, true)) {
-        EXPECT_TRUE(!gradient.defined() || gradient.isfinite().all().item<bool>()) << number;
+        EXPECT_TRUE(!gradient.defined() || gradient.isfinite().all().item<bool>()) << numbers;
       }
       const Mapped data = flow_->Forward(flow_->Inverse(x, context).value, context);
-      EXPECT_TRUE(data.value.isfinite().all().item<bool>()) << number;
+      EXPECT_TRUE(data.value.isfinite().all().item<bool>()) << numbers;
     }
   }
 }
