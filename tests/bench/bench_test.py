@@ -22,7 +22,7 @@ import bars  # noqa: E402
 import comparison  # noqa: E402
 import report  # noqa: E402
 from earlier_run import EarlierRun  # noqa: E402
-from figures import area_under_curve  # noqa: E402
+from figures import area_under_curve, over_seeds  # noqa: E402
 from suite import Suite  # noqa: E402
 
 
@@ -243,11 +243,11 @@ class QualityTest(unittest.TestCase):
         table, anomalies = run["tables"][0], run["anomalies"][0]
         earlier = EarlierRun(self.DATA / "peers.json")
         steps = table["presets"][0]["steps"]
-        self.assertEqual(earlier.zuko(table, "maf", None, steps, 1), table["presets"][0]["zuko"])
+        self.assertEqual(earlier.zuko(table, "maf", None, steps, 3), table["presets"][0]["zuko"])
         for what, change, arguments in (
-                ("no table power of 17", {"rows": 17}, ("maf", None, steps, 1)),
-                ("other rows of power", {"gaussian": {"mean": table["gaussian"]["mean"] + 0.01}}, ("maf", None, steps, 1)),
-                ("did not train maf on power in 7 steps", {}, ("maf", None, 7, 1)),
+                ("no table power of 17", {"rows": 17}, ("maf", None, steps, 3)),
+                ("other rows of power", {"gaussian": {"mean": table["gaussian"]["mean"] + 0.01}}, ("maf", None, steps, 3)),
+                ("did not train maf on power in 7 steps", {}, ("maf", None, 7, 3)),
                 ("did not train naf", {}, ("naf", None, steps, 1))):
             with self.subTest(what), self.assertRaisesRegex(ValueError, what):
                 earlier.zuko({**table, **change}, *arguments)
@@ -256,6 +256,13 @@ class QualityTest(unittest.TestCase):
                          {"isolation forest", "local outlier factor"})
         with self.assertRaisesRegex(ValueError, "other rows of mammography"):
             earlier.detectors(anomalies, 0, None, None, labels[1:])
+
+    def test_of_several_trainings_the_middle_one_counts(self):
+        runs = [([-1.0, -3.0], 4), ([-1.0, -1e4], 5), ([-1.0, -2.0], 6)]
+        figure = over_seeds(runs)
+        self.assertEqual((figure["mean"], figure["seconds"], figure["seeds"]), (-2.0, 5, [-2.0, -5000.5, -1.5]))
+        self.assertAlmostEqual(figure["error"], 2 * 1 / 2**0.5)
+        self.assertEqual(over_seeds(runs[:2])["mean"], -5000.5)
 
     def test_the_area_under_the_curve_is_the_share_of_pairs_in_the_right_order(self):
         self.assertEqual(area_under_curve([1, 2, 2, 3], [0, 0, 1, 1]), 3.5 / 4)
