@@ -6,19 +6,13 @@
 
 #include "absl/status/statusor.h"
 #include "grpcpp/security/server_credentials.h"
+#include "server/rpc/tls_files.h"
 
 namespace densityd::rpc {
 
-/// PEM files. They are read again when they change, so that certificates are renewed without a restart.
-struct TlsOptions {
-  std::string certificate;  ///< the server's chain; empty: no TLS
-  std::string key;          ///< its private key; needed with `certificate`
-  std::string client_ca;    ///< clients must show a certificate signed by one of these; empty: they need none
-};
-
-/// Credentials for listening on `address`. INVALID_ARGUMENT for an incomplete set of files; NOT_FOUND or DATA_LOSS
-/// where a file is absent or not PEM; FAILED_PRECONDITION for plain text beyond this machine, unless
-/// `allow_plain_text`.
+/// Credentials for listening on `address`, which must outlive the server. INVALID_ARGUMENT for an incomplete set of
+/// files; NOT_FOUND or DATA_LOSS where a file is absent, not PEM, or of another pair (CheckTls); FAILED_PRECONDITION
+/// for plain text beyond this machine, unless `allow_plain_text`.
 absl::StatusOr<std::shared_ptr<grpc::ServerCredentials>> MakeCredentials(const TlsOptions& tls,
                                                                          const std::string& address,
                                                                          bool allow_plain_text);

@@ -147,13 +147,14 @@ absl::Status Server::Listen() {
   EnableReflection();
   auto credentials = MakeCredentials(options_.tls, options_.address, options_.insecure_beyond_loopback);
   if (!credentials.ok()) return credentials.status();
+  credentials_ = *std::move(credentials);
   grpc::ServerBuilder builder;
   AddLimits(options_, builder);
   auto acceptor = Acceptor::Open(options_.address, options_.connections);
   if (!acceptor.ok()) return acceptor.status();
   acceptor_ = *std::move(acceptor);
   external_ = builder.experimental().AddExternalConnectionAcceptor(
-      grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD, *credentials);
+      grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD, credentials_);
   builder.RegisterService(&estimator_);
   builder.RegisterService(&trainings_);
   builder.RegisterService(&datasets_);

@@ -113,6 +113,7 @@ class Server {
   HealthService health_;
   std::vector<std::unique_ptr<RowWorker>> workers_;
   std::unique_ptr<Acceptor> acceptor_;
+  std::shared_ptr<grpc::ServerCredentials> credentials_;
   std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> external_;
   std::unique_ptr<AcceptorWatch> watch_;
   std::unique_ptr<grpc::Server> server_;

@@ -119,16 +119,22 @@ class RenewalTest(harness.ServerTestCase):
         fresh = self.folder / "fresh"
         fresh.mkdir()
         tls_test.make_certificates(fresh)
-        for name in ("server.key", "server.pem"):
-            os.replace(fresh / name, self.folder / name)
 
-        def served():
+        def served(authority=fresh / "ca.pem"):
             try:
-                return self.server.ctl("--retry-for", 0, "--tls-ca", fresh / "ca.pem", "health") == "SERVING\n"
+                return self.server.ctl("--retry-for", 0, "--tls-ca", authority, "health") == "SERVING\n"
             except AssertionError:
                 time.sleep(0.5)
                 return False
 
+        # A certificate whose key has not come, and half a key: what was before is served, and the log says why.
+        os.replace(fresh / "server.pem", self.folder / "server.pem")
+        for complaint in ("is not the key", "no private key"):
+            harness.wait_until(lambda text=complaint: text in self.server.log_tail(), "the log to say what is wrong")
+            self.assertTrue(served(self.folder / "ca.pem"))
+            self.assertFalse(served())
+            (self.folder / "server.key").write_bytes((fresh / "server.key").read_bytes()[:100])
+        os.replace(fresh / "server.key", self.folder / "server.key")
         harness.wait_until(served, "the renewed certificate")
         self.assertEqual(check(b"", timeout=60), b"\x08\x01")
         self.assertNotIn(grpc.ChannelConnectivity.TRANSIENT_FAILURE, states)
