@@ -23,6 +23,7 @@ constexpr int kBurst = 64;
 /// After an error that does not go away by asking again.
 constexpr int kPauseMilliseconds = 10;
 constexpr int kIdleMilliseconds = 1000;
+constexpr absl::Duration kBetweenComplaints = absl::Seconds(10);
 
 FileDescriptor OpenSpare() { return FileDescriptor(open("/dev/null", O_RDONLY | O_CLOEXEC)); }
 
@@ -76,7 +77,8 @@ Acceptor::Acceptor(Listeners listeners, ConnectionLimits limits)
       table_(limits),
       highest_descriptor_(HighestDescriptor()),
       wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
-      spare_(OpenSpare()) {}
+      spare_(OpenSpare()),
+      complaints_(kBetweenComplaints) {}
 
 Acceptor::~Acceptor() { Stop(); }
 
@@ -121,7 +123,10 @@ Acceptor::Outcome Acceptor::AcceptOne(int listener) {
     if (errno == EAGAIN || errno == EWOULDBLOCK) return Outcome::kNoMore;
     if (errno == EMFILE || errno == ENFILE) return ShedWithSpare(listener);
     if (IsOfOneConnection(errno)) return Outcome::kGoOn;
-    Log(LogLevel::kError, "connections are not accepted", {{"error", std::strerror(errno)}});
+    const int error = errno;
+    if (const uint64_t times = complaints_.Count(absl::Now()); times > 0) {
+      Log(LogLevel::kError, "connections are not accepted", {{"error", std::strerror(error)}, {"times", times}});
+    }
     return Outcome::kPause;
   }
   if (connection.get() >= highest_descriptor_) {

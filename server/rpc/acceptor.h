@@ -17,6 +17,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "server/base/posix.h"
+#include "server/base/seldom.h"
 #include "server/rpc/connection_table.h"
 #include "server/rpc/listen.h"
 
@@ -76,6 +77,7 @@ class Acceptor {
   const int highest_descriptor_;  ///< of a connection that is kept
   FileDescriptor wake_;
   FileDescriptor spare_;
+  Seldom complaints_;  ///< of the thread
   Hand hand_;
   std::atomic<bool> stopping_{false};
   std::thread thread_;
