@@ -191,8 +191,9 @@ absl::StatusOr<Caller> Authorizer::Identify(const grpc::ServerContextBase& conte
   return Caller(std::shared_ptr<const Grant>(std::move(grants), grant));
 }
 
-absl::Status Authorizer::Authenticate(const grpc::ServerContextBase& context) const {
-  return in_use() ? Identify(context).status() : absl::OkStatus();
+absl::StatusOr<Caller> Authorizer::Authenticate(const grpc::ServerContextBase& context) const {
+  if (!in_use()) return Caller();
+  return Identify(context);
 }
 
 Admission Authorizer::Admit(const grpc::ServerContextBase& context, telemetry::RpcMethod method,

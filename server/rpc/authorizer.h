@@ -58,8 +58,8 @@ class Authorizer {
                                                           serving::QuotaLimits limits = {});
   ~Authorizer();
 
-  /// UNAUTHENTICATED where the caller's credentials are not good.
-  absl::Status Authenticate(const grpc::ServerContextBase& context) const;
+  /// Who calls. UNAUTHENTICATED where the caller's credentials are not good.
+  absl::StatusOr<Caller> Authenticate(const grpc::ServerContextBase& context) const;
 
   /// Who calls, and whether he may call `method` for `model` (a reference such as "power@stable", or empty where the
   /// call names none). UNAUTHENTICATED; PERMISSION_DENIED naming the right that is missing: never whether something

@@ -1,13 +1,19 @@
 #include "server/rpc/control.h"
 
+#include <utility>
+
 #include "absl/strings/str_cat.h"
 #include "server/base/errors.h"
 #include "server/rpc/permissions.h"
 
 namespace densityd::rpc {
 
-absl::Status CallTimer::Authenticate() const {
-  return environment_->authorizer == nullptr ? absl::OkStatus() : environment_->authorizer->Authenticate(*context_);
+absl::Status CallTimer::Authenticate() {
+  if (environment_->authorizer == nullptr) return absl::OkStatus();
+  absl::StatusOr<Caller> caller = environment_->authorizer->Authenticate(*context_);
+  if (!caller.ok()) return caller.status();
+  caller_ = *std::move(caller);
+  return absl::OkStatus();
 }
 
 absl::Status CallTimer::Admit() {

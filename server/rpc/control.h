@@ -1,6 +1,7 @@
 // What all control RPCs share: they are measured, logged, let in and audited in one way, with one mapping of errors.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <utility>
@@ -51,12 +52,14 @@ class CallTimer {
   /// The model, training or dataset that the call names, for the log: once that is known.
   void SetSubject(std::string subject) { subject_ = std::move(subject); }
   /// UNAUTHENTICATED where the caller's credentials are not good: before his message is read.
-  absl::Status Authenticate() const;
+  absl::Status Authenticate();
   /// Whether the call is let in. To be asked once, before anything is looked up. The call counts as in flight
   /// until it is reported.
   absl::Status Admit();
   /// Who calls: after Admit.
   const Caller& caller() const { return caller_; }
+  /// Whose turn it is on the executor: after Authenticate or Admit.
+  uint64_t client() const { return environment_->clients->Of(*context_, context_->peer(), caller_).id; }
   /// What came of the call, such as "power@3", for the audit log.
   void SetMade(std::string made) { made_ = std::move(made); }
 

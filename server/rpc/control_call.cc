@@ -70,8 +70,8 @@ void ControlCall::FinishWith(const google::protobuf::MessageLite& message) {
   stream_.WriteAndFinish(BytesOf(message), grpc::WriteOptions(), grpc::Status::OK, Arm(Event::kFinished));
 }
 
-absl::Status ControlCall::Run(Executor& executor, std::function<void()> work) {
-  return executor.Run([self = shared_from_this(), work = std::move(work)] { work(); });
+absl::Status ControlCall::Run(Executor& executor, Executor::Label label, std::function<void()> work) {
+  return executor.Run([self = shared_from_this(), work = std::move(work)] { work(); }, label);
 }
 
 }  // namespace densityd::rpc

@@ -59,7 +59,7 @@ class ControlCall : public PostedCall {
   void FinishWith(const google::protobuf::MessageLite& message);
 
   /// Does `work` on the executor, holding the call. RESOURCE_EXHAUSTED where too much waits there.
-  absl::Status Run(Executor& executor, std::function<void()> work);
+  absl::Status Run(Executor& executor, Executor::Label label, std::function<void()> work);
 
  private:
   void Request(Tag* arrived) final;

@@ -14,7 +14,7 @@ using telemetry::RpcMethod;
 
 EstimatorService::EstimatorService(training::TrainingManager* trainings, const ControlEnvironment& environment)
     : ControlService(environment), trainings_(trainings) {
-  Serve(RpcMethod::kTrain, &EstimatorService::DoTrain);
+  Serve(RpcMethod::kTrain, &EstimatorService::DoTrain, Executor::Kind::kLong);
   ServeRows<RowCall<LogProbRpc>>(LogProbRpc::kMethod);
   ServeRows<RowCall<SampleRpc>>(SampleRpc::kMethod);
   ServeRows<RowCall<InverseRpc>>(InverseRpc::kMethod);

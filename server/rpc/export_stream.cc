@@ -32,7 +32,9 @@ void ExportStream::OnRead(bool ok) {
 }
 
 void ExportStream::Step(void (ExportStream::*step)()) {
-  const absl::Status accepted = Run(*environment_->executor, [this, step] { (this->*step)(); });
+  const absl::Status accepted =
+      Run(*environment_->executor, {.client = timer_.client(), .under_way = source_.has_value()},
+          [this, step] { (this->*step)(); });
   if (!accepted.ok()) End(accepted);
 }
 

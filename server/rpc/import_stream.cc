@@ -35,10 +35,15 @@ absl::Status ImportStream::CheckBegin() {
   return slot_.Take(*running_, kMaxRunning, "imports");
 }
 
-void ImportStream::OnRead(bool ok) { Step(ok ? &ImportStream::StoreChunk : &ImportStream::Commit); }
+void ImportStream::OnRead(bool ok) {
+  if (ok) return Step(&ImportStream::StoreChunk, Executor::Kind::kShort);
+  Step(&ImportStream::Commit, Executor::Kind::kLong);
+}
 
-void ImportStream::Step(void (ImportStream::*step)()) {
-  const absl::Status accepted = Run(*environment_->executor, [this, step] { (this->*step)(); });
+void ImportStream::Step(void (ImportStream::*step)(), Executor::Kind kind) {
+  const absl::Status accepted =
+      Run(*environment_->executor, {.client = timer_.client(), .kind = kind, .under_way = true},
+          [this, step] { (this->*step)(); });
   if (!accepted.ok()) End(accepted);
 }
 

@@ -31,7 +31,7 @@ class ImportStream final : public ControlCall {
   void OnCancelled() override {}  // A read fails then, and the next step sees why.
 
   /// Runs one step on the executor; a step ends by reading on or by finishing.
-  void Step(void (ImportStream::*step)());
+  void Step(void (ImportStream::*step)(), Executor::Kind kind);
   void StoreChunk();
   void Commit();
   absl::Status CheckBegin();

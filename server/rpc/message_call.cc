@@ -57,7 +57,7 @@ absl::Status MessageCall::CheckRead(bool ok, size_t bytes) {
 
 absl::Status MessageCall::MayComeLater() {
   const Authorizer* authorizer = environment().authorizer;
-  return authorizer == nullptr ? absl::OkStatus() : authorizer->Authenticate(context());
+  return authorizer == nullptr ? absl::OkStatus() : authorizer->Authenticate(context()).status();
 }
 
 uint64_t MessageCall::sender() const { return absl::HashOf(AddressKey(context().peer())); }

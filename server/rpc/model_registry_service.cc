@@ -21,12 +21,12 @@ ModelRegistryService::ModelRegistryService(registry::ModelManager& models, const
   Serve(RpcMethod::kModelsList, &ModelRegistryService::DoList);
   Serve(RpcMethod::kModelsGet, &ModelRegistryService::DoGet);
   Serve(RpcMethod::kModelsGetPlan, &ModelRegistryService::DoGetPlan);
-  Serve(RpcMethod::kModelsLoad, &ModelRegistryService::DoLoad);
-  Serve(RpcMethod::kModelsUnload, &ModelRegistryService::DoUnload);
-  Serve(RpcMethod::kModelsDelete, &ModelRegistryService::DoDelete);
-  Serve(RpcMethod::kModelsSetAlias, &ModelRegistryService::DoSetAlias);
-  Serve(RpcMethod::kModelsDeleteAlias, &ModelRegistryService::DoDeleteAlias);
-  Serve(RpcMethod::kModelsReload, &ModelRegistryService::DoReloadFromDisk);
+  Serve(RpcMethod::kModelsLoad, &ModelRegistryService::DoLoad, Executor::Kind::kLong);
+  Serve(RpcMethod::kModelsUnload, &ModelRegistryService::DoUnload, Executor::Kind::kLong);
+  Serve(RpcMethod::kModelsDelete, &ModelRegistryService::DoDelete, Executor::Kind::kLong);
+  Serve(RpcMethod::kModelsSetAlias, &ModelRegistryService::DoSetAlias, Executor::Kind::kLong);
+  Serve(RpcMethod::kModelsDeleteAlias, &ModelRegistryService::DoDeleteAlias, Executor::Kind::kLong);
+  Serve(RpcMethod::kModelsReload, &ModelRegistryService::DoReloadFromDisk, Executor::Kind::kLong);
   AddCalls(RpcMethod::kModelsExport, [this](const ControlPosting& posting) {
     return std::make_shared<ExportStream>(posting, *models_, this->environment());
   });

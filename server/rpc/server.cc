@@ -18,7 +18,8 @@ namespace {
 
 /// Calls of each row RPC that wait on each worker for a request to arrive.
 constexpr int kPostedCalls = 32;
-constexpr size_t kMaxWaitingControlCalls = 1024;
+/// Of one client that is alone half of them.
+constexpr size_t kMaxWaitingControlCalls = 2048;
 /// What control requests may hold together, in messages of the largest size.
 constexpr size_t kControlMessages = 4;
 

@@ -14,7 +14,8 @@ void UnaryCallBase::Begin() {
 void UnaryCallBase::OnRead(bool ok) {
   if (!ok) return Fail(absl::CancelledError("the call ended before its request"));
   if (const absl::Status status = CheckRequest(); !status.ok()) return Fail(status);
-  const absl::Status accepted = Run(*environment_->executor, [this] { Answer(); });
+  const absl::Status accepted =
+      Run(*environment_->executor, {.client = timer_.client(), .kind = kind_}, [this] { Answer(); });
   if (!accepted.ok()) Fail(accepted);
 }
 

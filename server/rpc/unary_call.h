@@ -20,8 +20,9 @@ namespace densityd::rpc {
 /// Reads the request; parses, works and answers on the executor.
 class UnaryCallBase : public ControlCall {
  protected:
-  UnaryCallBase(const ControlPosting& posting, const ControlEnvironment& environment, telemetry::RpcMethod method)
-      : ControlCall(posting), environment_(&environment), timer_(environment, method, context()) {}
+  UnaryCallBase(const ControlPosting& posting, const ControlEnvironment& environment, telemetry::RpcMethod method,
+                Executor::Kind kind)
+      : ControlCall(posting), environment_(&environment), kind_(kind), timer_(environment, method, context()) {}
 
   /// Takes the request, and ends the call. On the executor.
   virtual void Answer() = 0;
@@ -37,6 +38,7 @@ class UnaryCallBase : public ControlCall {
   void OnCancelled() final {}  // What was asked for is done, whether its caller still waits or not.
 
   const ControlEnvironment* environment_;
+  const Executor::Kind kind_;
   CallTimer timer_;
   serving::Reservation memory_;
 };
@@ -48,8 +50,8 @@ class UnaryCall final : public UnaryCallBase {
   using Work = std::function<absl::StatusOr<ResponseType>(const RequestType& request, const Caller& caller)>;
 
   UnaryCall(const ControlPosting& posting, const ControlEnvironment& environment, telemetry::RpcMethod method,
-            const Work& work)
-      : UnaryCallBase(posting, environment, method), work_(&work) {}
+            Executor::Kind kind, const Work& work)
+      : UnaryCallBase(posting, environment, method, kind), work_(&work) {}
 
  private:
   void Answer() override {
@@ -79,16 +81,17 @@ class ControlService : public WithControlMethods<Service> {
 
   const ControlEnvironment& environment() const { return *environment_; }
 
-  /// Serves a unary RPC: `work` does what it asks for, for a caller who was let in.
+  /// Serves a unary RPC: `work`, of `kind`, does what it asks for, for a caller who was let in.
   template <typename Owner, typename RequestType, typename ResponseType>
   void Serve(telemetry::RpcMethod method,
-             absl::StatusOr<ResponseType> (Owner::*work)(const RequestType& request, const Caller& caller)) {
+             absl::StatusOr<ResponseType> (Owner::*work)(const RequestType& request, const Caller& caller),
+             Executor::Kind kind = Executor::Kind::kShort) {
     using Call = UnaryCall<RequestType, ResponseType>;
     auto bound = [owner = static_cast<Owner*>(this), work](const RequestType& request, const Caller& caller) {
       return (owner->*work)(request, caller);
     };
-    AddCalls(method, [this, method, work = typename Call::Work(bound)](const ControlPosting& posting) {
-      return std::make_shared<Call>(posting, *environment_, method, work);
+    AddCalls(method, [this, method, kind, work = typename Call::Work(bound)](const ControlPosting& posting) {
+      return std::make_shared<Call>(posting, *environment_, method, kind, work);
     });
   }
 

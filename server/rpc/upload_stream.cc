@@ -40,7 +40,8 @@ absl::Status UploadStream::CheckBegin() {
 void UploadStream::OnRead(bool ok) { Step(ok ? &UploadStream::StoreChunk : &UploadStream::Commit); }
 
 void UploadStream::Step(void (UploadStream::*step)()) {
-  const absl::Status accepted = Run(*environment_->executor, [this, step] { (this->*step)(); });
+  const absl::Status accepted =
+      Run(*environment_->executor, {.client = timer_.client(), .under_way = true}, [this, step] { (this->*step)(); });
   if (!accepted.ok()) End(accepted);
 }
 
@@ -87,7 +88,7 @@ void UploadStream::OnFinished(bool ok) {
   // A stream that broke ends for its reader like one that its caller closed, and the news that it broke may come long
   // after. But nothing goes out on it any more.
   if (ok || stored_.empty()) return;
-  if (!Run(*environment_->executor, [this] { Revoke(); }).ok()) Revoke();
+  Run(*environment_->executor, {.client = timer_.client(), .under_way = true}, [this] { Revoke(); }).IgnoreError();
 }
 
 void UploadStream::Revoke() {

@@ -69,8 +69,9 @@ void WatchStream::OnRead(bool ok) {
   }
   if (!ok) return End(absl::CancelledError("the call ended before its request"));
   if (const absl::Status status = CheckShort(); !status.ok()) return End(status);
+  const Executor::Label label = {.client = timer_.client()};
   open_->Add(self);
-  const absl::Status accepted = Run(*environment_->executor, [this] {
+  const absl::Status accepted = Run(*environment_->executor, label, [this] {
     if (const absl::Status status = Watch(); !status.ok()) End(status);
   });
   if (!accepted.ok()) End(accepted);

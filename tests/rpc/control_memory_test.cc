@@ -1,4 +1,4 @@
-// What control calls may hold while they wait.
+// What control calls may hold while they wait: memory and threads.
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -21,8 +21,8 @@ namespace densityd::rpc {
 namespace {
 
 constexpr uint64_t kMaxMessageBytes = 64 << 10;
-/// As Server has by default.
-constexpr int kControlThreads = 4;
+/// Of those that Server has by default: the others are for calls that wait for nobody.
+constexpr int kControlThreads = 3;
 /// Of the size of a message that wait at once (kControlMessages).
 constexpr int kWaiting = 4;
 
@@ -54,24 +54,57 @@ grpc::Status Train(TestServer& server, size_t bytes) {
   return server.estimator().Train(Context().get(), request, &training);
 }
 
+/// Holds the lock that those wait for who change aliases of the model m, until released.
+class HeldAliases {
+ public:
+  explicit HeldAliases(const TestServer& server)
+      : lock_(open((server.root() + "/models/m/lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0640)) {
+    EXPECT_EQ(flock(lock_.get(), LOCK_EX), 0);
+  }
+  int waiting() const { return Waiting(lock_.get()); }
+  void Release() { flock(lock_.get(), LOCK_UN); }
+
+ private:
+  FileDescriptor lock_;
+};
+
+grpc::Status SetAlias(TestServer& server) {
+  density::v1::SetAliasRequest request;
+  request.set_name("m");
+  request.set_alias("stable");
+  request.set_version(1);
+  density::v1::Aliases aliases;
+  return server.registry().SetAlias(Context().get(), request, &aliases);
+}
+
+TEST(ControlThreads, CallsThatWaitForOthersLeaveOneForThoseThatDoNot) {
+  TestServer server;
+  server.Publish("m", 1);
+  HeldAliases held(server);
+  std::vector<std::thread> threads;
+  for (int i = 0; i < kControlThreads + 3; ++i) {
+    threads.emplace_back([&] { EXPECT_TRUE(SetAlias(server).ok()); });
+  }
+  ASSERT_TRUE(WaitUntil([&] { return held.waiting() == kControlThreads; }));
+  for (int i = 0; i < 10; ++i) {
+    density::v1::ListModelsResponse models;
+    EXPECT_TRUE(server.registry().List(Context().get(), {}, &models).ok());
+  }
+  EXPECT_EQ(held.waiting(), kControlThreads);
+  held.Release();
+  for (std::thread& thread : threads) thread.join();
+}
+
 TEST(ControlMemory, WaitingRequestsHoldNoMoreThanTheirBudget) {
   TestServer server({.limits = {.max_message_bytes = kMaxMessageBytes}});
   server.Publish("m", 1);
-  // Whoever changes the model's aliases waits: all threads are taken.
-  const FileDescriptor lock(open((server.root() + "/models/m/lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0640));
-  ASSERT_EQ(flock(lock.get(), LOCK_EX), 0);
+  // All threads that may wait do.
+  HeldAliases held(server);
   std::vector<std::thread> threads;
   for (int i = 0; i < kControlThreads; ++i) {
-    threads.emplace_back([&] {
-      density::v1::SetAliasRequest request;
-      request.set_name("m");
-      request.set_alias("stable");
-      request.set_version(1);
-      density::v1::Aliases aliases;
-      EXPECT_TRUE(server.registry().SetAlias(Context().get(), request, &aliases).ok());
-    });
+    threads.emplace_back([&] { EXPECT_TRUE(SetAlias(server).ok()); });
   }
-  ASSERT_TRUE(WaitUntil([&] { return Waiting(lock.get()) == kControlThreads; }));
+  ASSERT_TRUE(WaitUntil([&] { return held.waiting() == kControlThreads; }));
 
   std::atomic<int> refused = 0;
   std::atomic<int> done = 0;
@@ -88,7 +121,7 @@ TEST(ControlMemory, WaitingRequestsHoldNoMoreThanTheirBudget) {
   // What is small finds room beside them, until its turn comes.
   threads.emplace_back([&] { EXPECT_EQ(Train(server, 4).error_code(), grpc::StatusCode::INVALID_ARGUMENT); });
   EXPECT_EQ(done, refused);
-  flock(lock.get(), LOCK_UN);
+  held.Release();
   for (std::thread& thread : threads) thread.join();
   EXPECT_EQ(refused, 2 * kWaiting);
   // All of it is given back when the server has heard that its answers went out.
