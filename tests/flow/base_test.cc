@@ -132,6 +132,17 @@ INSTANTIATE_TEST_SUITE_P(
                          2}),
     [](const auto& info) { return info.param.name; });
 
+TEST(GaussianMixture, StartsWithUnlikeComponentsNearTheStandardNormal) {
+  const auto flow = Build(
+      ParseSpec("features: 4 base { gaussian_mixture { components: 30 } } layers { permutation { kind: REVERSE } }"));
+  const auto tensors = flow->named_parameters();
+  const Tensor means = tensors["base.means"];
+  EXPECT_LE(means.abs().max().item<double>(), 1);
+  EXPECT_NEAR(means.std().item<double>(), 1 / std::sqrt(3), 0.1);
+  EXPECT_EQ(MaxAbs(tensors["base.log_scales"]), 0);
+  EXPECT_EQ(MaxAbs(tensors["base.weights"]), 0);
+}
+
 TEST(StudentT, HasTheDensityOfTheTextbook) {
   // The t distribution of 3 degrees: p(z) = 2 / (pi sqrt 3 (1 + z^2 / 3)^2); of 2: p(z) = 1 / (2 + z^2)^(3/2).
   for (const auto& [degrees, expected] : {std::pair{3.0, 2 / (M_PI * std::sqrt(3.0) * std::pow(1 + 0.49 / 3, 2))},

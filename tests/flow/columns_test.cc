@@ -30,6 +30,12 @@ TEST(Columns, MasksPartitionTheColumns) {
   }
 }
 
+TEST(Columns, AMaskThatNamesColumnsNamesASetOfThem) {
+  Mask mask;
+  for (const uint32_t column : {3, 0, 1}) mask.add_transformed(column);
+  EXPECT_THAT(TransformedColumns(mask, 5), ElementsAre(0, 1, 3));
+}
+
 TEST(Columns, MasksOfImagesCoverPixelsAndChannels) {
   // Three channels of 2 x 3.
   const RowShape shape = {18, 3, 2, 3};

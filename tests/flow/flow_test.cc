@@ -375,6 +375,14 @@ TEST(FitStandardize, FitsEveryLayerOnTheRowsThatReachIt) {
   EXPECT_LE(MaxAbs(z.std(0, false) - 1), 1e-12);
 }
 
+TEST(FitStandardize, TakesIntegersWithoutTheirNoise) {
+  const auto spec = ParseSpec(
+      "features: 1 layers { preprocessing { columns { kind: INTEGER scaling: NONE } } } layers { standardize {} }");
+  const auto fitted = FitStandardize(spec, torch::tensor({{1.0}, {2.0}, {6.0}}, torch::kFloat64), Tensor());
+  ASSERT_TRUE(fitted.ok()) << fitted.status();
+  EXPECT_NEAR(fitted->layers(1).standardize().mean(0), 3.5, 1e-12);
+}
+
 TEST(FitStandardize, NamesTheConstantColumnAndTheRowOutsideTheSupport) {
   const auto constant = FitStandardize(ParseSpec("features: 2 layers { standardize {} }"),
                                        torch::stack({Normal({9}, 1), torch::ones({9}, torch::kFloat64)}, 1), Tensor());

@@ -103,6 +103,16 @@ TEST(FusedLinearTest, TheNumberOfThreadsChangesNoBit) {
   at::set_num_threads(threads);
 }
 
+TEST(FusedLinearTest, TakesColumnsThatAreNotNeighbours) {
+  const std::vector<Tensor> inputs = Inputs({9, 10, 20}, {});
+  const auto layer = [&](const Tensor& x) {
+    return FusedLinear(x, inputs[1].narrow(1, 0, 5).contiguous(), inputs[2], {}, /*relu=*/false);
+  };
+  for (const Tensor& x : {inputs[0].slice(1, 0, 10, 2), inputs[0].narrow(1, 0, 9).t().narrow(1, 0, 5)}) {
+    EXPECT_TRUE(torch::equal(layer(x), layer(x.contiguous()))) << x.strides();
+  }
+}
+
 TEST(FusedLinearTest, ANumberThatIsNotFiniteStaysVisible) {
   const Shape shape = {9, 5, 20};
   std::vector<Tensor> inputs = Inputs(shape, {});

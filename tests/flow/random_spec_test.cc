@@ -10,6 +10,7 @@
 #include "server/flow/spec.h"
 #include "server/flow/support.h"
 #include "tests/flow/context_rows.h"
+#include "tests/flow/flow_tensors_testing.h"
 #include "tests/flow/flow_testing.h"
 #include "tests/flow/random_specs.h"
 
@@ -113,6 +114,7 @@ TEST_P(RandomSpecTest, KeepsEveryPromiseOfItsLayers) {
     SCOPED_TRACE("seed " + std::to_string(seed) + ": " + spec.ShortDebugString());
     const auto flow = Build(spec);
     ASSERT_NE(flow, nullptr);
+    ExpectTensorsOfSpec(*flow);
     Randomise(*flow, 0.15, seed);
     // In training, encodings of the context leave values out.
     flow->eval();

@@ -6,6 +6,7 @@
 #include "gtest/gtest.h"
 #include "server/flow/spec.h"
 #include "tests/flow/context_rows.h"
+#include "tests/flow/flow_tensors_testing.h"
 #include "tests/flow/flow_testing.h"
 #include "tests/flow/transform_cases.h"
 
@@ -152,23 +153,7 @@ TEST_P(TransformTest, EveryParameterHasAGradient) {
   }
 }
 
-TEST_P(TransformTest, RegistersTheTensorsThatTheSpecLists) {
-  std::vector<std::string> names;
-  uint64_t count = 0;
-  for (const auto& parameter : flow_->named_parameters()) {
-    names.push_back(parameter.key());
-    count += parameter.value().numel();
-  }
-  for (const auto& buffer : flow_->named_buffers()) names.push_back(buffer.key());
-  const auto listed = FlowTensors(flow_->spec());
-  ASSERT_EQ(names.size(), listed.size());
-  for (size_t i = 0; i < names.size(); ++i) {
-    EXPECT_EQ(names[i], listed[i].name);
-    const auto tensors = listed[i].learnt ? flow_->named_parameters() : flow_->named_buffers();
-    EXPECT_EQ(tensors[names[i]].sizes().vec(), listed[i].shape) << names[i];
-  }
-  EXPECT_EQ(count, CountParameters(SpecOf(GetParam())));
-}
+TEST_P(TransformTest, RegistersTheTensorsThatTheSpecLists) { ExpectTensorsOfSpec(*flow_); }
 
 INSTANTIATE_TEST_SUITE_P(Transforms, TransformTest, testing::ValuesIn(TransformCases()),
                          [](const auto& info) { return info.param.name; });
