@@ -29,7 +29,7 @@ CORE = max(os.sched_getaffinity(0))
 # preset: its options, and how many trainings of each side, which differ by their seed: by 0.1 nats, and by 4 where one
 # held-out row is far from what a training makes of it. zuko's splines take too long for more than one. Ours cover as
 # much as zuko's do: what is beyond their ends is not bent at all.
-PRESETS = {"maf": ({}, 5), "nsf_ar": ({"bound": 5}, 1)}
+PRESETS = {"maf": ({}, 10), "nsf_ar": ({"bound": 5}, 1)}
 STEPS = 1500
 SEEDS = 5
 # Anomalies lie in the training rows and form clusters of their own. A flow starts as the normal distribution of the

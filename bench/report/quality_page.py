@@ -17,9 +17,9 @@ Mean log-likelihood, in nats per row, of rows that nobody trained on, with twice
 standardised; numbers that repeat have noise as wide as their resolution, for everybody the same. Both sides train the
 same flow ({transforms}; splines of 8 bins on [-5, 5]) with the same recipe: {steps} steps of 512 rows, Adam at 1e-3
 falling to 0 along a cosine, gradients clipped to a global norm of 5, one thread, the weights that were best on the
-validation rows. MAF: the middle one of five trainings (lowest … highest) by each side, which differ by their seed. Not
-their mean: a flow bends steeply where it saw no rows, and one row there can decide it (of twenty trainings on kin40k, one
-gave a row of the 4,000 held out a log p of -15,811). Seconds are those of one training, with its validations.
+validation rows. MAF: the middle one of ten trainings (lowest … highest) by each side, which differ by their seed. Not
+their mean: a flow bends steeply where it saw no rows, and one held-out row there can decide it. Seconds are those of one
+training, with its validations.
 
 """
 
