@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <limits>
+#include <utility>
 #include <vector>
 
 #include "ATen/Parallel.h"
@@ -105,11 +106,18 @@ TEST(FusedLinearTest, TheNumberOfThreadsChangesNoBit) {
 
 TEST(FusedLinearTest, TakesColumnsThatAreNotNeighbours) {
   const std::vector<Tensor> inputs = Inputs({9, 10, 20}, {});
-  const auto layer = [&](const Tensor& x) {
-    return FusedLinear(x, inputs[1].narrow(1, 0, 5).contiguous(), inputs[2], {}, /*relu=*/false);
+  const Tensor weight = inputs[1].narrow(1, 0, 5).contiguous();
+  // What the layer gives, and the gradient of its weight.
+  const auto compute = [&](const Tensor& x) {
+    const Tensor learnt = weight.clone().requires_grad_();
+    const Tensor y = FusedLinear(x, learnt, inputs[2], {}, /*relu=*/true);
+    return std::pair(y.detach(), torch::autograd::grad({y.square().sum()}, {learnt})[0]);
   };
   for (const Tensor& x : {inputs[0].slice(1, 0, 10, 2), inputs[0].narrow(1, 0, 9).t().narrow(1, 0, 5)}) {
-    EXPECT_TRUE(torch::equal(layer(x), layer(x.contiguous()))) << x.strides();
+    const auto [y, gradient] = compute(x);
+    const auto [expected, expected_gradient] = compute(x.contiguous());
+    EXPECT_TRUE(torch::equal(y, expected)) << x.strides();
+    EXPECT_TRUE(torch::equal(gradient, expected_gradient)) << x.strides();
   }
 }
 
