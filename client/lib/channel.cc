@@ -17,6 +17,8 @@
 namespace densityd::client_internal {
 namespace {
 
+constexpr absl::Duration kLongestWithoutAttempt = absl::Seconds(1);
+
 /// Whole milliseconds as gRPC's integer argument; infinite or very long durations become its largest value.
 int Milliseconds(absl::Duration duration) {
   return static_cast<int>(std::min<int64_t>(absl::ToInt64Milliseconds(duration), INT_MAX));
@@ -94,9 +96,12 @@ std::shared_ptr<grpc::Channel> MakeChannel(const ClientOptions& options, bool ow
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, Milliseconds(options.keepalive_timeout));
   // A name with several addresses is several servers: calls go to each in turn, and round those that are down.
   arguments.SetLoadBalancingPolicyName("round_robin");
-  // gRPC's own pace (1 s … 2 min) would fail calls at once long after the server is back.
+  // gRPC's own pace (1 s … 2 min) would fail calls at once long after the server is back. Within the time that a call
+  // is repeated each server that came back is to be found: where several restart one after another, the next goes down
+  // as soon as this one is up.
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, Milliseconds(options.retry.initial_backoff));
-  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, Milliseconds(options.retry.max_backoff));
+  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS,
+                   Milliseconds(std::min(options.retry.max_backoff, kLongestWithoutAttempt)));
   if (options.tls.has_value() && !options.tls->server_name.empty()) {
     arguments.SetSslTargetNameOverride(options.tls->server_name);
   }
