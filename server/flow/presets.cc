@@ -128,9 +128,9 @@ void AddNice(const Preset& preset, FlowSpec& spec) {
 
 void AddRealNvp(const Preset& preset, FlowSpec& spec) { AddCouplings(preset, 8, Affine(), spec); }
 
-// Errors of one layer are divided by the scales of all before it. Where no rows were, scales at their bounds made
-// single densities as small as exp(-15,000), which exp(+-2.5) prevents and exp(+-3) does not; exp(+-2) costs 0.05 nats
-// and more where columns follow closely from others (docs/models.md, "maf").
+// Errors of one layer are divided by the scales of all before it. Where no rows were, scales at bounds of exp(+-3) made
+// single densities as small as exp(-15,000); narrower ones make that rarer and less, and exp(+-2) costs the mean of
+// some tables (docs/models.md, "Scales").
 void AddMaf(const Preset& preset, FlowSpec& spec) {
   Univariate univariate = Affine();
   univariate.mutable_affine()->set_max_log_scale(2.5);

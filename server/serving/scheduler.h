@@ -22,9 +22,8 @@
 // - Rows whose request was cancelled or has expired, or would have before its answer could be there, are not computed;
 //   and a run is kept so short that those who share it are answered in time.
 // - A request that cannot be done before its deadline, by what runs were measured to cost at least, is refused at once.
-// - There is one ceiling for the rows that wait or are computed, and one for the bytes of requests and answers until
-// they
-//   are sent.
+// - The rows that wait or are computed have one ceiling, and so have the bytes of requests and answers until they are
+//   sent.
 // - A run that fails is repeated for each of its requests alone, so that a request fails by its own rows only.
 //
 // The scheduler knows neither gRPC nor LibTorch; it is tested with a fake clock and fake plans.
