@@ -9,7 +9,7 @@ INTRODUCTION = """# How good the densities are
 This page is written by `./scripts/bench report` from what `./scripts/bench quality` measured, and is not edited by hand.
 The tables are public; `--data-dir` names their folder, and `bench/quality/tables.py` says how each is read and split.
 `--check` compares a run with the bars below and names each one that is missed; `--only PATTERN` measures a part; `--quick`
-takes two minutes and is one of the tests (`ctest -R bench_quality`).
+takes less than five minutes and is one of the tests (`ctest -R bench_quality`).
 """
 
 TABLES = """## Tables
