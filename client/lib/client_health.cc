@@ -41,18 +41,19 @@ absl::StatusOr<Health> Client::CheckHealth(std::string_view service, const CallO
   request.GetReflection()->MutableUnknownFields(&request)->AddLengthDelimited(kServiceField, std::string(service));
   Empty response;
   grpc::TemplatedGenericStub<Empty, Empty> stub(impl_->channel);
-  absl::Status status = client_internal::Retry(impl_->options.retry, deadline, *impl_->environment, [&] {
-    grpc::ClientContext context;
-    impl_->Prepare(context, deadline);
-    absl::Notification done;
-    grpc::Status called;
-    stub.UnaryCall(&context, kCheckMethod, grpc::StubOptions(), &request, &response, [&](grpc::Status result) {
-      called = std::move(result);
-      done.Notify();
-    });
-    done.WaitForNotification();
-    return client_internal::FromGrpc(called);
-  });
+  absl::Status status =
+      client_internal::Retry(impl_->NewBackoff(deadline), *impl_->environment, [&](client_internal::Backoff&) {
+        grpc::ClientContext context;
+        impl_->Prepare(context, deadline);
+        absl::Notification done;
+        grpc::Status called;
+        stub.UnaryCall(&context, kCheckMethod, grpc::StubOptions(), &request, &response, [&](grpc::Status result) {
+          called = std::move(result);
+          done.Notify();
+        });
+        done.WaitForNotification();
+        return client_internal::FromGrpc(called);
+      });
   if (absl::IsNotFound(status)) {
     return absl::NotFoundError(absl::StrCat("the server has no health service name '", std::string(service), "'"));
   }

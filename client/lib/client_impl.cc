@@ -21,6 +21,8 @@ absl::Status WithMessage(const absl::Status& status, absl::string_view message) 
 
 Client::Impl::Impl(ClientOptions client_options)
     : options(std::move(client_options)),
+      retry_budget(std::make_unique<client_internal::RetryBudget>(options.retry.max_share,
+                                                                  options.retry.least_per_second, environment->Now())),
       channel(client_internal::MakeChannel(options)),
       estimator(density::v1::DensityEstimator::NewStub(channel)),
       trainings(density::v1::Trainings::NewStub(channel)),

@@ -9,6 +9,7 @@
 #include "absl/time/time.h"
 #include "client/lib/hedge.h"
 #include "client/lib/retry.h"
+#include "client/lib/retry_budget.h"
 #include "client/lib/status.h"
 #include "density/v1/datasets.grpc.pb.h"
 #include "density/v1/density_estimator.grpc.pb.h"
@@ -29,6 +30,11 @@ struct Client::Impl {
 
   /// The time at which a call that begins now ends.
   absl::Time Deadline(const std::optional<absl::Duration>& timeout) const;
+  /// When to repeat a call that begins now. With `policy` in place of the client's.
+  client_internal::Backoff NewBackoff(absl::Time deadline) const { return NewBackoff(deadline, options.retry); }
+  client_internal::Backoff NewBackoff(absl::Time deadline, const RetryPolicy& policy) const {
+    return client_internal::Backoff(policy, deadline, *environment, retry_budget.get());
+  }
   /// `status` of a call, with what a caller needs to act on it: the address, or the option that limits messages.
   absl::Status Explain(const absl::Status& status) const;
   /// Waits until the channel is connected, within the retry budget. What stands in the way is reported by the call
@@ -45,7 +51,8 @@ struct Client::Impl {
       return client_internal::FromGrpc((stub.*method)(&context, request, response));
     };
     if (repeat == Repeat::kAllowed)
-      return Explain(client_internal::Retry(options.retry, deadline, *environment, attempt));
+      return Explain(client_internal::Retry(NewBackoff(deadline), *environment,
+                                            [&](client_internal::Backoff&) { return attempt(); }));
     AwaitConnection(deadline);
     return Explain(attempt());
   }
@@ -71,8 +78,7 @@ struct Client::Impl {
       const auto prepare = [&](grpc::ClientContext& context) { Prepare(context, deadline); };
       return hedger->Call(*estimator, request, prepare, backoff, response);
     };
-    return Explain(
-        client_internal::Retry(client_internal::Backoff(options.retry, deadline, *environment), *environment, attempt));
+    return Explain(client_internal::Retry(NewBackoff(deadline), *environment, attempt));
   }
 
   /// Gives a call its deadline, its caller's token, and its priority.
@@ -80,6 +86,7 @@ struct Client::Impl {
 
   ClientOptions options;
   client_internal::RetryEnvironment* environment = &client_internal::RetryEnvironment::Real();
+  std::unique_ptr<client_internal::RetryBudget> retry_budget;
   std::shared_ptr<grpc::Channel> channel;
   std::unique_ptr<density::v1::DensityEstimator::Stub> estimator;
   std::unique_ptr<client_internal::Hedger> hedger;  ///< null: no call is sent twice

@@ -52,9 +52,7 @@ void DropRows(uint64_t rows, v1::Matrix* context) {
 template <RowNumber T>
 struct SampleStream<T>::Impl {
   Impl(const Client::Impl& client_impl, absl::Time stream_deadline)
-      : client(&client_impl),
-        deadline(stream_deadline),
-        backoff(client_impl.options.retry, stream_deadline, *client_impl.environment) {}
+      : client(&client_impl), deadline(stream_deadline), backoff(client_impl.NewBackoff(stream_deadline)) {}
 
   ~Impl() {
     if (reader == nullptr) return;
@@ -183,9 +181,7 @@ struct LogProbStream<T>::Impl {
   };
 
   Impl(const Client::Impl& client_impl, absl::Time stream_deadline)
-      : client(&client_impl),
-        deadline(stream_deadline),
-        backoff(client_impl.options.retry, stream_deadline, *client_impl.environment) {}
+      : client(&client_impl), deadline(stream_deadline), backoff(client_impl.NewBackoff(stream_deadline)) {}
 
   ~Impl() {
     if (stream == nullptr) return;

@@ -60,7 +60,7 @@ absl::StatusOr<v1::Training> Client::Watch(std::string_view id, const OnTraining
   const absl::Time deadline = impl_->environment->Now() + options.timeout.value_or(absl::InfiniteDuration());
   v1::WatchTrainingRequest request;
   request.set_id(std::string(id));
-  client_internal::Backoff backoff(impl_->options.retry, deadline, *impl_->environment);
+  client_internal::Backoff backoff = impl_->NewBackoff(deadline);
   Seen seen;
   bool is_patient = false;
   while (true) {
@@ -73,7 +73,7 @@ absl::StatusOr<v1::Training> Client::Watch(std::string_view id, const OnTraining
     if (seen.any && !is_patient) {
       // The training is there, and goes on when its server is back.
       is_patient = true;
-      backoff = client_internal::Backoff(PatientPolicy(impl_->options.retry), deadline, *impl_->environment);
+      backoff = impl_->NewBackoff(deadline, PatientPolicy(impl_->options.retry));
     }
     // A stream that ends well before a final state is a server that drains; one that nobody here cancelled is a server
     // that stopped waiting for its calls.

@@ -27,9 +27,10 @@ RetryEnvironment& RetryEnvironment::Real() {
   return environment;
 }
 
-Backoff::Backoff(const RetryPolicy& policy, absl::Time deadline, RetryEnvironment& environment)
-    : policy_(policy), deadline_(deadline), environment_(&environment) {
+Backoff::Backoff(const RetryPolicy& policy, absl::Time deadline, RetryEnvironment& environment, RetryBudget* budget)
+    : policy_(policy), deadline_(deadline), environment_(&environment), budget_(budget) {
   Reset();
+  if (budget_ != nullptr) budget_->OnCall(start_);
 }
 
 void Backoff::Reset() {
@@ -61,12 +62,16 @@ std::optional<absl::Duration> Backoff::Next(const absl::Status& status) {
   const std::optional<absl::Duration> asked = RetryDelay(status);
   if (!MayPass(status) || attempts_ >= policy_.max_attempts) return std::nullopt;
 
+  const absl::Time now = environment_->Now();
+  const bool is_counted = budget_ != nullptr && !asked.has_value();
+  const absl::Duration turn = is_counted ? budget_->Take(now) : absl::ZeroDuration();
   const double shortened = 1 - std::clamp(policy_.jitter, 0.0, 1.0) * environment_->Uniform();
-  const absl::Duration wait = std::max(backoff_ * shortened, asked.value_or(absl::ZeroDuration()));
+  const absl::Duration wait = std::max({backoff_ * shortened, asked.value_or(absl::ZeroDuration()), turn});
   backoff_ = std::min(backoff_ * policy_.multiplier, policy_.max_backoff);
-  const absl::Time next = environment_->Now() + wait;
-  if (next > start_ + policy_.budget || next >= deadline_) return std::nullopt;
-  return wait;
+  const absl::Time next = now + wait;
+  if (next <= start_ + policy_.budget && next < deadline_) return wait;
+  if (is_counted && turn != absl::InfiniteDuration()) budget_->GiveBack();
+  return std::nullopt;
 }
 
 absl::Status Backoff::Exhausted(const absl::Status& status) const {
@@ -76,11 +81,6 @@ absl::Status Backoff::Exhausted(const absl::Status& status) const {
                                                   absl::FormatDuration(tried), ")"));
   status.ForEachPayload([&](absl::string_view url, const absl::Cord& payload) { result.SetPayload(url, payload); });
   return result;
-}
-
-absl::Status Retry(const RetryPolicy& policy, absl::Time deadline, RetryEnvironment& environment,
-                   absl::FunctionRef<absl::Status()> attempt) {
-  return Retry(Backoff(policy, deadline, environment), environment, [&](Backoff&) { return attempt(); });
 }
 
 absl::Status Retry(Backoff backoff, RetryEnvironment& environment, absl::FunctionRef<absl::Status(Backoff&)> attempt) {

@@ -6,6 +6,7 @@
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "client/lib/retry_budget.h"
 #include "densityd/options.h"
 
 namespace densityd::client_internal {
@@ -29,7 +30,8 @@ bool MayPass(const absl::Status& status);
 /// Decides, after each failed attempt of one call, whether and when to try again. Not thread-safe.
 class Backoff {
  public:
-  Backoff(const RetryPolicy& policy, absl::Time deadline, RetryEnvironment& environment);
+  /// A call begins. `budget`, which outlives it, is that of its client; null: it has none.
+  Backoff(const RetryPolicy& policy, absl::Time deadline, RetryEnvironment& environment, RetryBudget* budget = nullptr);
 
   /// How long to wait before the next attempt; unset: give up. To be asked once after each failed attempt.
   std::optional<absl::Duration> Next(const absl::Status& status);
@@ -44,6 +46,7 @@ class Backoff {
   RetryPolicy policy_;
   absl::Time deadline_;
   RetryEnvironment* environment_;
+  RetryBudget* budget_;
   absl::Time start_;
   absl::Duration backoff_;
   int attempts_ = 0;
@@ -51,7 +54,5 @@ class Backoff {
 
 /// Calls `attempt` until it succeeds or Backoff gives up; returns the last status.
 absl::Status Retry(Backoff backoff, RetryEnvironment& environment, absl::FunctionRef<absl::Status(Backoff&)> attempt);
-absl::Status Retry(const RetryPolicy& policy, absl::Time deadline, RetryEnvironment& environment,
-                   absl::FunctionRef<absl::Status()> attempt);
 
 }  // namespace densityd::client_internal

@@ -40,7 +40,7 @@ class RetryTest : public testing::Test {
  protected:
   /// Calls something that always fails with `status`; counts the attempts.
   absl::Status RetryFailing(const absl::Status& status, absl::Duration timeout = absl::InfiniteDuration()) {
-    return Retry(policy_, environment_.now + timeout, environment_, [&] {
+    return Retry(Backoff(policy_, environment_.now + timeout, environment_), environment_, [&](Backoff&) {
       ++attempts_;
       return status;
     });
@@ -95,7 +95,7 @@ TEST_F(RetryTest, JitterShortensWaitsByAtMostItsShare) {
 }
 
 TEST_F(RetryTest, SuccessEndsTheRepetition) {
-  EXPECT_TRUE(Retry(policy_, absl::InfiniteFuture(), environment_, [&] {
+  EXPECT_TRUE(Retry(Backoff(policy_, absl::InfiniteFuture(), environment_), environment_, [&](Backoff&) {
                 return ++attempts_ < 3 ? absl::UnavailableError("down") : absl::OkStatus();
               }).ok());
   EXPECT_EQ(attempts_, 3);
@@ -152,6 +152,55 @@ TEST_F(RetryTest, ProgressForgetsTheFailuresBefore) {
   EXPECT_EQ(backoff.Next(down), absl::Seconds(2));
   backoff.Reset();
   EXPECT_EQ(backoff.Next(down), absl::Seconds(1));
+}
+
+/// The calls of one client, which may be repeated twice and then once a second.
+class RetryBudgetTest : public RetryTest {
+ protected:
+  /// How long the next repetition of a call that begins now waits for its turn.
+  std::optional<absl::Duration> Wait(const absl::Status& status = absl::UnavailableError("down")) {
+    return Backoff(policy_, absl::InfiniteFuture(), environment_, &budget_).Next(status);
+  }
+  void SpendAll() {
+    for (int i = 0; i < 10; ++i) EXPECT_EQ(Wait(), policy_.initial_backoff);
+  }
+
+  RetryBudget budget_{/*max_share=*/0, /*least_per_second=*/1, environment_.now};
+};
+
+TEST_F(RetryBudgetTest, WhoFindsNoneLeftTakesTheNextInTurn) {
+  policy_.initial_backoff = absl::ZeroDuration();
+  SpendAll();
+  EXPECT_EQ(Wait(), absl::Seconds(1));
+  EXPECT_EQ(Wait(), absl::Seconds(2));
+  environment_.now += absl::Seconds(10);
+  EXPECT_EQ(Wait(), absl::ZeroDuration()) << "time made up for it";
+}
+
+TEST_F(RetryBudgetTest, ACallThatCannotWaitForItsTurnTakesNobodyElses) {
+  policy_.initial_backoff = absl::ZeroDuration();
+  SpendAll();
+  policy_.budget = absl::Milliseconds(500);
+  EXPECT_EQ(Wait(), std::nullopt);
+  EXPECT_EQ(Wait(), std::nullopt);
+  policy_.budget = absl::Seconds(60);
+  EXPECT_EQ(Wait(), absl::Seconds(1));
+}
+
+TEST_F(RetryBudgetTest, WhatTheServerAskedForIsNotCounted) {
+  SpendAll();
+  for (int i = 0; i < 100; ++i) EXPECT_EQ(Wait(Exhausted(absl::Seconds(3))), absl::Seconds(3));
+  policy_.initial_backoff = absl::ZeroDuration();
+  EXPECT_EQ(Wait(), absl::Seconds(1));
+}
+
+TEST_F(RetryBudgetTest, CallsBringTheirShareAndWithoutOneThereIsNone) {
+  RetryBudget share(/*max_share=*/0.25, /*least_per_second=*/0, environment_.now);
+  EXPECT_EQ(share.Take(environment_.now), absl::ZeroDuration()) << "the first call's";
+  EXPECT_EQ(share.Take(environment_.now), absl::InfiniteDuration());
+  for (int call = 0; call < 4; ++call) share.OnCall(environment_.now);
+  EXPECT_EQ(share.Take(environment_.now), absl::ZeroDuration());
+  EXPECT_EQ(share.Take(environment_.now + absl::Hours(1)), absl::InfiniteDuration());
 }
 
 }  // namespace

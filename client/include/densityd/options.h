@@ -33,6 +33,11 @@ struct RetryPolicy {
   double multiplier = 2;                      ///< growth of the back-off from one attempt to the next
   double jitter = 0.5;                        ///< each wait is shortened by a random share of up to this much
   absl::Duration budget = absl::Seconds(20);  ///< no repetition starts later than this after the first failure
+  /// Repetitions of all calls of a client together: of its calls this share, and so many per second beside; what it
+  /// does not use it saves up for ten seconds. A call that finds none left waits for one, within its own budget, so
+  /// that clients do not overrun a server that comes back. Not counted is what a server asked for by RetryInfo.
+  double max_share = 0.2;
+  double least_per_second = 10;
   /// In place of max_attempts and budget, for a Watch that has seen its training: how long a server may take to come
   /// back.
   absl::Duration watch_budget = absl::Minutes(10);
