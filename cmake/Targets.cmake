@@ -57,6 +57,17 @@ function(densityd_library name)
   target_include_directories(${name} PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}>)
 endfunction()
 
+# densityd_precompile(name HEADER...)
+# With DENSITYD_PRECOMPILE the headers of other projects that most of a target's files include are compiled once: three
+# quarters of the time that a file with LibTorch takes. For builds that are made as a whole, such as those with
+# sanitizers; what is not included would go unnoticed, clang-tidy cannot read GCC's headers, and ccache does not find
+# again what was compiled with them.
+function(densityd_precompile name)
+  if(DENSITYD_PRECOMPILE)
+    target_precompile_headers(${name} PRIVATE ${ARGN})
+  endif()
+endfunction()
+
 # densityd_test(name SOURCES file... [DEPS target...])
 # A GoogleTest program, registered with CTest test by test.
 function(densityd_test name)
