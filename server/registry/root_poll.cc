@@ -8,25 +8,7 @@
 namespace densityd::registry {
 
 RootPoll::RootPoll(ModelManager& models, absl::Duration interval)
-    : models_(models), interval_(interval), thread_([this] { Run(); }) {}
-
-RootPoll::~RootPoll() {
-  {
-    absl::MutexLock lock(&mutex_);
-    stopping_ = true;
-  }
-  thread_.join();
-}
-
-void RootPoll::Run() {
-  while (true) {
-    {
-      absl::MutexLock lock(&mutex_);
-      if (mutex_.AwaitWithTimeout(absl::Condition(&stopping_), interval_)) return;
-    }
-    Look();
-  }
-}
+    : models_(models), poll_(interval, [this] { Look(); }) {}
 
 void RootPoll::Look() {
   const absl::StatusOr<density::v1::ReloadFromDiskResponse> changes =

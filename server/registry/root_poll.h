@@ -3,11 +3,9 @@
 
 #include <set>
 #include <string>
-#include <thread>
 
-#include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "server/base/periodic.h"
 #include "server/registry/model_manager.h"
 
 namespace densityd::registry {
@@ -18,19 +16,14 @@ namespace densityd::registry {
 class RootPoll {
  public:
   RootPoll(ModelManager& models, absl::Duration interval);
-  ~RootPoll();
 
  private:
-  void Run();
   void Look();
 
   ModelManager& models_;
-  const absl::Duration interval_;
-  absl::Mutex mutex_;
-  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
-  /// Of the thread: whose models could not be read at the last look; "" where that was so of the list of all.
+  /// Whose models could not be read at the last look; "" where that was so of the list of all.
   std::set<std::string> failing_;
-  std::thread thread_;
+  Periodic poll_;
 };
 
 }  // namespace densityd::registry

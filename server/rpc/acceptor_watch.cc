@@ -13,25 +13,7 @@ constexpr int kFailuresThatCount = 2;
 }  // namespace
 
 AcceptorWatch::AcceptorWatch(Probe probe, absl::Duration interval, OnChange on_change)
-    : probe_(std::move(probe)), interval_(interval), on_change_(std::move(on_change)), thread_([this] { Run(); }) {}
-
-AcceptorWatch::~AcceptorWatch() {
-  {
-    absl::MutexLock lock(&mutex_);
-    stopping_ = true;
-  }
-  thread_.join();
-}
-
-void AcceptorWatch::Run() {
-  while (true) {
-    {
-      absl::MutexLock lock(&mutex_);
-      if (mutex_.AwaitWithTimeout(absl::Condition(&stopping_), interval_)) return;
-    }
-    Observe(probe_());
-  }
-}
+    : probe_(std::move(probe)), on_change_(std::move(on_change)), watch_(interval, [this] { Observe(probe_()); }) {}
 
 void AcceptorWatch::Observe(const absl::Status& status) {
   if (status.ok()) {

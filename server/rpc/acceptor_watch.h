@@ -2,12 +2,10 @@
 #pragma once
 
 #include <functional>
-#include <thread>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "server/base/periodic.h"
 
 namespace densityd::rpc {
 
@@ -19,19 +17,14 @@ class AcceptorWatch {
   using OnChange = std::function<void(bool reachable)>;
 
   AcceptorWatch(Probe probe, absl::Duration interval, OnChange on_change);
-  ~AcceptorWatch();
 
  private:
-  void Run();
   void Observe(const absl::Status& status);
 
   const Probe probe_;
-  const absl::Duration interval_;
   const OnChange on_change_;
   int failures_ = 0;
-  absl::Mutex mutex_;
-  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
-  std::thread thread_;
+  Periodic watch_;
 };
 
 }  // namespace densityd::rpc

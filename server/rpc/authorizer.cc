@@ -68,16 +68,8 @@ absl::StatusOr<std::unique_ptr<Authorizer>> Authorizer::Open(std::string file, c
   auto authorizer = std::unique_ptr<Authorizer>(new Authorizer(std::move(file), clock, limits));
   if (!authorizer->in_use()) return authorizer;
   if (absl::Status status = authorizer->Load(); !status.ok()) return Annotate(status, "--auth-file");
-  authorizer->poll_ = std::thread([raw = authorizer.get(), poll_interval] { raw->Poll(poll_interval); });
+  authorizer->poll_.emplace(poll_interval, [raw = authorizer.get()] { raw->Refresh(); });
   return authorizer;
-}
-
-Authorizer::~Authorizer() {
-  {
-    absl::MutexLock lock(&mutex_);
-    stopping_ = true;
-  }
-  if (poll_.joinable()) poll_.join();
 }
 
 absl::StatusOr<Authorizer::Stamp> Authorizer::ReadStamp() const {
@@ -141,16 +133,6 @@ void Authorizer::Refresh() {
     Log(LogLevel::kInfo, "grants read", {{"file", file_}, {"grants", grants()->size()}});
   } else {
     Log(LogLevel::kError, "grants stay as they were", {{"file", file_}, {"error", ToStd(status.message())}});
-  }
-}
-
-void Authorizer::Poll(absl::Duration interval) {
-  while (true) {
-    {
-      absl::MutexLock lock(&mutex_);
-      if (mutex_.AwaitWithTimeout(absl::Condition(&stopping_), interval)) return;
-    }
-    Refresh();
   }
 }
 

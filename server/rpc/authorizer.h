@@ -3,9 +3,9 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
-#include <thread>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -15,6 +15,7 @@
 #include "grpcpp/server_context.h"
 #include "server/base/clock.h"
 #include "server/base/file_system.h"
+#include "server/base/periodic.h"
 #include "server/rpc/grants.h"
 #include "server/telemetry/rpc_method.h"
 
@@ -56,7 +57,6 @@ class Authorizer {
   static absl::StatusOr<std::unique_ptr<Authorizer>> Open(std::string file, const Clock& clock,
                                                           absl::Duration poll_interval = absl::Seconds(2),
                                                           serving::QuotaLimits limits = {});
-  ~Authorizer();
 
   /// Who calls. UNAUTHENTICATED where the caller's credentials are not good.
   absl::StatusOr<Caller> Authenticate(const grpc::ServerContextBase& context) const;
@@ -96,7 +96,6 @@ class Authorizer {
   absl::Status Load();
   /// Gives each grant the account of its name, which outlives what the file said before.
   void AttachQuotas(Grants& grants) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void Poll(absl::Duration interval);
   std::shared_ptr<const Grants> grants() const;
   absl::StatusOr<Caller> Identify(const grpc::ServerContextBase& context) const;
 
@@ -107,9 +106,8 @@ class Authorizer {
   std::shared_ptr<const Grants> grants_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, std::shared_ptr<serving::ClientQuota>> quotas_ ABSL_GUARDED_BY(mutex_);  ///< by name
   Stamp stamp_ ABSL_GUARDED_BY(mutex_);
-  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   absl::Mutex loading_;  ///< one load at a time
-  std::thread poll_;
+  std::optional<Periodic> poll_;
 };
 
 }  // namespace densityd::rpc

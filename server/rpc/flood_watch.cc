@@ -17,29 +17,17 @@ constexpr absl::Duration kBetweenLines = absl::Seconds(10);
 }  // namespace
 
 FloodWatch::FloodWatch(const std::vector<std::unique_ptr<RowWorker>>& workers, int64_t most_calls, HangUp hang_up)
-    : workers_(workers), most_calls_(most_calls), hang_up_(std::move(hang_up)), seen_(workers.size()), thread_([this] {
-        Run();
-      }) {}
+    : workers_(workers),
+      most_calls_(most_calls),
+      hang_up_(std::move(hang_up)),
+      seen_(workers.size()),
+      last_(absl::Now()),
+      watch_(kTick, [this] { Tick(); }) {}
 
-FloodWatch::~FloodWatch() {
-  {
-    absl::MutexLock lock(&mutex_);
-    stopping_ = true;
-  }
-  thread_.join();
-}
-
-void FloodWatch::Run() {
-  absl::Time last = absl::Now();
-  while (true) {
-    {
-      absl::MutexLock lock(&mutex_);
-      if (mutex_.AwaitWithTimeout(absl::Condition(&stopping_), kTick)) return;
-    }
-    const absl::Time now = absl::Now();
-    if (IsOdd(now - last)) Look();
-    last = now;
-  }
+void FloodWatch::Tick() {
+  const absl::Time now = absl::Now();
+  if (IsOdd(now - last_)) Look();
+  last_ = now;
 }
 
 bool FloodWatch::IsOdd(absl::Duration since_last) {

@@ -11,12 +11,10 @@
 #include <functional>
 #include <memory>
 #include <string>
-#include <thread>
 #include <vector>
 
-#include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "server/base/periodic.h"
 #include "server/rpc/row_worker.h"
 
 namespace densityd::rpc {
@@ -29,9 +27,6 @@ class FloodWatch {
 
   /// A connection may have `most_calls` calls that the server has not done with.
   FloodWatch(const std::vector<std::unique_ptr<RowWorker>>& workers, int64_t most_calls, HangUp hang_up);
-  ~FloodWatch();
-  FloodWatch(const FloodWatch&) = delete;
-  FloodWatch& operator=(const FloodWatch&) = delete;
 
  private:
   /// What was seen of a worker.
@@ -41,7 +36,7 @@ class FloodWatch {
     absl::Duration cpu;
   };
 
-  void Run();
+  void Tick();
   /// Whether the workers do what they do in a flood.
   bool IsOdd(absl::Duration since_last);
   void Look();
@@ -51,9 +46,8 @@ class FloodWatch {
   const HangUp hang_up_;
   std::vector<Seen> seen_;
   absl::Time logged_ = absl::InfinitePast();
-  absl::Mutex mutex_;
-  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
-  std::thread thread_;
+  absl::Time last_;  ///< tick
+  Periodic watch_;
 };
 
 }  // namespace densityd::rpc

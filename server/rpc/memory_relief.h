@@ -5,10 +5,10 @@
 // system instead, as it is freed or some milliseconds later.
 #pragma once
 
-#include <thread>
+#include <optional>
 
-#include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
+#include "server/base/freed_memory.h"
+#include "server/base/periodic.h"
 #include "server/serving/scheduler.h"
 
 namespace densityd::rpc {
@@ -18,17 +18,13 @@ class MemoryRelief {
  public:
   /// `scheduler` outlives it.
   explicit MemoryRelief(const serving::Scheduler& scheduler);
-  ~MemoryRelief();
-  MemoryRelief(const MemoryRelief&) = delete;
-  MemoryRelief& operator=(const MemoryRelief&) = delete;
 
  private:
-  void Run();
+  void Look();
 
   const serving::Scheduler& scheduler_;
-  absl::Mutex mutex_;
-  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
-  std::thread thread_;
+  std::optional<GivingMemoryBack> giving_;
+  Periodic relief_;
 };
 
 }  // namespace densityd::rpc

@@ -95,16 +95,8 @@ absl::StatusOr<std::unique_ptr<TlsFiles>> TlsFiles::Open(FileSystem& files, TlsO
     if (const absl::StatusOr<Stamps> stamps = opened->ReadStamps(); stamps.ok()) opened->seen_ = *stamps;
     if (absl::Status status = opened->Load(); !status.ok()) return status;
   }
-  opened->thread_ = std::thread([raw = opened.get(), interval] { raw->Poll(interval); });
+  opened->poll_.emplace(interval, [raw = opened.get()] { raw->Refresh(); });
   return opened;
-}
-
-TlsFiles::~TlsFiles() {
-  {
-    absl::MutexLock lock(&mutex_);
-    stopping_ = true;
-  }
-  if (thread_.joinable()) thread_.join();
 }
 
 TlsFiles::State TlsFiles::state() const {
@@ -165,16 +157,6 @@ void TlsFiles::Refresh() {
     Log(LogLevel::kError, "certificates stay as they were", {{"error", complaint}});
   }
   complaint_ = complaint;
-}
-
-void TlsFiles::Poll(absl::Duration interval) {
-  while (true) {
-    {
-      absl::MutexLock lock(&mutex_);
-      if (mutex_.AwaitWithTimeout(absl::Condition(&stopping_), interval)) return;
-    }
-    Refresh();
-  }
 }
 
 }  // namespace densityd::rpc

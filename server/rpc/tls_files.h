@@ -4,8 +4,8 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
-#include <thread>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
@@ -13,6 +13,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "server/base/file_system.h"
+#include "server/base/periodic.h"
 
 namespace densityd::rpc {
 
@@ -40,7 +41,6 @@ class TlsFiles {
  public:
   /// Reads the files and then looks at them every `interval`. NOT_FOUND and the like; errors of CheckTls.
   static absl::StatusOr<std::unique_ptr<TlsFiles>> Open(FileSystem& files, TlsOptions options, absl::Duration interval);
-  ~TlsFiles();
 
   struct State {
     std::shared_ptr<const TlsTexts> texts;
@@ -48,7 +48,7 @@ class TlsFiles {
   };
   State state() const;
 
-  /// Reads the files now if they have changed or could not be taken. The thread does this; tests need not wait for it.
+  /// Reads the files now if they have changed or could not be taken. The poll does this; tests need not wait for it.
   void Refresh();
 
  private:
@@ -58,7 +58,6 @@ class TlsFiles {
   absl::StatusOr<Stamps> ReadStamps() const;
   absl::StatusOr<TlsTexts> ReadTexts() const;
   absl::Status Load();
-  void Poll(absl::Duration interval);
 
   FileSystem* const files_;
   const TlsOptions options_;
@@ -67,8 +66,7 @@ class TlsFiles {
   std::string complaint_ ABSL_GUARDED_BY(loading_);  ///< of the last look, which the log has; empty: none
   mutable absl::Mutex mutex_;
   State state_ ABSL_GUARDED_BY(mutex_);
-  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
-  std::thread thread_;
+  std::optional<Periodic> poll_;
 };
 
 }  // namespace densityd::rpc
