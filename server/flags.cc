@@ -129,11 +129,14 @@ void AddLimits(CLI::App& app, Flags& flags) {
   const auto bytes = [&app](const char* name, auto& value, const char* help) {
     app.add_option(name, value, help)->transform(CLI::AsSizeValue(false))->capture_default_str()->group("Limits");
   };
+  bytes("--max-memory", flags.max_memory,
+        "Memory of the server for models, requests and all else, trainings (processes of their own) apart; 0: three "
+        "quarters of the machine's, or of its control group's (a container)");
   bytes("--max-message-bytes", server.limits.max_message_bytes, "Largest request and answer");
   bytes("--max-queued-bytes", server.max_queued_bytes,
         "Memory of row requests and of their answers until these are sent, a sixth of it for what lies beside them");
   bytes("--max-model-bytes", flags.max_model_bytes,
-        "Memory of loaded models; 0: three quarters of the machine's, or of its control group's (a container)");
+        "Memory of loaded models; 0: what requests leave of --max-memory, at least half");
   bytes("--max-dataset-bytes", flags.max_dataset_bytes, "Largest uploaded dataset");
   bytes("--max-import-bytes", server.max_import_bytes, "Largest imported model");
   app.add_option("--max-uploads", server.max_uploads, "Datasets that are uploaded at the same time")

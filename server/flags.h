@@ -20,7 +20,8 @@ struct Flags {
   std::string metrics_address = "127.0.0.1:9464";
   std::string device = "auto";
   std::string plan = "auto";
-  uint64_t max_model_bytes = 0;  ///< 0: three quarters of MachineMemory
+  uint64_t max_memory = 0;       ///< 0: three quarters of MachineMemory
+  uint64_t max_model_bytes = 0;  ///< 0: what requests leave of max_memory
   std::string auth_file;
   std::string audit_log;
   double poll_root_seconds = 10;  ///< 0: never

@@ -18,6 +18,7 @@
 #include "server/base/hidden_root.h"
 #include "server/base/logging.h"
 #include "server/base/machine_memory.h"
+#include "server/base/memory_budget.h"
 #include "server/base/strings.h"
 #include "server/engine/compile.h"
 #include "server/registry/model_manager.h"
@@ -29,6 +30,7 @@
 #include "server/rpc/client_metrics.h"
 #include "server/rpc/health.h"
 #include "server/rpc/listen.h"
+#include "server/rpc/memory_shares.h"
 #include "server/rpc/served_model.h"
 #include "server/rpc/server.h"
 #include "server/signals.h"
@@ -196,9 +198,17 @@ absl::Status Serve(const Flags& given) {
     metrics->OnVersion(info);
     health.OnModelChanged(info.name());
   };
-  const uint64_t max_model_bytes = flags.max_model_bytes > 0 ? flags.max_model_bytes : MachineMemory() / 4 * 3;
-  registry::ModelManager models(*store, rpc::MakeLoader(PlansOf(flags, *store), flags.device, *metrics),
-                                max_model_bytes, {on_change}, {.keep = flags.replica ? 0 : flags.keep_versions});
+  const auto shares = rpc::ShareMemory(
+      {.whole = flags.max_memory, .models = flags.max_model_bytes, .requests = flags.server.max_queued_bytes},
+      MachineMemory(), ProcessMemory());
+  if (!shares.ok()) return shares.status();
+  flags.server.max_queued_bytes = shares->requests;
+  MemoryBudget memory(shares->whole);
+  Reservation process;
+  memory.Reserve(shares->process, process);
+  registry::ModelManager models(
+      *store, rpc::MakeLoader(PlansOf(flags, *store), flags.device, flags.server.workers, *metrics),
+      {shares->models, &memory}, {on_change}, {.keep = flags.replica ? 0 : flags.keep_versions});
   models.LoadAll([&signals] { return signals.requested(); });
   std::unique_ptr<training::TrainingManager> trainings;
   metrics->AddSource(std::make_unique<telemetry::ProcessMetrics>());
@@ -238,6 +248,7 @@ absl::Status Serve(const Flags& given) {
                                                   .clock = &Clock::Real(),
                                                   .authorizer = authorized ? authorizer->get() : nullptr,
                                                   .audit_log = &audit_log,
+                                                  .memory = &memory,
                                                   .hidden_root = HiddenRoot(flags.root)});
   if (!server.ok()) return server.status();
   std::unique_ptr<telemetry::MetricsEndpoint> endpoint;

@@ -65,4 +65,13 @@ uint64_t MachineMemory(const std::string& root) {
   return std::min(physical, ControlGroupMemory(root));
 }
 
+uint64_t ProcessMemory(pid_t pid) {
+  std::ifstream statm(pid == 0 ? "/proc/self/statm" : absl::StrCat("/proc/", pid, "/statm"));
+  uint64_t size = 0;
+  uint64_t resident = 0;
+  uint64_t of_files = 0;
+  if (!(statm >> size >> resident >> of_files)) return 0;
+  return (resident - std::min(of_files, resident)) * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+}
+
 }  // namespace densityd

@@ -31,6 +31,22 @@ using torch::Tensor;
 constexpr size_t kCpuTileRows = 512;
 constexpr size_t kCudaTileRows = 16384;
 
+/// Activations of a network that a run holds at once, at most: those of a residual block, and the parameters of its
+/// columns as a spline spreads them out. Gradients, which few ask for, hold more.
+constexpr size_t kActivations = 10;
+
+/// Numbers per row of the largest activation, by the largest tensor of weights.
+size_t WidestActivation(const density::v1::FlowSpec& spec) {
+  const flow::RowShape data = flow::DataShape(spec);
+  int64_t widest = spec.features();
+  for (const flow::TensorInfo& tensor : flow::FlowTensors(spec)) {
+    // (out, in), or (out, in, 3, 3) of a convolution.
+    if (tensor.shape.size() >= 2)
+      widest = std::max(widest, tensor.shape[0] * (tensor.shape.size() > 2 ? data.pixels() : 1));
+  }
+  return static_cast<size_t>(widest);
+}
+
 /// What came out of the flow, on the host and contiguous. Undefined tensors stay so.
 Tensor OnHost(const Tensor& tensor) { return tensor.defined() ? tensor.to(torch::kCPU).contiguous() : tensor; }
 
@@ -188,7 +204,8 @@ PlanInfo ReferencePlanInfo(const density::v1::FlowSpec& spec, const CompileOptio
   info.tile_rows =
       static_cast<size_t>(flow::RowsAtOnce(full, static_cast<int64_t>(is_cuda ? kCudaTileRows : kCpuTileRows)));
   const size_t input = std::max(info.features, static_cast<size_t>(flow::NoiseColumns(spec.base(), spec.features())));
-  info.workspace_bytes = info.tile_rows * (input + info.context_features) * sizeof(double);
+  info.workspace_bytes = info.tile_rows * ((input + info.context_features) * sizeof(double) +
+                                           kActivations * WidestActivation(full) * NumberBytes(options.precision));
   return info;
 }
 

@@ -2,11 +2,9 @@
 
 #include <algorithm>
 #include <set>
-#include <tuple>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "server/base/errors.h"
 #include "server/base/strings.h"
 #include "server/registry/alias_file.h"
@@ -18,9 +16,6 @@ using density::v1::Aliases;
 using density::v1::ModelInfo;
 using density::v1::VersionInfo;
 using density::v1::VersionState;
-
-/// How long a load waits for calls in flight to let go of what it replaces.
-constexpr absl::Duration kLongestCall = absl::Seconds(10);
 
 /// Why a version that is known does not answer.
 absl::Status NotReady(const VersionInfo& info, const absl::Status& error) {
@@ -158,41 +153,15 @@ absl::StatusOr<bool> Catalog::BeginLoad(const VersionKey& key, bool pinned) {
   return true;
 }
 
-absl::Status Catalog::MakeRoom(const VersionKey& key, size_t bytes) {
-  absl::MutexLock lock(&mutex_);
-  const auto fits = [&](size_t in_use) { return bytes <= max_model_bytes_ && in_use <= max_model_bytes_ - bytes; };
-  // What is being unloaded already counts as gone.
-  size_t in_use = memory_bytes_ - UnloadingBytes();
-  std::vector<Record*> spares = FindSpares();
-  size_t needed = 0;
-  for (; needed < spares.size() && !fits(in_use); ++needed) in_use -= spares[needed]->info.memory_bytes();
-  if (!fits(in_use)) {
-    return ResourceExhausted(
-        "memory", absl::StrCat(key.Reference(), " needs ", bytes, " bytes; loaded versions use ", memory_bytes_, " of ",
-                               max_model_bytes_, ". Unload others, or raise --max-model-bytes"));
-  }
-  spares.resize(needed);
-  for (Record* spare : spares) BeginUnload(*spare);
-  // Calls in flight may hold what makes room.
-  const auto has_room = [&]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return fits(memory_bytes_); };
-  if (mutex_.AwaitWithTimeout(absl::Condition(&has_room), kLongestCall)) return absl::OkStatus();
-  return ResourceExhausted("memory",
-                           absl::StrCat(key.Reference(), " needs ", bytes, " bytes; ", UnloadingBytes(),
-                                        " bytes of unloaded versions are held by calls in flight. Try again"),
-                           kLongestCall);
-}
-
-void Catalog::FinishLoad(const VersionKey& key, std::shared_ptr<const Servable> servable) {
+void Catalog::FinishLoad(const VersionKey& key, std::shared_ptr<const Servable> servable, Reservation room) {
   absl::MutexLock lock(&mutex_);
   Record& record = *Find(key);
   const uint64_t generation = ++record.generation;
-  const size_t bytes = servable->memory_bytes();
-  memory_bytes_ += bytes;
-  record.info.set_memory_bytes(bytes);
+  record.memory = std::move(room);
+  record.info.set_memory_bytes(record.memory.bytes());
   record.info.set_plan(servable->plan_name());
   record.info.set_rows_are_independent(servable->rows_are_independent());
-  record.servable =
-      releases_.Track(std::move(servable), [this, key, generation, bytes] { Released(key, generation, bytes); });
+  record.servable = releases_.Track(std::move(servable), [this, key, generation] { Released(key, generation); });
   record.last = record.servable;
   SetState(record, density::v1::READY);
   RebuildHandles();
@@ -221,6 +190,10 @@ absl::StatusOr<std::shared_ptr<const void>> Catalog::HoldFiles(const VersionKey&
   return record->files;
 }
 
+bool Catalog::MayBeNamed(const ModelRecord& model, uint64_t version) {
+  return !model.aliases.ok() || !NamesOf(version, model.aliases).empty();
+}
+
 bool Catalog::IsUnused(const VersionKey& key, absl::Time since) const {
   // The record's, and the handle table's under its number: any other copy is a call's.
   constexpr int64_t kOwnHandles = 2;
@@ -228,7 +201,7 @@ bool Catalog::IsUnused(const VersionKey& key, absl::Time since) const {
   const auto model = models_.find(key.name);
   const Record* record = Find(key);
   if (record == nullptr) return true;
-  if (!model->second.aliases.ok() || !NamesOf(key.version, model->second.aliases).empty()) return false;
+  if (MayBeNamed(model->second, key.version)) return false;
   if (record->pinned || record->info.state() == density::v1::LOADING) return false;
   if (record->by_number->time() >= since || record->files.use_count() > 1) return false;
   return record->servable == nullptr ? record->last.expired() : record->servable.use_count() <= kOwnHandles;
@@ -317,42 +290,13 @@ void Catalog::AwaitRelease(const VersionKey& key) {
   mutex_.Await(absl::Condition(&released_or_held));
 }
 
-size_t Catalog::UnloadingBytes() const {
-  size_t bytes = 0;
-  for (const auto& [name, model] : models_) {
-    for (const auto& [version, record] : model.versions) {
-      if (record.info.state() == density::v1::UNLOADING) bytes += record.info.memory_bytes();
-    }
-  }
-  return bytes;
-}
-
-std::vector<Catalog::Record*> Catalog::FindSpares() {
-  std::vector<Record*> spares;
-  for (auto& [name, model] : models_) {
-    for (auto& [version, record] : model.versions) {
-      // Where the aliases cannot be read, any version could have one.
-      const bool may_be_named = !model.aliases.ok() || !NamesOf(version, model.aliases).empty();
-      if (record.servable != nullptr && !record.pinned && !may_be_named) spares.push_back(&record);
-    }
-  }
-  std::sort(spares.begin(), spares.end(), [](const Record* a, const Record* b) {
-    const auto age = [](const Record* record) {
-      const auto& time = record->info.create_time();
-      return std::make_tuple(time.seconds(), time.nanos(), record->info.name(), record->info.version());
-    };
-    return age(a) < age(b);
-  });
-  return spares;
-}
-
-void Catalog::Released(const VersionKey& key, uint64_t generation, size_t bytes) {
+void Catalog::Released(const VersionKey& key, uint64_t generation) {
   {
     absl::MutexLock lock(&mutex_);
-    memory_bytes_ -= bytes;
     Record* record = Find(key);
-    if (record != nullptr && record->generation == generation && record->info.state() == density::v1::UNLOADING) {
-      SetState(*record, density::v1::NOT_LOADED);
+    if (record != nullptr && record->generation == generation) {
+      record->memory.Release();
+      if (record->info.state() == density::v1::UNLOADING) SetState(*record, density::v1::NOT_LOADED);
     }
   }
   events_.Deliver();

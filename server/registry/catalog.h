@@ -15,8 +15,10 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "density/v1/model_registry.pb.h"
+#include "server/base/memory_budget.h"
 #include "server/registry/event_queue.h"
 #include "server/registry/handle_table.h"
+#include "server/registry/model_memory.h"
 #include "server/registry/names.h"
 #include "server/registry/release_queue.h"
 
@@ -38,7 +40,8 @@ struct VersionKey {
 /// before its last handle goes; any -> kFailed -> kLoading.
 class Catalog {
  public:
-  Catalog(size_t max_model_bytes, EventQueue& events) : max_model_bytes_(max_model_bytes), events_(events) {}
+  Catalog(const ModelMemory& memory, EventQueue& events)
+      : patience_(memory.patience), memory_(memory.ceiling, memory.whole), events_(events) {}
 
   /// The ready version that `reference` names, or why there is none.
   absl::StatusOr<ModelHandle> Acquire(std::string_view reference) const;
@@ -60,12 +63,14 @@ class Catalog {
   /// Begins a load: false where the version is ready, or could be made ready again, and there is nothing to do.
   /// `pinned` versions never make room for others. One load runs at a time. NOT_FOUND.
   absl::StatusOr<bool> BeginLoad(const VersionKey& key, bool pinned);
-  /// Makes room for `bytes` by unloading versions that nobody loaded by hand and that no alias names, oldest first, and
-  /// waits for calls in flight to let go of them. RESOURCE_EXHAUSTED where all of them would not be enough (then none
-  /// is unloaded), or where calls hold them for too long.
-  absl::Status MakeRoom(const VersionKey& key, size_t bytes);
-  /// Ends a load. Precondition: there is room for it.
-  void FinishLoad(const VersionKey& key, std::shared_ptr<const Servable> servable);
+  /// Makes `room` a reservation of `bytes`. Where that does not fit, unloads versions that nobody loaded by hand and
+  /// that no alias names, oldest first, and waits for calls in flight to let go of memory. RESOURCE_EXHAUSTED where all
+  /// those versions would not be enough (then none is unloaded), or where calls take too long.
+  absl::Status MakeRoom(const VersionKey& key, size_t bytes, Reservation& room);
+  /// The same for what a servable takes; its scratch memory stays reserved from then on.
+  absl::Status MakeRoomFor(const VersionKey& key, const Servable& servable, Reservation& room);
+  /// Ends a load. Precondition: `room` is what MakeRoomFor made for it.
+  void FinishLoad(const VersionKey& key, std::shared_ptr<const Servable> servable, Reservation room);
   /// Ends a load that failed.
   void FailLoad(const VersionKey& key, const absl::Status& error);
 
@@ -95,6 +100,7 @@ class Catalog {
     std::shared_ptr<const Servable> servable;  ///< set if and only if READY
     std::weak_ptr<const Servable> last;        ///< the servable, while handles may hold it
     uint64_t generation = 0;                   ///< of the servable: how many were loaded
+    Reservation memory;                        ///< of the servable, until it is destroyed
     bool pinned = false;
     std::shared_ptr<const void> files = std::make_shared<char>();      ///< copies: HoldFiles
     std::shared_ptr<LastUse> by_number = std::make_shared<LastUse>();  ///< when it was asked for so
@@ -106,6 +112,8 @@ class Catalog {
 
   template <typename Models>
   static auto* FindIn(Models& models, const VersionKey& key);
+  /// Whether an alias names the version, or could: where they cannot be read.
+  static bool MayBeNamed(const ModelRecord& model, uint64_t version);
   static density::v1::ModelInfo InfoOf(const std::string& name, const ModelRecord& model);
   const Record* Find(const VersionKey& key) const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
   Record* Find(const VersionKey& key) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -115,17 +123,21 @@ class Catalog {
   void BeginUnload(Record& record) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void AwaitRelease(const VersionKey& key) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   size_t UnloadingBytes() const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
+  absl::Status Reserve(const VersionKey& key, size_t bytes, Reservation& room) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status TooManyModels(const VersionKey& key, size_t bytes) const;
+  absl::Status HeldByCalls(const VersionKey& key, size_t bytes) const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
   /// What may be unloaded to make room, oldest first.
   std::vector<Record*> FindSpares() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void Released(const VersionKey& key, uint64_t generation, size_t bytes);
+  void Released(const VersionKey& key, uint64_t generation);
   void RebuildHandles() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
-  const size_t max_model_bytes_;
+  const absl::Duration patience_;
+  MemoryBudget memory_;
   EventQueue& events_;
   HandleTable handles_;
   mutable absl::Mutex mutex_;
   std::map<std::string, ModelRecord, std::less<>> models_ ABSL_GUARDED_BY(mutex_);
-  size_t memory_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
+  Reservation scratch_ ABSL_GUARDED_BY(mutex_);
   /// Last: its thread calls Released until it is joined.
   ReleaseQueue releases_;
 };

@@ -23,9 +23,9 @@ using density::v1::VersionInfo;
 
 }  // namespace
 
-ModelManager::ModelManager(ModelStore& store, Loader loader, size_t max_model_bytes, ModelEvents events,
+ModelManager::ModelManager(ModelStore& store, Loader loader, ModelMemory memory, ModelEvents events,
                            Retention retention)
-    : impl_(std::make_unique<Impl>(store, std::move(loader), max_model_bytes, std::move(events), retention)) {}
+    : impl_(std::make_unique<Impl>(store, std::move(loader), memory, std::move(events), retention)) {}
 
 ModelManager::~ModelManager() = default;
 

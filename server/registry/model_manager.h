@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "density/v1/model_registry.pb.h"
+#include "server/registry/model_memory.h"
 #include "server/registry/model_store.h"
 #include "server/registry/servable.h"
 
@@ -39,9 +40,9 @@ struct Retention {
 /// requests (RunInBackground).
 class ModelManager {
  public:
-  /// `max_model_bytes` bounds the memory of all loaded versions. `store` must outlive the manager; handles may outlive
-  /// both. `retention` is for the manager whose server owns the root, and nobody else.
-  ModelManager(ModelStore& store, Loader loader, size_t max_model_bytes, ModelEvents events, Retention retention = {});
+  /// `store` must outlive the manager; handles may outlive both. `retention` is for the manager whose server owns the
+  /// root, and nobody else.
+  ModelManager(ModelStore& store, Loader loader, ModelMemory memory, ModelEvents events, Retention retention = {});
   ~ModelManager();
 
   /// Finds all stored versions and loads those that an alias names. What fails is kept as failed, with its reason; the

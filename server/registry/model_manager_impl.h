@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
+#include "server/base/memory_budget.h"
 #include "server/registry/catalog.h"
 #include "server/registry/event_queue.h"
 #include "server/registry/model_manager.h"
@@ -18,17 +19,18 @@
 namespace densityd::registry {
 
 struct ModelManager::Impl {
-  Impl(ModelStore& store, Loader loader, size_t max_model_bytes, ModelEvents events, Retention retention)
+  Impl(ModelStore& store, Loader loader, ModelMemory memory, ModelEvents events, Retention retention)
       : store(store),
         loader(std::move(loader)),
         retention(retention),
         events(std::move(events.on_change)),
-        catalog(max_model_bytes, this->events) {}
+        catalog(memory, this->events) {}
 
   /// Takes up what other processes published or deleted.
   absl::Status Refresh(const std::string& name);
   absl::Status LoadVersion(const VersionKey& key, bool pinned);
-  absl::StatusOr<std::shared_ptr<const Servable>> MakeServable(const VersionKey& key);
+  /// `room` becomes a reservation of what the servable takes.
+  absl::StatusOr<std::shared_ptr<const Servable>> MakeServable(const VersionKey& key, Reservation& room);
   /// Whether a version could be loaded; it is not kept. INVALID_ARGUMENT; RESOURCE_EXHAUSTED.
   absl::Status TryToLoad(const VersionImport& import, const std::string& name);
   /// ReloadFromDisk for one model.

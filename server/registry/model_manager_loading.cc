@@ -50,23 +50,25 @@ absl::Status ModelManager::Impl::Refresh(const std::string& name) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::shared_ptr<const Servable>> ModelManager::Impl::MakeServable(const VersionKey& key) {
+absl::StatusOr<std::shared_ptr<const Servable>> ModelManager::Impl::MakeServable(const VersionKey& key,
+                                                                                 Reservation& room) {
   // The weights as stored are a lower bound of what the version will need: refuse before reading them.
   const absl::StatusOr<uint64_t> stored_bytes = store.StoredBytes(key.name, key.version);
   if (!stored_bytes.ok()) return stored_bytes.status();
-  if (absl::Status status = catalog.MakeRoom(key, *stored_bytes); !status.ok()) return status;
+  if (absl::Status status = catalog.MakeRoom(key, *stored_bytes, room); !status.ok()) return status;
   const absl::StatusOr<StoredVersion> stored = store.Read(key.name, key.version);
   if (!stored.ok()) return stored.status();
   absl::StatusOr<std::shared_ptr<const Servable>> servable = loader(*stored);
   if (!servable.ok()) return servable;
-  if (absl::Status status = catalog.MakeRoom(key, (*servable)->memory_bytes()); !status.ok()) return status;
+  if (absl::Status status = catalog.MakeRoomFor(key, **servable, room); !status.ok()) return status;
   return servable;
 }
 
 absl::Status ModelManager::Impl::TryToLoad(const VersionImport& import, const std::string& name) {
   absl::MutexLock lock(&changes);
   const VersionKey key{name, 0};
-  if (absl::Status status = catalog.MakeRoom(key, import.bytes()); !status.ok()) return status;
+  Reservation room;
+  if (absl::Status status = catalog.MakeRoom(key, import.bytes(), room); !status.ok()) return status;
   const absl::StatusOr<StoredVersion> stored = store.ReadImport(import, name);
   if (!stored.ok()) return stored.status();
   const absl::StatusOr<std::shared_ptr<const Servable>> servable = loader(*stored);
@@ -74,7 +76,7 @@ absl::Status ModelManager::Impl::TryToLoad(const VersionImport& import, const st
     return InvalidArgument("archive", absl::StrCat("holds a model that cannot be loaded: ",
                                                    store.hidden_root().In(servable.status()).message()));
   }
-  return catalog.MakeRoom(key, (*servable)->memory_bytes());
+  return catalog.MakeRoomFor(key, **servable, room);
 }
 
 absl::Status ModelManager::Impl::Reload(const std::string& name, bool retry_failed,
@@ -132,12 +134,13 @@ absl::Status ModelManager::Impl::LoadVersion(const VersionKey& key, bool pinned)
     if (*needed) {
       events.Deliver();
       const absl::Time begin = absl::Now();
+      Reservation room;
       absl::StatusOr<std::shared_ptr<const Servable>> servable;
-      RunInBackground([&] { servable = MakeServable(key); });
+      RunInBackground([&] { servable = MakeServable(key, room); });
       const double seconds = absl::ToDoubleSeconds(absl::Now() - begin);
       result = servable.status();
       if (servable.ok()) {
-        catalog.FinishLoad(key, *std::move(servable));
+        catalog.FinishLoad(key, *std::move(servable), std::move(room));
         Log(LogLevel::kInfo, "model loaded", {{"model", key.name}, {"version", key.version}, {"seconds", seconds}});
       } else {
         catalog.FailLoad(key, store.hidden_root().In(result));

@@ -28,6 +28,9 @@ class Servable {
   virtual ~Servable() = default;
   /// Bytes held; an upper bound.
   virtual size_t memory_bytes() const = 0;
+  /// Bytes that answering takes beside these, of all that are loaded together as much as of the one that takes most;
+  /// an upper bound.
+  virtual size_t scratch_bytes() const = 0;
   /// How rows are computed, for people: "reference-cpu".
   virtual std::string plan_name() const = 0;
   /// The bit promise: a row's bits do not depend on the rows that it is computed with.

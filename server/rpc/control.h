@@ -13,12 +13,13 @@
 #include "grpcpp/server_context.h"
 #include "server/base/clock.h"
 #include "server/base/hidden_root.h"
+#include "server/base/memory_budget.h"
 #include "server/rpc/audit_log.h"
 #include "server/rpc/authorizer.h"
 #include "server/rpc/clients.h"
+#include "server/rpc/control_memory.h"
 #include "server/rpc/executor.h"
 #include "server/rpc/status.h"
-#include "server/serving/memory_budget.h"
 #include "server/telemetry/access_log.h"
 #include "server/telemetry/metrics.h"
 
@@ -33,8 +34,9 @@ struct ControlEnvironment {
   uint64_t max_message_bytes = uint64_t{64} << 20;
   uint64_t max_import_bytes = uint64_t{16} << 30;
   int max_uploads = 16;
-  serving::MemoryBudget* memory = nullptr;  ///< of requests that wait or are worked at
-  const Authorizer* authorizer = nullptr;   ///< null: everybody may do everything
+  ControlMemory* memory = nullptr;         ///< of requests that wait or are worked at
+  MemoryBudget* stream_memory = nullptr;   ///< of messages of uploads and imports that are
+  const Authorizer* authorizer = nullptr;  ///< null: everybody may do everything
   Clients* clients = nullptr;
   AuditLog* audit_log = nullptr;  ///< null: none
   HiddenRoot hidden_root = {};    ///< what callers are not told

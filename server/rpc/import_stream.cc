@@ -5,12 +5,11 @@
 #include "absl/strings/str_cat.h"
 #include "server/base/errors.h"
 #include "server/registry/names.h"
+#include "server/rpc/control_memory.h"
 #include "server/rpc/row_request.h"
 
 namespace densityd::rpc {
 namespace {
-
-constexpr int kMaxRunning = 4;
 
 absl::Status CallerGone() { return absl::CancelledError("the caller went away before the end; nothing was published"); }
 
@@ -32,10 +31,13 @@ void ImportStream::Begin() {
 
 absl::Status ImportStream::CheckBegin() {
   if (absl::Status status = timer_.Admit(); !status.ok()) return status;
-  return slot_.Take(*running_, kMaxRunning, "imports");
+  return slot_.Take(*running_, kMostRunning, "imports");
 }
 
 void ImportStream::OnRead(bool ok) {
+  if (ok && !environment_->stream_memory->Reserve(message_bytes(), memory_)) {
+    return End(NoMemory(*environment_->stream_memory, "uploads and imports hold"));
+  }
   if (ok) return Step(&ImportStream::StoreChunk, Executor::Kind::kShort);
   Step(&ImportStream::Commit, Executor::Kind::kLong);
 }
@@ -51,6 +53,7 @@ void ImportStream::StoreChunk() {
   const absl::Status status = context().IsCancelled() ? CallerGone() : Append();
   if (!status.ok()) return End(status);
   ++chunks_;
+  memory_.Release();
   StartRead();
 }
 

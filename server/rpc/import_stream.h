@@ -9,6 +9,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "density/v1/model_registry.pb.h"
+#include "server/base/memory_budget.h"
 #include "server/registry/model_manager.h"
 #include "server/registry/version_import.h"
 #include "server/rpc/control.h"
@@ -21,6 +22,9 @@ namespace densityd::rpc {
 /// after the whole archive was found to be right; otherwise nothing remains.
 class ImportStream final : public ControlCall {
  public:
+  /// At the same time.
+  static constexpr int kMostRunning = 4;
+
   /// `running` counts the imports of the server: each may hold a manifest in memory, so that they are few.
   ImportStream(const ControlPosting& posting, registry::ModelManager& models, const ControlEnvironment& environment,
                std::atomic<int>& running);
@@ -44,6 +48,7 @@ class ImportStream final : public ControlCall {
   const ControlEnvironment* environment_;
   std::atomic<int>* running_;
   StreamSlot slot_;
+  Reservation memory_;  ///< of the message that came
   CallTimer timer_;
 
   std::unique_ptr<registry::VersionImport> import_;

@@ -11,7 +11,7 @@
 
 namespace densityd::rpc {
 
-MessageCall::MessageCall(const RowPosting& posting, telemetry::RpcMethod method, serving::Reservation& held)
+MessageCall::MessageCall(const RowPosting& posting, telemetry::RpcMethod method, Reservation& held)
     : WorkerCall(*posting.worker, method), Read(held), posting_(posting), stream_(&context()) {}
 
 void MessageCall::Request(Tag* arrived) {

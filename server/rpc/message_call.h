@@ -32,7 +32,7 @@ struct RowPosting {
 class MessageCall : public WorkerCall, private RowReads::Read {
  protected:
   /// `held` counts the memory of the request.
-  MessageCall(const RowPosting& posting, telemetry::RpcMethod method, serving::Reservation& held);
+  MessageCall(const RowPosting& posting, telemetry::RpcMethod method, Reservation& held);
 
   /// The request came; Take it.
   virtual void OnRequest() = 0;

@@ -24,7 +24,7 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "server/base/clock.h"
-#include "server/serving/memory_budget.h"
+#include "server/base/memory_budget.h"
 #include "server/serving/scheduler.h"
 #include "server/telemetry/metrics.h"
 
@@ -40,7 +40,7 @@ class RowReads {
 
    protected:
     /// `held` is what is kept for the message.
-    explicit Read(serving::Reservation& held) : held_(&held) {}
+    explicit Read(Reservation& held) : held_(&held) {}
     /// Asks gRPC for the message.
     virtual void Start() = 0;
     /// The message does not come at once: whether its sender may go on.
@@ -53,7 +53,7 @@ class RowReads {
    private:
     friend class RowReads;
     enum class State { kNone, kWaiting, kNew, kComing };
-    serving::Reservation* held_;
+    Reservation* held_;
     State state_ = State::kNone;
     size_t place_ = 0;                   ///< of kNew
     std::list<Read*>::iterator coming_;  ///< of kComing

@@ -1,5 +1,6 @@
 #include "server/rpc/served_model.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "server/base/errors.h"
@@ -35,7 +36,7 @@ engine::LazyPlan::Make Float64Maker(const PlanSource& source, const std::string&
 ServedModel::ServedModel(std::shared_ptr<const engine::Plan> float32, std::shared_ptr<const engine::LazyPlan> float64,
                          TailProbability tail_probability, std::vector<explain::ColumnRange> column_ranges,
                          std::vector<flow::ContextColumn> context_columns, flow::ChainOrder chain_order,
-                         std::shared_ptr<telemetry::ModelSeries> series, double solver_noise)
+                         std::shared_ptr<telemetry::ModelSeries> series, double solver_noise, int workers)
     : float32_(std::move(float32)),
       lazy_float64_(float64.get()),
       float64_(std::move(float64)),
@@ -44,9 +45,14 @@ ServedModel::ServedModel(std::shared_ptr<const engine::Plan> float32, std::share
       context_columns_(std::move(context_columns)),
       chain_order_(std::move(chain_order)),
       series_(std::move(series)),
-      solver_noise_(solver_noise) {}
+      solver_noise_(solver_noise),
+      workers_(workers) {}
 
 size_t ServedModel::memory_bytes() const { return float32_->info().bytes + float64_->info().bytes; }
+
+size_t ServedModel::scratch_bytes() const {
+  return static_cast<size_t>(workers_) * std::max(float32_->info().workspace_bytes, float64_->info().workspace_bytes);
+}
 
 std::string ServedModel::plan_name() const { return float32_->info().kind; }
 
@@ -58,8 +64,8 @@ absl::StatusOr<const engine::Plan*> ServedModel::MadePlan(engine::Op op, NumberT
   return one.get();
 }
 
-registry::Loader MakeLoader(PlanSource source, std::string device, telemetry::Metrics& metrics) {
-  return [source = std::move(source), device = std::move(device), &metrics](
+registry::Loader MakeLoader(PlanSource source, std::string device, int workers, telemetry::Metrics& metrics) {
+  return [source = std::move(source), device = std::move(device), workers, &metrics](
              const registry::StoredVersion& stored) -> absl::StatusOr<std::shared_ptr<const registry::Servable>> {
     auto tail_probability = TailProbability::Create(stored.manifest.calibration());
     if (!tail_probability.ok()) return tail_probability.status();
@@ -70,7 +76,7 @@ registry::Loader MakeLoader(PlanSource source, std::string device, telemetry::Me
     return std::make_shared<ServedModel>(
         *std::move(float32), std::move(float64), *std::move(tail_probability), ColumnRanges(stored.manifest),
         flow::ContextColumns(stored.manifest.spec().context_encoding()), flow::ChainOrderOf(stored.manifest.spec()),
-        metrics.ForModel(stored.name), flow::SolverNoise(stored.manifest.spec()));
+        metrics.ForModel(stored.name), flow::SolverNoise(stored.manifest.spec()), workers);
   };
 }
 

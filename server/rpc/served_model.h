@@ -28,9 +28,10 @@ class ServedModel final : public registry::Servable {
   ServedModel(std::shared_ptr<const engine::Plan> float32, std::shared_ptr<const engine::LazyPlan> float64,
               TailProbability tail_probability, std::vector<explain::ColumnRange> column_ranges,
               std::vector<flow::ContextColumn> context_columns, flow::ChainOrder chain_order,
-              std::shared_ptr<telemetry::ModelSeries> series, double solver_noise);
+              std::shared_ptr<telemetry::ModelSeries> series, double solver_noise, int workers);
 
   size_t memory_bytes() const override;
+  size_t scratch_bytes() const override;
   std::string plan_name() const override;
   bool rows_are_independent() const override;
 
@@ -67,6 +68,7 @@ class ServedModel final : public registry::Servable {
   flow::ChainOrder chain_order_;
   std::shared_ptr<telemetry::ModelSeries> series_;
   double solver_noise_;
+  int workers_;
 };
 
 /// Where plans come from: the engine and the store, or what a test puts in their place. Thread-safe.
@@ -81,7 +83,8 @@ struct PlanSource {
   std::function<absl::StatusOr<registry::StoredVersion>(const std::string& name, uint64_t version)> read;
 };
 
-/// Makes ServedModels for `device`. `metrics`, and what `source` refers to, outlive what the loader made.
-registry::Loader MakeLoader(PlanSource source, std::string device, telemetry::Metrics& metrics);
+/// Makes ServedModels for `device`, which so many workers run. `metrics`, and what `source` refers to, outlive what the
+/// loader made.
+registry::Loader MakeLoader(PlanSource source, std::string device, int workers, telemetry::Metrics& metrics);
 
 }  // namespace densityd::rpc

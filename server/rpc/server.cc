@@ -12,6 +12,8 @@
 #include "grpcpp/server_builder.h"
 #include "server/base/errors.h"
 #include "server/rpc/connection_metrics.h"
+#include "server/rpc/import_stream.h"
+#include "server/rpc/memory_shares.h"
 
 namespace densityd::rpc {
 namespace {
@@ -20,16 +22,12 @@ namespace {
 constexpr int kPostedCalls = 32;
 /// Of one client that is alone half of them.
 constexpr size_t kMaxWaitingControlCalls = 2048;
-/// What control requests may hold together, in messages of the largest size.
-constexpr size_t kControlMessages = 4;
+/// What control requests may hold together, in messages of the largest size. Of one client that is alone half of them.
+constexpr size_t kControlMessages = 8;
 
 /// Calls that a connection may leave the server to deal with, as a multiple of those that it may have at once: one that
 /// gives calls up may begin others before a worker, at a long tile, has looked at them.
 constexpr int64_t kCallsInHand = 8;
-
-/// Of the memory for row requests, the part for what lies beside their bytes: gRPC's calls and buffers, and what the
-/// allocator cannot give back at once. Measured in the trial `overload`: up to 16 MiB beside 56.
-constexpr size_t kPartBeside = 6;
 
 /// What gRPC reads at once of a connection, and keeps ready for that: by default up to 4 MiB for each.
 constexpr int kReadBytes = 128 << 10;
@@ -102,11 +100,15 @@ absl::Status CheckOptions(const ServerOptions& options) {
 Server::Server(const ServerOptions& options, const ServerParts& parts)
     : options_(options),
       parts_(parts),
-      control_memory_(kControlMessages * options.limits.max_message_bytes),
+      control_memory_(kControlMessages * options.limits.max_message_bytes, parts.memory),
+      stream_memory_(
+          static_cast<size_t>(options.max_uploads + ImportStream::kMostRunning) * options.limits.max_message_bytes,
+          parts.memory),
       executor_(options.control_threads, kMaxWaitingControlCalls),
       scheduler_({.workers = options.workers,
                   .max_queued_rows = options.max_queued_rows,
-                  .max_queued_bytes = options.max_queued_bytes - options.max_queued_bytes / kPartBeside},
+                  .max_queued_bytes = options.max_queued_bytes - options.max_queued_bytes / kPartBeside,
+                  .memory = parts.memory},
                  *parts.clock, parts.metrics, [this](int worker) { workers_[static_cast<size_t>(worker)]->Wake(); }),
       clients_(options.client_limits, !options.tls.client_ca.empty(), *parts.clock),
       row_environment_{.models = parts.models,
@@ -126,6 +128,7 @@ Server::Server(const ServerOptions& options, const ServerParts& parts)
                            .max_import_bytes = options.max_import_bytes,
                            .max_uploads = options.max_uploads,
                            .memory = &control_memory_,
+                           .stream_memory = &stream_memory_,
                            .authorizer = parts.authorizer,
                            .clients = &clients_,
                            .audit_log = parts.audit_log,
@@ -211,6 +214,13 @@ void Server::AddGauges() {
   gauges_.push_back(parts_.metrics->AddGauge("densityd_inflight_bytes",
                                              "Bytes of row requests and of their answers until these are sent.",
                                              [this] { return static_cast<double>(scheduler_.queued_bytes()); }));
+  if (const MemoryBudget* memory = parts_.memory) {
+    gauges_.push_back(parts_.metrics->AddGauge(
+        "densityd_memory_bytes", "Memory that is counted: the process itself, models, requests, answers, uploads.",
+        [memory] { return static_cast<double>(memory->used()); }));
+    gauges_.push_back(parts_.metrics->AddGauge("densityd_memory_ceiling_bytes", "What that may be: --max-memory.",
+                                               [memory] { return static_cast<double>(memory->ceiling()); }));
+  }
   gauges_.push_back(parts_.metrics->AddGauge("densityd_connections", "Connections that are open.",
                                              [this] { return static_cast<double>(acceptor_->open()); }));
   parts_.metrics->AddSource(std::make_unique<ConnectionMetrics>(acceptor_->counts()));

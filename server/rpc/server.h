@@ -11,11 +11,13 @@
 #include "grpcpp/server.h"
 #include "grpcpp/server_builder.h"
 #include "server/base/clock.h"
+#include "server/base/memory_budget.h"
 #include "server/registry/model_manager.h"
 #include "server/rpc/acceptor.h"
 #include "server/rpc/acceptor_watch.h"
 #include "server/rpc/clients.h"
 #include "server/rpc/control.h"
+#include "server/rpc/control_memory.h"
 #include "server/rpc/credentials.h"
 #include "server/rpc/datasets_service.h"
 #include "server/rpc/estimator_service.h"
@@ -70,6 +72,7 @@ struct ServerParts {
   const Clock* clock = nullptr;
   const Authorizer* authorizer = nullptr;  ///< null: everybody may do everything
   AuditLog* audit_log = nullptr;           ///< null: none
+  MemoryBudget* memory = nullptr;          ///< of which requests are a part; null: they have their own ceilings alone
   HiddenRoot hidden_root = {};             ///< what callers are not told
 };
 
@@ -100,7 +103,8 @@ class Server {
 
   const ServerOptions options_;
   const ServerParts parts_;
-  serving::MemoryBudget control_memory_;
+  ControlMemory control_memory_;
+  MemoryBudget stream_memory_;
   Executor executor_;
   serving::Scheduler scheduler_;
   Clients clients_;

@@ -1,6 +1,5 @@
 #include "server/rpc/unary_call.h"
 
-#include "server/base/errors.h"
 #include "server/rpc/row_request.h"
 
 namespace densityd::rpc {
@@ -21,11 +20,7 @@ void UnaryCallBase::OnRead(bool ok) {
 
 absl::Status UnaryCallBase::CheckRequest() {
   if (auto status = CheckMessageBytes(message_bytes(), environment_->max_message_bytes); !status.ok()) return status;
-  if (environment_->memory->Reserve(message_bytes(), memory_)) return absl::OkStatus();
-  return ResourceExhausted("control memory",
-                           absl::StrCat("the control calls that wait hold ", environment_->memory->used(), " of ",
-                                        environment_->memory->ceiling(), " bytes already"),
-                           absl::Seconds(1));
+  return environment_->memory->Reserve(timer_.client(), message_bytes(), memory_);
 }
 
 void UnaryCallBase::Fail(const absl::Status& status) {

@@ -12,6 +12,7 @@
 #include "absl/strings/str_replace.h"
 #include "server/rpc/control.h"
 #include "server/rpc/control_call.h"
+#include "server/rpc/control_memory.h"
 #include "server/rpc/control_methods.h"
 #include "server/telemetry/rpc_method.h"
 
@@ -40,7 +41,7 @@ class UnaryCallBase : public ControlCall {
   const ControlEnvironment* environment_;
   const Executor::Kind kind_;
   CallTimer timer_;
-  serving::Reservation memory_;
+  ControlMemory::Share memory_;
 };
 
 /// `work` outlives the calls.

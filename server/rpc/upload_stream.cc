@@ -8,6 +8,7 @@
 #include "server/base/errors.h"
 #include "server/base/logging.h"
 #include "server/base/strings.h"
+#include "server/rpc/control_memory.h"
 #include "server/rpc/matrix.h"
 #include "server/rpc/row_request.h"
 
@@ -37,7 +38,12 @@ absl::Status UploadStream::CheckBegin() {
   return slot_.Take(*running_, environment_->max_uploads, "uploads");
 }
 
-void UploadStream::OnRead(bool ok) { Step(ok ? &UploadStream::StoreChunk : &UploadStream::Commit); }
+void UploadStream::OnRead(bool ok) {
+  if (ok && !environment_->stream_memory->Reserve(message_bytes(), memory_)) {
+    return End(NoMemory(*environment_->stream_memory, "uploads and imports hold"));
+  }
+  Step(ok ? &UploadStream::StoreChunk : &UploadStream::Commit);
+}
 
 void UploadStream::Step(void (UploadStream::*step)()) {
   const absl::Status accepted =
@@ -49,6 +55,7 @@ void UploadStream::StoreChunk() {
   const absl::Status status = context().IsCancelled() ? CallerGone() : Append();
   if (!status.ok()) return End(status);
   ++chunks_;
+  memory_.Release();
   StartRead();
 }
 

@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "absl/status/status.h"
+#include "server/base/memory_budget.h"
 #include "server/rpc/control.h"
 #include "server/rpc/control_call.h"
 #include "server/rpc/stream_slot.h"
@@ -41,6 +42,7 @@ class UploadStream final : public ControlCall {
   const ControlEnvironment* environment_;
   std::atomic<int>* running_;
   StreamSlot slot_;
+  Reservation memory_;  ///< of the message that came
   CallTimer timer_;
 
   std::unique_ptr<training::DatasetWriter> writer_;

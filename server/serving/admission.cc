@@ -68,9 +68,20 @@ absl::Status Admission::TooManyBytes(size_t bytes) const {
   const size_t max_bytes = memory_.ceiling();
   if (bytes > max_bytes) return TooLarge("bytes", bytes, max_bytes);
   const size_t waiting = this->bytes();
-  const double excess = static_cast<double>(bytes) + static_cast<double>(waiting) - static_cast<double>(max_bytes);
   const double rows_per_byte = static_cast<double>(this->rows()) / static_cast<double>(std::max<size_t>(waiting, 1));
-  return Full("bytes", waiting, max_bytes, TimeForRowsToLeave(std::max(excess, 0.0) * rows_per_byte));
+  const auto retry_after = [&](const MemoryBudget& budget) {
+    const double excess =
+        static_cast<double>(bytes) + static_cast<double>(budget.used()) - static_cast<double>(budget.ceiling());
+    return TimeForRowsToLeave(std::max(excess, 0.0) * rows_per_byte);
+  };
+  const MemoryBudget* whole = memory_.whole();
+  if (whole == nullptr || waiting > max_bytes - bytes) {
+    return Full("bytes", waiting, max_bytes, retry_after(memory_));
+  }
+  return ResourceExhausted("memory",
+                           absl::StrCat("the server's memory is full: models, requests and other uses have ",
+                                        whole->used(), " of ", whole->ceiling(), " bytes (--max-memory)"),
+                           retry_after(*whole));
 }
 
 absl::Status Admission::Hold(size_t bytes, Reservation& held) {

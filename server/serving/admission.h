@@ -6,7 +6,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
-#include "server/serving/memory_budget.h"
+#include "server/base/memory_budget.h"
 #include "server/serving/row_job.h"
 
 namespace densityd::serving {
@@ -15,8 +15,9 @@ namespace densityd::serving {
 /// Thread-safe and lock-free.
 class Admission {
  public:
-  Admission(size_t max_rows, size_t max_bytes, int workers)
-      : max_rows_(max_rows), memory_(max_bytes), workers_(workers) {}
+  /// The bytes are a part of `whole`, where there is one.
+  Admission(size_t max_rows, size_t max_bytes, int workers, MemoryBudget* whole = nullptr)
+      : max_rows_(max_rows), memory_(max_bytes, whole), workers_(workers) {}
 
   /// RESOURCE_EXHAUSTED where Admit would now refuse so many rows, before anything is made ready for them.
   absl::Status CheckRoom(size_t rows) const;

@@ -6,8 +6,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/base/errors.h"
+#include "server/base/memory_budget.h"
 #include "server/base/strings.h"
-#include "server/serving/memory_budget.h"
 
 namespace densityd::serving {
 namespace {

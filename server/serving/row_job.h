@@ -8,8 +8,8 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "server/base/memory_budget.h"
 #include "server/engine/plan.h"
-#include "server/serving/memory_budget.h"
 #include "server/serving/priority.h"
 
 namespace densityd::serving {

@@ -19,7 +19,7 @@ Scheduler::Impl::Impl(SchedulerOptions options, const Clock& clock, SchedulerObs
       observer(observer),
       wake(std::move(wake)),
       large(costs),
-      admission(options.max_queued_rows, options.max_queued_bytes, options.workers) {
+      admission(options.max_queued_rows, options.max_queued_bytes, options.workers, options.memory) {
   for (int i = 0; i < options.workers; ++i) workers.push_back(std::make_unique<Worker>(costs));
 }
 

@@ -36,6 +36,7 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "server/base/clock.h"
+#include "server/base/memory_budget.h"
 #include "server/engine/plan.h"
 #include "server/serving/row_job.h"
 
@@ -57,6 +58,7 @@ struct SchedulerOptions {
   int workers = 1;
   size_t max_queued_rows = 4 << 20;
   size_t max_queued_bytes = size_t{2} << 30;
+  MemoryBudget* memory = nullptr;  ///< of which these are a part; outlives the scheduler; null: there is none
 };
 
 /// Each worker index is used by one thread at a time; the others may be used at the same time.

@@ -10,13 +10,13 @@
 #include <unistd.h>
 
 #include <cstring>
-#include <fstream>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "server/base/errors.h"
+#include "server/base/machine_memory.h"
 
 extern char** environ;
 
@@ -145,13 +145,9 @@ WorkerProcess::~WorkerProcess() {
 }
 
 uint64_t WorkerProcess::ResidentBytes() const {
-  std::ifstream statm(absl::StrCat("/proc/", pid_, "/statm"));
-  uint64_t size = 0;
-  uint64_t resident = 0;
-  uint64_t of_files = 0;
+  const uint64_t bytes = ProcessMemory(pid_);
   // After the read: a process that lived then has not been replaced by another one.
-  if (!(statm >> size >> resident >> of_files) || HasEnded()) return 0;
-  return (resident - std::min(of_files, resident)) * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+  return HasEnded() ? 0 : bytes;
 }
 
 void WorkerProcess::Signal(int signal) const {

@@ -1,5 +1,6 @@
 """Bad input through the real programs: the right exit code, a message that names the place, and nothing left behind."""
 
+import subprocess
 import unittest
 
 import harness
@@ -26,6 +27,13 @@ class BadInputTest(harness.ServerTestCase):
         """What only the whole data show: the training starts, and fails."""
         self.refused("train", "m", *QUICK, "--data", "-", text=data, code=9, says=says)
         self.assertEqual(self.server.ctl_json("models"), [])
+
+    def test_a_ceiling_that_leaves_no_memory_ends_the_start_with_what_would_do(self):
+        started = subprocess.run([harness.DENSITYD, "--root", self.folder / "other", "--address", "127.0.0.1:0",
+                                  "--metrics-address", "", "--max-memory", "1MiB"], capture_output=True, text=True,
+                                 timeout=harness.PATIENCE)
+        self.assertNotEqual(started.returncode, 0)
+        self.assertRegex(started.stderr, r"--max-memory: .*1048576 bytes do not do.*allow at least \d+")
 
     def test_a_ragged_csv_names_line_and_column(self):
         self.refused_training(data="a,b\n1,2\n3\n", says=["INVALID_ARGUMENT", "standard input", "line 3"])

@@ -1,16 +1,19 @@
 """Too much to do, and work that nobody waits for."""
 
+import itertools
 import json
 import subprocess
 import time
 
 import harness
-from trial import SANITIZE, check, forget_peak, peak_resident_bytes, resident_bytes, total, trial
+from trial import (SANITIZE, check, forget_peak, peak_anonymous_bytes, peak_resident_bytes, resident_bytes, total,
+                   trial)
 
 LOAD = harness.BUILD / "bin" / "densityd_load"
 CANCELLING_LOAD = harness.BUILD / "bin" / "cancelling_load"
 # A row of it costs some microseconds, so that a request of hundreds of rows is work and its refusal is not.
 LARGE = ("--preset", "maf", "--transforms", "5", "--hidden", "256,256", "--steps", "2", "--batch-size", "64")
+OVERLOADED = 5  # the exit code of densityctl for what may succeed later
 HUGE = ("--preset", "maf", "--transforms", "5", "--hidden", "512,512", "--steps", "2", "--batch-size", "64")
 
 
@@ -72,6 +75,50 @@ def overload(context):
             "p99 of accepted (ratio)": round(slower, 2), "recovery (s)": round(recovery, 1),
             "large requests refused": round(refused), "large requests served": served_large,
             "memory above idle at a ceiling of 64 MiB (MiB)": round(highest / 2**20)}
+
+
+@trial("Models and requests share one ceiling: models are loaded until one does not fit, and asked in both precisions, then "
+       "large requests come in any number: what is refused names the ceiling, and the memory of the process, files that are "
+       "mapped apart, stays below it and a tenth")
+def one_ceiling(context):
+    ceiling = 512 << 20
+    server = context.server("--workers", "1")
+    server.train("light")
+    server.train("m", flags=HUGE)
+    archive = context.folder / "m.tar"
+    server.ctl("export", "m@1", archive)
+    # Both may have more than what is left for them.
+    _restart(server, "--workers", 1, "--max-memory", ceiling, "--max-model-bytes", ceiling, "--max-queued-bytes", ceiling,
+             "--max-queued-rows", 2**30)
+    forget_peak(server)
+    loaded = _load_until_refused(server, archive)
+    with_models = peak_anonymous_bytes(server)
+    check("--max-memory" in server.err or "--max-model-bytes" in server.err, server.err)
+    _drive(server, "light", 2**17, "--concurrency", 128, "--connections", 8, "--seconds", context.count(4, 40),
+           "--warmup", 1)
+    peak = peak_anonymous_bytes(server)
+    refused = total(server, "densityd_rejected_total")
+    check(refused > 0, "that was not enough to ask for")
+    check(total(server, "densityd_memory_bytes") <= total(server, "densityd_memory_ceiling_bytes") == ceiling,
+          "more is counted than may be")
+    # What was unloaded is there for others again.
+    server.ctl("unload", "m0@1")
+    server.ctl("load", "m0@1")
+    context.bar(peak <= 1.1 * ceiling, f"the process had {peak / 2**20:.0f} MiB")
+    return {"models loaded": loaded, "large requests refused": round(refused),
+            "memory with all models (MiB)": round(with_models / 2**20),
+            "memory at most, at a ceiling of 512 MiB (MiB)": round(peak / 2**20)}
+
+
+def _load_until_refused(server, archive):
+    """How many copies of a model fit, each of them with both of its plans."""
+    for number in itertools.count():
+        try:
+            server.ctl("import", archive, "--as", f"m{number}")
+        except AssertionError:
+            server.ctl("import", archive, "--as", f"m{number}", code=OVERLOADED)
+            return number
+        server.ctl("logprob", f"m{number}", "--float64", text=harness.csv([(1.0, 2.0)]))
 
 
 def _calm_and_peak(server, rows, seconds):

@@ -108,6 +108,12 @@ def peak_resident_bytes(server):
     return int(status.split("VmHWM:")[1].split()[0]) << 10
 
 
+def peak_anonymous_bytes(server):
+    """The same without what is mapped of files, as far as that has not changed since."""
+    status = pathlib.Path(f"/proc/{server.process.pid}/status").read_text()
+    return peak_resident_bytes(server) - (int(status.split("RssFile:")[1].split()[0]) << 10)
+
+
 def versions(server, model):
     """The model's versions, as the server lists them: number -> state."""
     listed = next(item for item in server.ctl_json("models") if item["name"] == model)

@@ -20,13 +20,14 @@ namespace densityd::registry::testing {
 /// Counts how many of its kind are alive.
 class FakeServable final : public Servable {
  public:
-  FakeServable(size_t bytes, double mark, std::shared_ptr<std::atomic<int>> alive)
-      : bytes_(bytes), mark_(mark), alive_(std::move(alive)) {
+  FakeServable(size_t bytes, size_t scratch_bytes, double mark, std::shared_ptr<std::atomic<int>> alive)
+      : bytes_(bytes), scratch_bytes_(scratch_bytes), mark_(mark), alive_(std::move(alive)) {
     ++*alive_;
   }
   ~FakeServable() override { --*alive_; }
 
   size_t memory_bytes() const override { return bytes_; }
+  size_t scratch_bytes() const override { return scratch_bytes_; }
   std::string plan_name() const override { return "fake"; }
   bool rows_are_independent() const override { return true; }
   /// The mark of the manifest that it was loaded from.
@@ -34,6 +35,7 @@ class FakeServable final : public Servable {
 
  private:
   const size_t bytes_;
+  const size_t scratch_bytes_;
   const double mark_;
   const std::shared_ptr<std::atomic<int>> alive_;
 };
@@ -41,7 +43,7 @@ class FakeServable final : public Servable {
 /// Makes FakeServables of `bytes` bytes. Thread-safe.
 class FakeLoader {
  public:
-  explicit FakeLoader(size_t bytes = 1000) : bytes_(bytes) {}
+  explicit FakeLoader(size_t bytes = 1000, size_t scratch_bytes = 0) : bytes_(bytes), scratch_bytes_(scratch_bytes) {}
 
   Loader AsLoader() {
     return [this](const StoredVersion& stored) { return Load(stored); };
@@ -81,10 +83,12 @@ class FakeLoader {
     ++loads_;
     niceness_ = std::min<int>(niceness_, getpriority(PRIO_PROCESS, 0));
     if (!failure_.ok()) return failure_;
-    return std::make_shared<FakeServable>(bytes_, stored.manifest.report().validation_log_likelihood() * -3, alive_);
+    return std::make_shared<FakeServable>(bytes_, scratch_bytes_,
+                                          stored.manifest.report().validation_log_likelihood() * -3, alive_);
   }
 
   const size_t bytes_;
+  const size_t scratch_bytes_;
   const std::shared_ptr<std::atomic<int>> alive_ = std::make_shared<std::atomic<int>>(0);
   std::atomic<int> loads_{0};
   std::atomic<int> niceness_{PRIO_MAX};

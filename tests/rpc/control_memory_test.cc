@@ -1,4 +1,6 @@
 // What control calls may hold while they wait: memory and threads.
+#include "server/rpc/control_memory.h"
+
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -7,6 +9,7 @@
 
 #include <atomic>
 #include <fstream>
+#include <memory>
 #include <string>
 #include <thread>
 #include <vector>
@@ -14,6 +17,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "server/base/memory_budget.h"
 #include "server/base/posix.h"
 #include "tests/rpc/test_server.h"
 
@@ -23,7 +27,7 @@ namespace {
 constexpr uint64_t kMaxMessageBytes = 64 << 10;
 /// Of those that Server has by default: the others are for calls that wait for nobody.
 constexpr int kControlThreads = 3;
-/// Of the size of a message that wait at once (kControlMessages).
+/// Of the size of a message that wait at once: half of kControlMessages, as there is one client.
 constexpr int kWaiting = 4;
 
 /// Who waits for a lock on `file`.
@@ -127,6 +131,29 @@ TEST(ControlMemory, WaitingRequestsHoldNoMoreThanTheirBudget) {
   // All of it is given back when the server has heard that its answers went out.
   EXPECT_TRUE(WaitUntil(
       [&] { return Train(server, kMaxMessageBytes - 1000).error_code() == grpc::StatusCode::INVALID_ARGUMENT; }));
+}
+
+TEST(ControlMemory, NoClientHoldsMoreThanIsLeftForOthers) {
+  MemoryBudget whole(1000);
+  ControlMemory memory(800, &whole);
+  std::vector<std::unique_ptr<ControlMemory::Share>> shares;
+  const auto reserve = [&](uint64_t client, size_t bytes) {
+    shares.push_back(std::make_unique<ControlMemory::Share>());
+    return memory.Reserve(client, bytes, *shares.back());
+  };
+  EXPECT_EQ(reserve(1, 401).code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_TRUE(reserve(1, 300).ok());
+  EXPECT_TRUE(reserve(1, 100).ok());
+  EXPECT_EQ(reserve(1, 1).code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_TRUE(reserve(2, 200).ok()) << "half of the rest";
+  EXPECT_TRUE(reserve(3, 100).ok());
+  EXPECT_EQ(whole.used(), 700u);
+  const absl::Status refused = reserve(4, 100);
+  EXPECT_THAT(std::string(refused.message()), ::testing::HasSubstr("700 of 800 bytes"));
+  EXPECT_TRUE(refused.GetPayload("type.googleapis.com/google.rpc.RetryInfo").has_value());
+  shares.clear();
+  EXPECT_EQ(whole.used(), 0u);
+  EXPECT_TRUE(reserve(1, 400).ok());
 }
 
 TEST(ControlMemory, WhatIsLargerThanTheLimitIsRefusedByItsName) {

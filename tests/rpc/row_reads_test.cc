@@ -26,7 +26,7 @@ class FakeRead : public RowReads::Read {
   explicit FakeRead(uint64_t sender = 1) : Read(held), sender_(sender) {}
   ~FakeRead() override = default;
 
-  serving::Reservation held;
+  Reservation held;
   bool started = false;
   absl::Status may_come_later;
   absl::Status refused;

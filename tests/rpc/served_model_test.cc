@@ -48,7 +48,7 @@ class ServedModelTest : public ::testing::Test {
       if (!read_error_.ok()) return read_error_;
       return Stored();
     };
-    auto servable = MakeLoader(source, "cpu", metrics_)(Stored());
+    auto servable = MakeLoader(source, "cpu", /*workers=*/2, metrics_)(Stored());
     if (!servable.ok()) return servable.status();
     return std::static_pointer_cast<const ServedModel>(*servable);
   }

@@ -54,7 +54,7 @@ TestServer::TestServer(const Settings& settings)
   datasets_ = std::make_unique<training::DatasetStore>(
       Need(training::DatasetStore::Open(FileSystem::Real(), folder_.path(), settings.max_dataset_bytes)));
   models_ = std::make_unique<registry::ModelManager>(
-      *store_, MakeLoader(FakePlans(probe_, *store_), "cpu", *metrics_), size_t{1} << 30,
+      *store_, MakeLoader(FakePlans(probe_, *store_), "cpu", /*workers=*/1, *metrics_), size_t{1} << 30,
       registry::ModelEvents{[this](const density::v1::VersionInfo& info) {
         metrics_->OnVersion(info);
         health_.OnModelChanged(info.name());

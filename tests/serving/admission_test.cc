@@ -98,6 +98,26 @@ TEST_F(AdmissionTest, BytesAreBoundedAndARefusalLeavesNothingCounted) {
   Drain(scheduler);
 }
 
+TEST_F(AdmissionTest, WhatOthersHaveOfTheServersMemoryIsNotThere) {
+  MemoryBudget whole(1000);
+  MemoryBudget models(1000, &whole);
+  Reservation model;
+  ASSERT_TRUE(models.Reserve(900, model));
+  Scheduler shared({.max_queued_bytes = 500, .memory = &whole}, clock, &observer, nullptr);
+  TestJob& fits = Make(1);
+  fits.bytes = 100;
+  ASSERT_TRUE(shared.Submit(0, fits).ok());
+  TestJob& refused = Make(1);
+  refused.bytes = 1;
+  const absl::Status status = shared.Submit(0, refused);
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("1000 of 1000 bytes (--max-memory)"));
+  EXPECT_TRUE(RetryDelay(status).has_value());
+  model.Release();
+  EXPECT_TRUE(shared.Submit(0, refused).ok());
+  Drain(shared);
+}
+
 TEST_F(AdmissionTest, WhereNoRowFitsARequestIsRefusedUnread) {
   plan->row_time = absl::Milliseconds(1);
   Measure();
