@@ -62,7 +62,8 @@ TEST(ImagePreset, RealNvpOfImagesHasCheckerboardsThenChannels) {
 
 TEST(ImagePreset, ImagesArePixelsUnlessToldOtherwise) {
   for (const std::string name : {"glow", "realnvp_image"}) {
-    const auto& pixel = Expand("name: '" + name + "' " + kDigits, 784).layers(0).preprocessing().columns(783);
+    const FlowSpec preset = Expand("name: '" + name + "' " + kDigits, 784);
+    const auto& pixel = preset.layers(0).preprocessing().columns(783);
     EXPECT_EQ(pixel.kind(), density::v1::ColumnPreprocessing::INTEGER);
     EXPECT_EQ(pixel.scaling(), density::v1::ColumnPreprocessing::LOGIT);
     EXPECT_EQ(pixel.low(), 0);

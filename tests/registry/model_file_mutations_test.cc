@@ -35,6 +35,14 @@ std::atomic<size_t> peak_bytes = 0;
   }
   return memory;
 }
+/// For buffers that the standard library does without where memory is short.
+[[gnu::noinline]] void* operator new(size_t bytes, const std::nothrow_t&) noexcept {
+  try {
+    return operator new(bytes);
+  } catch (const std::bad_alloc&) {
+    return nullptr;
+  }
+}
 [[gnu::noinline]] void operator delete(void* memory) noexcept {
   live_bytes -= malloc_usable_size(memory);
   std::free(memory);
