@@ -69,14 +69,20 @@ absl::Status ModelManager::Impl::TryToLoad(const VersionImport& import, const st
   const VersionKey key{name, 0};
   Reservation room;
   if (absl::Status status = catalog.MakeRoom(key, import.bytes(), room); !status.ok()) return status;
-  const absl::StatusOr<StoredVersion> stored = store.ReadImport(import, name);
-  if (!stored.ok()) return stored.status();
-  const absl::StatusOr<std::shared_ptr<const Servable>> servable = loader(*stored);
-  if (!servable.ok()) {
-    return InvalidArgument("archive", absl::StrCat("holds a model that cannot be loaded: ",
-                                                   store.hidden_root().In(servable.status()).message()));
-  }
-  return catalog.MakeRoomFor(key, **servable, room);
+  absl::Status result;
+  RunInBackground([&] {
+    const absl::StatusOr<StoredVersion> stored = store.ReadImport(import, name);
+    if (!stored.ok()) {
+      result = stored.status();
+      return;
+    }
+    const absl::StatusOr<std::shared_ptr<const Servable>> servable = loader(*stored);
+    result = servable.ok()
+                 ? catalog.MakeRoomFor(key, **servable, room)
+                 : InvalidArgument("archive", absl::StrCat("holds a model that cannot be loaded: ",
+                                                           store.hidden_root().In(servable.status()).message()));
+  });
+  return result;
 }
 
 absl::Status ModelManager::Impl::Reload(const std::string& name, bool retry_failed,

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "server/base/errors.h"
+#include "server/base/freed_memory.h"
 #include "server/base/logging.h"
 #include "server/base/strings.h"
 #include "server/flow/solver_noise.h"
@@ -22,6 +23,7 @@ absl::Status OfStoredSpec(const absl::Status& status) {
 engine::LazyPlan::Make Float64Maker(const PlanSource& source, const std::string& device, const std::string& name,
                                     uint64_t version) {
   return [source, device, name, version]() -> absl::StatusOr<std::unique_ptr<engine::Plan>> {
+    const GivingMemoryBack giving;  // on a thread of its own, which would leave behind what it read
     const absl::StatusOr<registry::StoredVersion> stored = source.read(name, version);
     if (!stored.ok()) return stored.status();
     auto plan = source.compile(stored->manifest.spec(), stored->tensors, {device, NumberType::kFloat64});
