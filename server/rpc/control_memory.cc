@@ -23,6 +23,8 @@ ControlMemory::Share::~Share() {
 }
 
 absl::Status ControlMemory::Reserve(uint64_t client, size_t bytes, Share& share) {
+  // An empty message holds nothing that would have to be given back.
+  if (bytes == 0) return absl::OkStatus();
   absl::MutexLock lock(&mutex_);
   const auto found = held_by_.find(client);
   const size_t held = (found == held_by_.end() ? 0 : found->second) + bytes;

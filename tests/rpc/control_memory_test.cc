@@ -156,6 +156,22 @@ TEST(ControlMemory, NoClientHoldsMoreThanIsLeftForOthers) {
   EXPECT_TRUE(reserve(1, 400).ok());
 }
 
+TEST(ControlMemory, EmptyMessagesHoldNothing) {
+  ControlMemory memory(100, nullptr);
+  ControlMemory::Share full;
+  ASSERT_TRUE(memory.Reserve(1, 50, full).ok());
+  for (int i = 0; i < 2; ++i) {
+    ControlMemory::Share first;
+    ControlMemory::Share second;
+    EXPECT_TRUE(memory.Reserve(1, 0, first).ok());
+    EXPECT_TRUE(memory.Reserve(2, 0, second).ok());
+    ControlMemory::Share third;
+    EXPECT_TRUE(memory.Reserve(2, 0, third).ok());
+  }
+  ControlMemory::Share rest;
+  EXPECT_TRUE(memory.Reserve(2, 25, rest).ok());
+}
+
 TEST(ControlMemory, WhatIsLargerThanTheLimitIsRefusedByItsName) {
   TestServer server({.limits = {.max_message_bytes = kMaxMessageBytes}});
   const grpc::Status large = Train(server, kMaxMessageBytes + 1);
