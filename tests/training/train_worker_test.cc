@@ -207,11 +207,13 @@ class ChangedFileTest : public TrainWorkerTest {
     request_.mutable_options()->set_validation_interval(1);
   }
 
-  // Rows that depend on `seed`, `rows` of them.
+  // Rows that depend on `seed`, `rows` of them. At once: a training that looks meanwhile would find half a file.
   void Write(uint64_t seed, size_t rows = 2000) {
     Table table{rows, 2, {}, std::vector<double>(2 * rows)};
     engine::FillStandardNormal<double>(seed, 0, rows, 2, table.values.data());
-    densityd::testing::WriteFile(fixture_.root() + "/data/rows.npy", FormatNpy(table));
+    const std::string file = fixture_.root() + "/data/rows.npy";
+    densityd::testing::WriteFile(file + ".new", FormatNpy(table));
+    std::filesystem::rename(file + ".new", file);
   }
 
   // Trains until the first step, calls `change`, and waits for the end.
