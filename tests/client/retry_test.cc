@@ -154,7 +154,7 @@ TEST_F(RetryTest, ProgressForgetsTheFailuresBefore) {
   EXPECT_EQ(backoff.Next(down), absl::Seconds(1));
 }
 
-/// The calls of one client, which may be repeated twice and then once a second.
+/// The calls of one client, which may be repeated ten times and then once a second.
 class RetryBudgetTest : public RetryTest {
  protected:
   /// How long the next repetition of a call that begins now waits for its turn.

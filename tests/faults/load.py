@@ -13,8 +13,8 @@ LOAD = harness.BUILD / "bin" / "densityd_load"
 CANCELLING_LOAD = harness.BUILD / "bin" / "cancelling_load"
 # A row of it costs some microseconds, so that a request of hundreds of rows is work and its refusal is not.
 LARGE = ("--preset", "maf", "--transforms", "5", "--hidden", "256,256", "--steps", "2", "--batch-size", "64")
-OVERLOADED = 5  # the exit code of densityctl for what may succeed later
 HUGE = ("--preset", "maf", "--transforms", "5", "--hidden", "512,512", "--steps", "2", "--batch-size", "64")
+OVERLOADED = 5  # the exit code of densityctl for what may succeed later
 
 
 def _drive(server, model, rows, *flags):
@@ -78,8 +78,8 @@ def overload(context):
 
 
 @trial("Models and requests share one ceiling: models are loaded until one does not fit, and asked in both precisions, then "
-       "large requests come in any number: what is refused names the ceiling, and the memory of the process, files that are "
-       "mapped apart, stays below it and a tenth")
+       "large requests come in any number: the model that is refused is told the ceiling, requests are refused, and the memory "
+       "of the process, files that are mapped apart, stays below it and a tenth")
 def one_ceiling(context):
     ceiling = 512 << 20
     server = context.server("--workers", "1")
