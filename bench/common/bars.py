@@ -59,6 +59,9 @@ BARS = {
     "quality_table": _at_least("quality", "log-likelihood - (zuko's - its 2 standard errors)", 0, "nats"),
     "quality_gaussian": _at_least("quality", "log-likelihood - that of a Gaussian", 0, "nats"),
     "quality_anomalies": _at_least("quality", "area under the ROC curve - that of another detector", 0, ""),
+    "paper_gaussian": _at_least("paper", "log-likelihood - that of a Gaussian, sizes of papers", 0, "nats"),
+    "paper_patches": _at_least("paper", "log-likelihood on BSDS300 - the MAF paper's best", 0, "nats"),
+    "paper_patches_gaussian": _at_most("paper", "BSDS300, distance of the Gaussian to the MAF paper's", 0.5, "nats"),
     "training_realnvp": _at_least("training", "steps/s / zuko's, RealNVP, batch 512", 3),
     "training_maf": _at_least("training", "steps/s / zuko's, MAF, batch 512", 4.5),
     "training_nsf_coupling": _at_least("training", "steps/s / zuko's, NSF, coupling, batch 512", 5),
@@ -70,6 +73,7 @@ BARS = {
     "training_share": _at_least("training", "useful rate of a step / oneDNN 512^3, batch 512", 0.70),
     "training_threads": _at_least("training", "steps/s by two threads / by one", 1.7),
     "training_ranks": _at_least("training", "steps/s by two ranks of this machine / by one", 1.6),
+    "training_out_of_core": _at_least("training", "steps/s of rows that do not fit into memory / of such that do", 0.9),
     "training_spline_forward": _at_most("training", "spline of a step, forward", 5, "ns per element"),
     "training_spline_backward": _at_most("training", "spline of a step, backward", 8, "ns per element"),
 }

@@ -1,8 +1,8 @@
-"""Writes docs/benchmarks.md and docs/quality.md with their pictures from the JSON files of the benchmarks: nothing on the
-pages is typed.
+"""Writes docs/benchmarks.md, docs/quality.md and docs/paper_scale.md with their pictures from the JSON files of the
+benchmarks: nothing that was measured is typed.
 
 Reads engine.json, service.json, training.json and quality.json of build/bench/, as the whole runs leave them; what was
-not run is left out. Run it through `./scripts/bench report`.
+not run is left out. Trainings of `paper` are kept in docs/paper_scale.json until they are run again. Run it through `./scripts/bench report`.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import sys
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 from markdown import number, table  # noqa: E402
+from paper_page import PRESETS as PAPER_PRESETS, merge_trainings, paper_page  # noqa: E402
 from quality_page import quality_page  # noqa: E402
 
 PROJECT = HERE.parents[1]
@@ -20,6 +21,7 @@ SUITES = ("engine", "service", "training")
 PRESETS = {"realnvp": "RealNVP", "maf": "MAF", "nsf_coupling": "NSF, coupling", "nsf_ar": "NSF, autoregressive"}
 PICTURE = "images/benchmarks.png"
 DIGITS_PICTURE = "images/digits.png"
+CURVES_PICTURE = "images/paper_scale.png"
 
 INTRODUCTION = """# Benchmarks
 
@@ -208,6 +210,17 @@ step's time, and over oneDNN's rate for 512 x 512 x 512.
     if kernels.get("splines"):
         text += (f"\nA spline of 8 bins takes {number(kernels['splines']['spline_forward'])} ns per number forward and "
                  f"{number(kernels['splines']['spline_backward'])} ns backward.\n")
+    if run.get("scaling"):
+        text += "\n### Two threads, two ranks\nBoth cores; ranks are two processes of one machine.\n\n"
+        text += table(["what, model, D, hidden, layers, rows", "one, ms a step", "two, ms", "ratio"],
+                      [[f"`{entry['name']}`", *map(number, entry["ms_per_step"]), f"{number(entry['ratio'])}x"]
+                       for entry in run["scaling"]])
+    if run.get("out_of_core"):
+        entry = run["out_of_core"]
+        text += (f"\n### Rows that do not fit into memory\n`{entry['name']}`: {entry['rows']:,} rows take "
+                 f"{number(entry['ms_per_step'][0])} ms a step where they fit, and {number(entry['ms_per_step'][1])} where "
+                 f"server and training have {entry['ceiling_mib']} MiB, a third of what the rows take: "
+                 f"{number(entry['ratio'])} of the speed.\n")
     return text
 
 
@@ -233,6 +246,20 @@ def read_runs(folder, suites):
     return runs
 
 
+def write_paper_scale(results, docs, with_picture):
+    """Whether there is anything to write."""
+    entries = merge_trainings(docs / "paper_scale.json", results / "paper")
+    if not entries:
+        return False
+    if with_picture:
+        from curves_picture import draw_curves  # pylint: disable=import-outside-toplevel
+
+        draw_curves(entries, PAPER_PRESETS, docs / CURVES_PICTURE)
+    (docs / "paper_scale.md").write_text(paper_page(entries, CURVES_PICTURE if with_picture else None), encoding="utf-8")
+    print(f"wrote {docs / 'paper_scale.md'}")
+    return True
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=pathlib.Path, default=PROJECT / "build" / "bench",
@@ -242,8 +269,9 @@ def main():
     options = parser.parse_args()
     runs = read_runs(options.results, SUITES)
     quality = read_runs(options.results, ("quality",))
-    if not runs and not quality:
-        sys.exit(f"{options.results} holds no results: run ./scripts/bench engine, service, training and quality first")
+    has_paper = write_paper_scale(options.results, options.docs, not options.no_picture)
+    if not runs and not quality and not has_paper:
+        sys.exit(f"{options.results} holds no results: run ./scripts/bench engine, service, training, quality or paper first")
     if quality:
         picture = None
         if "digits" in quality["quality"] and not options.no_picture:

@@ -43,12 +43,12 @@ def python_alternative(core, protos):
 
 
 @contextlib.contextmanager
-def densityd(core, binary, *flags, folder=None, environment=None):
-    """densityd with one worker and an empty root, in `folder` where one is given. `core` is as taskset has it.
-    Yields (port, pid, port of its metrics)."""
+def densityd(core, binary, *flags, folder=None, environment=None, within=()):
+    """densityd with one worker and an empty root, in `folder` where one is given. `core` is as taskset has it, `within`
+    words to put before the command. Yields (port, pid, port of its metrics)."""
     with (contextlib.nullcontext(folder) if folder else tempfile.TemporaryDirectory(prefix="densityd-bench-")) as folder:
         port_file = pathlib.Path(folder, "port")
-        command = [str(binary), "--root", f"{folder}/root", "--address", "127.0.0.1:0", "--metrics-address",
+        command = [*within, str(binary), "--root", f"{folder}/root", "--address", "127.0.0.1:0", "--metrics-address",
                    "127.0.0.1:0", "--workers", "1", "--port-file", str(port_file), "--log-level", "error",
                    "--lame-duck", "0", "--drain-timeout", "1", *flags]
         with _process(core, command, env=environment) as child:

@@ -5,7 +5,8 @@ The recipe: Adam, learning rate 1e-3 falling to 0 along a cosine, gradients clip
 report says of the loop, warm-up and validation included; zuko's loop is warm before it is timed and never validates.
 For some shapes there is a third: zuko under torch.compile, with fused Adam and MKL's fast path. All take turns, round by
 round. Steps without `Train` around them are measured by engine_bench, beside oneDNN's matrix product, and so are splines.
-What two threads and two ranks make of it is scaling.py's part: `--only threads` and `--only ranks`.
+What two threads and two ranks make of it is scaling.py's part: `--only threads` and `--only ranks`; what is lost where
+rows do not fit into memory is out_of_core.py's.
 Run it through `./scripts/bench training`.
 """
 
@@ -22,6 +23,7 @@ from suite import Suite, median  # noqa: E402
 
 import torch  # noqa: E402
 from compiled_peer import CompiledPeer  # noqa: E402
+from out_of_core import measure_out_of_core  # noqa: E402
 from peers import VERSIONS  # noqa: E402
 from protos import import_protos  # noqa: E402
 from scaling import measure_scaling  # noqa: E402
@@ -152,6 +154,7 @@ def main():
             suite.figures["trainings"] = [measure(suite, control, run, rounds, seconds) for run in runs]
     suite.figures["kernels"] = measure_kernels(suite, runs, 1 if suite.options.quick else KERNEL_ROUNDS)
     suite.figures["scaling"] = measure_scaling(suite)
+    suite.figures["out_of_core"] = measure_out_of_core(suite)
     suite.finish()
 
 

@@ -12,7 +12,7 @@
 namespace densityd {
 namespace {
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if defined(__SANITIZE_ADDRESS__) || defined(DENSITYD_SANITIZE_THREAD)
 constexpr bool kAllocatorIsGlibcs = false;
 #else
 constexpr bool kAllocatorIsGlibcs = true;

@@ -183,13 +183,44 @@ class ReportTest(unittest.TestCase):
                                      "compile_ms_per_step": 12.5, "compile_ratio": 2.5}],
                       "kernels": {"useful": [{"preset": "maf", "features": 6, "hidden": 256, "layers": 8,
                                               "gflops": 210.0, "share": 0.81}],
-                                  "splines": {"spline_forward": 4.25, "spline_backward": 7.75}}})
+                                  "splines": {"spline_forward": 4.25, "spline_backward": 7.75}},
+                      "scaling": [{"name": "threads/maf/6/256/8/512", "ms_per_step": [8.5, 4.75], "ratio": 1.79}],
+                      "out_of_core": {"name": "out_of_core/maf/43", "rows": 8000000, "ceiling_mib": 512,
+                                      "ms_per_step": [6.25, 6.5], "ratio": 0.96}})
         for expected in ("| MAF, D = 6, 256x2, 8 layers | 12.3 |", "one call takes about 99 s", "| 4.50 |", "1.90x",
                          "| 1 row, c=1 | densityd | 61.0 |", "350,000", "3.00x", "| 12.5 | 2.50x |",
-                         "| MAF, D = 6, 256x2, 8 layers | 210 | 0.81 |", "4.25 ns per number forward", "1 row, maf: 30.0 (at most 25 us); why",
+                         "| MAF, D = 6, 256x2, 8 layers | 210 | 0.81 |", "4.25 ns per number forward",
+                         "| `threads/maf/6/256/8/512` | 8.50 | 4.75 | 1.79x |", "8,000,000 rows take 6.25 ms", "1 row, maf: 30.0 (at most 25 us); why",
                          "2026-01-02 03:04 UTC", "nsf_ar/6/256/8"):
             self.assertIn(expected, page)
         self.assertNotIn("Not run", page)
+
+    def test_trainings_of_papers_sizes_are_kept_until_they_are_run_again(self):
+        def training(table, mean):
+            return {"table": table, "preset": "nsf_ar", "features": 63, "rows": 1000, "parameters": 12345, "steps": 100,
+                    "best_step": 90, "seconds": 120.0, "trainer": "compiled", "log_prob": {"mean": mean, "error": 0.25},
+                    "gaussian": {"mean": 96.5, "error": 0.125}, "curve": [], "date": "2026-01-02", "commit": "abc",
+                    "processor": "A processor", "cores": 2}
+
+        with tempfile.TemporaryDirectory() as folder:
+            results = pathlib.Path(folder, "results", "paper")
+            results.mkdir(parents=True)
+
+            def write(*entries):
+                for path in results.iterdir():
+                    path.unlink()
+                for entry in entries:
+                    pathlib.Path(results, f"{entry['table']}.json").write_text(json.dumps(entry), encoding="utf-8")
+                with contextlib.redirect_stdout(io.StringIO()), mock.patch.object(
+                        sys, "argv", ["report.py", f"--results={results.parent}", f"--docs={folder}", "--no-picture"]):
+                    report.main()
+                return pathlib.Path(folder, "paper_scale.md").read_text(encoding="utf-8")
+
+            write(training("bsds300", 155.5), training("power", 0.5))
+            page = write(training("power", 0.75))
+        for expected in ("155.500 ± 0.250", "0.750 ± 0.250", "| 2.00 | 0.83 | compiled |", "12,345"):
+            self.assertIn(expected, page)
+        self.assertNotIn("0.500 ± 0.250", page.replace("155.500", ""))
 
     def test_the_page_of_densities_holds_what_was_measured(self):
         nats = {"mean": -1.25, "error": 0.0625, "seconds": 10}

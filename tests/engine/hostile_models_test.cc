@@ -34,7 +34,7 @@ int Mutations() {
 class MemoryLimit {
  public:
   explicit MemoryLimit(rlim_t stored) {
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#if !defined(__SANITIZE_ADDRESS__) && !defined(DENSITYD_SANITIZE_THREAD)
     getrlimit(RLIMIT_DATA, &before_);
     const rlimit limit = {DataBytes() + 2 * stored + kFixedBytes, before_.rlim_max};
     setrlimit(RLIMIT_DATA, &limit);

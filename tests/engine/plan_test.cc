@@ -70,7 +70,7 @@ TEST(Workspace, GivesAlignedMemoryThatGrows) {
 }
 
 TEST(Workspace, SaysThatMemoryIsShortAndGoesOn) {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if defined(__SANITIZE_ADDRESS__) || defined(DENSITYD_SANITIZE_THREAD)
   GTEST_SKIP() << "sanitizers end the program when memory is short";
 #endif
   Workspace workspace;
