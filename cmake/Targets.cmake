@@ -15,9 +15,9 @@ if(DENSITYD_SANITIZE)
     # Protobuf's messages have one field more where this macro is defined, and the system's library is built without it.
     target_compile_options(densityd_options INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-U__SANITIZE_THREAD__>)
     target_compile_definitions(densityd_options INTERFACE DENSITYD_SANITIZE_THREAD)
-    add_library(densityd_tsan STATIC ${PROJECT_SOURCE_DIR}/cmake/tsan_absl_mutex.cc)
+    add_library(densityd_tsan STATIC ${PROJECT_SOURCE_DIR}/cmake/tsan_absl.cc ${PROJECT_SOURCE_DIR}/cmake/tsan_grpc.cc)
     target_compile_options(densityd_tsan PRIVATE -fsanitize=thread)
-    target_link_libraries(densityd_tsan PUBLIC absl::synchronization)
+    target_link_libraries(densityd_tsan PUBLIC absl::synchronization ${CMAKE_DL_LIBS})
     target_link_libraries(densityd_options INTERFACE densityd_tsan)
     foreach(function IN ITEMS
             4LockEv 6UnlockEv 10ReaderLockEv 12ReaderUnlockEv 8LockWhenERKNS0_9ConditionE 5AwaitERKNS0_9ConditionE
@@ -25,6 +25,11 @@ if(DENSITYD_SANITIZE)
       target_link_options(densityd_options INTERFACE
         LINKER:--wrap=_ZN4absl7debian35Mutex${function},--undefined=__wrap__ZN4absl7debian35Mutex${function})
     endforeach()
+    foreach(function IN ITEMS ZN4absl7debian312Notification6NotifyEv ZNK4absl7debian312Notification19WaitForNotificationEv
+            ZNK4absl7debian312Notification30WaitForNotificationWithTimeoutENS0_8DurationE)
+      target_link_options(densityd_options INTERFACE LINKER:--wrap=_${function},--undefined=__wrap__${function})
+    endforeach()
+    target_link_options(densityd_options INTERFACE LINKER:--undefined=grpc_completion_queue_next)
   endif()
 endif()
 

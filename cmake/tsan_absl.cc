@@ -1,4 +1,4 @@
-// Tells ThreadSanitizer about absl::Mutex.
+// Tells ThreadSanitizer about absl::Mutex and absl::Notification.
 //
 // The system's Abseil is not instrumented, so ThreadSanitizer sees neither its locks nor the order that they make, and
 // would report every variable that a mutex guards. In a build with -fsanitize=thread the linker routes the project's
@@ -7,6 +7,7 @@
 #include <sanitizer/tsan_interface.h>
 
 #include "absl/synchronization/mutex.h"
+#include "absl/synchronization/notification.h"
 #include "absl/time/time.h"
 
 // Mangled names: absl::Mutex::Lock() and so on, in Debian's inline namespace. The names tell the linker which calls are
@@ -72,6 +73,37 @@ void WRAP(12ReaderUnlockEv)(absl::Mutex* mutex) {
   __tsan_mutex_pre_unlock(mutex, __tsan_mutex_read_lock);
   REAL(12ReaderUnlockEv)(mutex);
   __tsan_mutex_post_unlock(mutex, __tsan_mutex_read_lock);
+}
+
+#define REAL_NOTIFICATION(name) __real__ZN4absl7debian312Notification##name
+#define WRAP_NOTIFICATION(name) __wrap__ZN4absl7debian312Notification##name
+#define REAL_CONST_NOTIFICATION(name) __real__ZNK4absl7debian312Notification##name
+#define WRAP_CONST_NOTIFICATION(name) __wrap__ZNK4absl7debian312Notification##name
+
+/// What HasBeenNotified, which is inline, reads: it follows the mutex.
+static void* Flag(const absl::Notification* notification) {
+  return const_cast<char*>(reinterpret_cast<const char*>(notification)) + sizeof(absl::Mutex);
+}
+
+void REAL_NOTIFICATION(6NotifyEv)(absl::Notification* notification);
+void WRAP_NOTIFICATION(6NotifyEv)(absl::Notification* notification) {
+  __tsan_release(Flag(notification));
+  REAL_NOTIFICATION(6NotifyEv)(notification);
+}
+
+void REAL_CONST_NOTIFICATION(19WaitForNotificationEv)(const absl::Notification* notification);
+void WRAP_CONST_NOTIFICATION(19WaitForNotificationEv)(const absl::Notification* notification) {
+  REAL_CONST_NOTIFICATION(19WaitForNotificationEv)(notification);
+  __tsan_acquire(Flag(notification));
+}
+
+bool REAL_CONST_NOTIFICATION(30WaitForNotificationWithTimeoutENS0_8DurationE)(const absl::Notification* notification,
+                                                                             absl::Duration timeout);
+bool WRAP_CONST_NOTIFICATION(30WaitForNotificationWithTimeoutENS0_8DurationE)(const absl::Notification* notification,
+                                                                             absl::Duration timeout) {
+  const bool notified = REAL_CONST_NOTIFICATION(30WaitForNotificationWithTimeoutENS0_8DurationE)(notification, timeout);
+  if (notified) __tsan_acquire(Flag(notification));
+  return notified;
 }
 
 }  // extern "C"
