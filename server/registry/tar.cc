@@ -36,7 +36,7 @@ constexpr uint64_t kLargestOctal = (uint64_t{1} << 33) - 1;
 std::string_view Get(std::string_view block, Field field) { return block.substr(field.offset, field.bytes); }
 
 void Put(std::string& block, Field field, std::string_view text) {
-  block.replace(field.offset, std::min(text.size(), field.bytes), text);
+  text.copy(block.data() + field.offset, field.bytes);
 }
 
 void PutOctal(std::string& block, Field field, uint64_t number) {
