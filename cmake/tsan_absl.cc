@@ -98,9 +98,9 @@ void WRAP_CONST_NOTIFICATION(19WaitForNotificationEv)(const absl::Notification* 
 }
 
 bool REAL_CONST_NOTIFICATION(30WaitForNotificationWithTimeoutENS0_8DurationE)(const absl::Notification* notification,
-                                                                             absl::Duration timeout);
+                                                                              absl::Duration timeout);
 bool WRAP_CONST_NOTIFICATION(30WaitForNotificationWithTimeoutENS0_8DurationE)(const absl::Notification* notification,
-                                                                             absl::Duration timeout) {
+                                                                              absl::Duration timeout) {
   const bool notified = REAL_CONST_NOTIFICATION(30WaitForNotificationWithTimeoutENS0_8DurationE)(notification, timeout);
   if (notified) __tsan_acquire(Flag(notification));
   return notified;

@@ -219,7 +219,7 @@ step's time, and over oneDNN's rate for 512 x 512 x 512.
         entry = run["out_of_core"]
         text += (f"\n### Rows that do not fit into memory\n`{entry['name']}`: {entry['rows']:,} rows take "
                  f"{number(entry['ms_per_step'][0])} ms a step where they fit, and {number(entry['ms_per_step'][1])} where "
-                 f"server and training have {entry['ceiling_mib']} MiB, a third of what the rows take: "
+                 f"server and training have {entry['ceiling_mib']} MiB, half of what the rows take: "
                  f"{number(entry['ratio'])} of the speed.\n")
     return text
 

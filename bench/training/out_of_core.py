@@ -1,8 +1,8 @@
 """What a training loses where its rows do not fit into memory.
 
 Two servers train on the same file, in turns; one of them, with its workers, has so little memory that the rows which a
-training keeps (float32 and a float64 each) are three times as much, the pages of files that the kernel keeps for it
-counted. Both cores may be used: reading ahead is the kernel's work.
+training keeps (float32 and a float64 each) are twice as much, the pages of files that the kernel keeps for it counted.
+Half of it is the processes' own. Both cores may be used: reading ahead is the kernel's work.
 """
 
 import contextlib
@@ -19,9 +19,9 @@ FEATURES = 43
 ROUNDS = 3
 STEPS = 3000
 BATCH = 512
-CEILING = 512 << 20
-# Of which a training keeps three times the ceiling.
-ROWS = 3 * CEILING // (4 * FEATURES + 8)
+CEILING = 768 << 20
+# Of which a training keeps twice the ceiling.
+ROWS = 2 * CEILING // (4 * FEATURES + 8)
 PRESET = {"name": "maf", "transforms": 8, "hidden": [256, 256]}
 NAME = f"out_of_core/maf/{FEATURES}/256/8/{BATCH}"
 

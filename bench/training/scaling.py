@@ -15,7 +15,7 @@ from suite import median
 
 CORES = (0, 1)
 ROWS = 16384
-ROUNDS = 3
+ROUNDS = 5
 # Of one training.
 SECONDS = 4.0
 # (preset, D, hidden units of both hidden layers, transforms), rows of a batch

@@ -114,15 +114,15 @@ absl::Status CompiledLearner::EncodeRows() {
   rows_ = *std::move(encoded);
   fixed_log_ = *std::move(logs);
   if (absl::Status status = rows_->Finish(); !status.ok()) return status;
-  return fixed_log_->Finish();
+  if (absl::Status status = fixed_log_->Finish(); !status.ok()) return status;
+  rows_on_disk_ = RowsOnDisk(rows_->numbers().data(), data_.train.rows, plan_->row_numbers() * sizeof(float));
+  fixed_log_on_disk_ = RowsOnDisk(fixed_log_->numbers().data(), data_.train.rows, sizeof(double));
+  return absl::OkStatus();
 }
 
 void CompiledLearner::Expect(absl::Span<const RowRange> rows) {
-  const size_t columns = plan_->row_numbers();
-  for (const RowRange& range : rows) {
-    BringIntoMemory(rows_->numbers().data() + range.begin * columns, range.count * columns * sizeof(float));
-    BringIntoMemory(fixed_log_->numbers().data() + range.begin, range.count * sizeof(double));
-  }
+  rows_on_disk_.Expect(rows);
+  fixed_log_on_disk_.Expect(rows);
 }
 
 absl::StatusOr<std::optional<double>> CompiledLearner::Step(absl::Span<const int64_t> indices,

@@ -10,6 +10,7 @@
 #include "server/registry/tensor.h"
 #include "server/training/learner.h"
 #include "server/training/ranks.h"
+#include "server/training/selected_rows.h"
 #include "server/training/training_data.h"
 
 namespace densityd::training {
@@ -59,6 +60,8 @@ class CompiledLearner final : public Learner {
   std::unique_ptr<engine::train::TrainPlan> plan_;
   std::unique_ptr<ScratchNumbers<float>> rows_;        // (train rows, D + C), encoded
   std::unique_ptr<ScratchNumbers<double>> fixed_log_;  // (train rows): log|det| of the layers that learn nothing
+  RowsOnDisk rows_on_disk_;
+  RowsOnDisk fixed_log_on_disk_;
 
   // (layout().size()) each.
   torch::Tensor values_;

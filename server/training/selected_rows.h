@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "server/base/file_system.h"
+#include "server/training/epoch_order.h"
 
 namespace densityd::training {
 
@@ -73,7 +74,22 @@ class ScratchNumbers {
   absl::Span<const Number> numbers_;
 };
 
-/// Asks the system to bring `numbers` into memory soon, if they are a part of a file's.
-void BringIntoMemory(const void* begin, size_t bytes);
+/// Brings rows of a file, which is mapped, into memory before they are needed.
+class RowsOnDisk {
+ public:
+  RowsOnDisk() = default;
+  /// `rows` rows of `row_bytes` each, from `begin` on. They outlive this.
+  RowsOnDisk(const void* begin, size_t rows, size_t row_bytes);
+
+  /// Asks the system to read these ranges soon. Once asked it brings no neighbours any more with a row that is not there
+  /// when it is needed: they would take the place of rows that will be.
+  void Expect(absl::Span<const RowRange> ranges);
+
+ private:
+  const char* begin_ = nullptr;
+  size_t rows_ = 0;
+  size_t row_bytes_ = 0;
+  bool are_read_anywhere_ = false;
+};
 
 }  // namespace densityd::training

@@ -35,18 +35,16 @@ TorchLearner::TorchLearner(std::shared_ptr<flow::Flow> flow, RowTensors train, R
       best_values_(values_.clone()),
       optimizer_(values_, options) {
   if (options.ema_decay() > 0) average_ = values_.clone();
+  if (!train_.x.device().is_cpu()) return;
+  on_disk_ = RowsOnDisk(train_.x.const_data_ptr(), static_cast<size_t>(train_.rows()),
+                        static_cast<size_t>(train_.x.stride(0)) * train_.x.element_size());
 }
 
 RowTensors TorchLearner::Batch(absl::Span<const int64_t> indices) const {
   return ForTraining(train_.Select(indices), flow_->spec());
 }
 
-void TorchLearner::Expect(absl::Span<const RowRange> rows) {
-  if (!train_.x.device().is_cpu()) return;
-  const auto* begin = static_cast<const char*>(train_.x.const_data_ptr());
-  const size_t row_bytes = static_cast<size_t>(train_.x.stride(0)) * train_.x.element_size();
-  for (const RowRange& range : rows) BringIntoMemory(begin + range.begin * row_bytes, range.count * row_bytes);
-}
+void TorchLearner::Expect(absl::Span<const RowRange> rows) { on_disk_.Expect(rows); }
 
 absl::StatusOr<std::optional<double>> TorchLearner::Step(absl::Span<const int64_t> indices,
                                                          const StepOptions& options) {

@@ -10,6 +10,7 @@
 #include "server/training/flat_parameters.h"
 #include "server/training/learner.h"
 #include "server/training/row_tensors.h"
+#include "server/training/selected_rows.h"
 
 namespace densityd::training {
 
@@ -36,6 +37,7 @@ class TorchLearner final : public Learner {
   std::shared_ptr<flow::Flow> flow_;
   const RowTensors train_;
   const RowTensors validation_;
+  RowsOnDisk on_disk_;  // train_, where it is no tensor of a device
   const double clip_norm_;
   FlatParameters parameters_;
   torch::Tensor values_;   // the weights that are stepped
