@@ -26,7 +26,8 @@ RowsOnDisk::RowsOnDisk(const void* begin, size_t rows, size_t row_bytes)
 void RowsOnDisk::Expect(absl::Span<const RowRange> ranges) {
   if (ranges.empty()) return;
   if (!std::exchange(are_read_anywhere_, true)) Advise(begin_, rows_ * row_bytes_, MADV_RANDOM);
-  for (const RowRange& range : ranges) Advise(begin_ + range.begin * row_bytes_, range.count * row_bytes_, MADV_WILLNEED);
+  for (const RowRange& range : ranges)
+    Advise(begin_ + range.begin * row_bytes_, range.count * row_bytes_, MADV_WILLNEED);
 }
 
 }  // namespace densityd::training

@@ -81,8 +81,8 @@ class RowsOnDisk {
   /// `rows` rows of `row_bytes` each, from `begin` on. They outlive this.
   RowsOnDisk(const void* begin, size_t rows, size_t row_bytes);
 
-  /// Asks the system to read these ranges soon. Once asked it brings no neighbours any more with a row that is not there
-  /// when it is needed: they would take the place of rows that will be.
+  /// Asks the system to read these ranges soon. Once asked it brings no neighbours any more with a row that is not
+  /// there when it is needed: they would take the place of rows that will be.
   void Expect(absl::Span<const RowRange> ranges);
 
  private:
